@@ -1,0 +1,9 @@
+//! Kubernetes objects that Mainstay serves, and the rules they obey: JSON in, defaulted, validated, printed JSON out.
+//!
+//! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`kind`].
+
+pub mod field;
+pub mod kind;
+pub mod kinds;
+pub mod object;
+pub mod status;

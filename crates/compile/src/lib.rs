@@ -1,0 +1,6 @@
+//! Snapshot in, desired state out: what every sink (kernel maps, DNS zone, API objects, statuses) should hold.
+//!
+//! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`snapshot`].
+
+pub mod nft;
+pub mod snapshot;

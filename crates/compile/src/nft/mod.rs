@@ -1,0 +1,3 @@
+//! Services as nftables data: fixed rules (`rules`), maps and sets (`state`), and what to change (`diff`).
+
+pub mod state;

@@ -1,0 +1,284 @@
+//! The snapshot: every object the compile steps read, in our own small types, at one revision, immutable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use api::object::{ObjectKey, Revision};
+use rpds::RedBlackTreeMapSync;
+
+/// Objects of one kind by key; cloning is cheap and shares structure.
+pub type Table<T> = RedBlackTreeMapSync<ObjectKey, Arc<T>>;
+/// Labels, annotations or a selector.
+pub type Labels = BTreeMap<Box<str>, Box<str>>;
+
+/// All objects at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Everything up to this revision is in here.
+    pub revision: Revision,
+    /// Services.
+    pub services: Table<Service>,
+    /// EndpointSlices.
+    pub slices: Table<EndpointSlice>,
+    /// For each Service (by `kubernetes.io/service-name`), the keys of its slices in name order.
+    pub slices_of: RedBlackTreeMapSync<ObjectKey, Arc<BTreeSet<ObjectKey>>>,
+    /// Pods.
+    pub pods: Table<Pod>,
+    /// Nodes.
+    pub nodes: Table<Node>,
+    /// Namespaces.
+    pub namespaces: Table<Namespace>,
+}
+
+/// Keys that changed between two snapshots.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Services that changed themselves or have a changed slice.
+    pub services: BTreeSet<ObjectKey>,
+    /// Pods that changed in a field that a [`Pod`] carries.
+    pub pods: BTreeSet<ObjectKey>,
+    /// Nodes that changed.
+    pub nodes: BTreeSet<ObjectKey>,
+    /// Namespaces that changed.
+    pub namespaces: BTreeSet<ObjectKey>,
+}
+
+impl Changes {
+    /// Adds what `later` holds.
+    pub fn merge(&mut self, later: &Changes) {
+        self.services.extend(later.services.iter().cloned());
+        self.pods.extend(later.pods.iter().cloned());
+        self.nodes.extend(later.nodes.iter().cloned());
+        self.namespaces.extend(later.namespaces.iter().cloned());
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.pods.is_empty() && self.nodes.is_empty() && self.namespaces.is_empty()
+    }
+}
+
+/// What every object has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Unique id.
+    pub uid: Box<str>,
+    /// Revision of the last change.
+    pub revision: Revision,
+    /// Labels.
+    pub labels: Labels,
+    /// Whether deletion has begun.
+    pub deleting: bool,
+}
+
+/// IP family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Transport protocol of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Cluster-internal address.
+    #[default]
+    ClusterIp,
+    /// Also a port on every node.
+    NodePort,
+    /// Also an external address.
+    LoadBalancer,
+    /// An alias in DNS.
+    ExternalName,
+}
+
+/// A port number or the name of a container port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetPort {
+    /// Number.
+    Number(u16),
+    /// Name of a container port of the pod.
+    Name(Box<str>),
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServicePort {
+    /// Name, empty if unnamed.
+    pub name: Box<str>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port on the virtual addresses.
+    pub port: u16,
+    /// Port on the pods.
+    pub target: TargetPort,
+    /// Port on the nodes, 0 if none.
+    pub node_port: u16,
+    /// Application protocol.
+    pub app_protocol: Option<Box<str>>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Service {
+    /// Metadata.
+    pub meta: Meta,
+    /// Type.
+    pub service_type: ServiceType,
+    /// Virtual addresses, primary first; empty for headless and ExternalName.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `clusterIP: None`.
+    pub headless: bool,
+    /// Families in order, primary first.
+    pub families: Vec<Family>,
+    /// Alias target for ExternalName.
+    pub external_name: Box<str>,
+    /// Ports.
+    pub ports: Vec<ServicePort>,
+    /// Selector; none (or empty) means slices are made by others.
+    pub selector: Option<Labels>,
+    /// `sessionAffinity: ClientIP` with its timeout in seconds.
+    pub affinity_seconds: Option<u32>,
+    /// `externalTrafficPolicy: Local`.
+    pub external_local: bool,
+    /// `internalTrafficPolicy: Local`.
+    pub internal_local: bool,
+    /// Load-balancer addresses with `ipMode: VIP`.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `loadBalancerSourceRanges`, as text.
+    pub source_ranges: Vec<Box<str>>,
+    /// Whether unready pods are published.
+    pub publish_not_ready: bool,
+    /// `trafficDistribution`.
+    pub traffic_distribution: Option<Box<str>>,
+    /// Label `service.kubernetes.io/service-proxy-name` is present: not ours to programme.
+    pub other_proxy: bool,
+    /// `status.conditions` of type `Programmed`: its status (`True` is true), if present.
+    pub programmed: Option<bool>,
+}
+
+/// A port of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlicePort {
+    /// Name, empty if unnamed.
+    pub name: Box<str>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port number; none (all ports) is not programmed.
+    pub port: Option<u16>,
+    /// Application protocol.
+    pub app_protocol: Option<Box<str>>,
+}
+
+/// An endpoint of an EndpointSlice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// First address; the others have no meaning.
+    pub address: IpAddr,
+    /// Condition; absent counts as true.
+    pub ready: bool,
+    /// Condition; absent counts as `ready`.
+    pub serving: bool,
+    /// Condition; absent counts as false.
+    pub terminating: bool,
+    /// Node it runs on.
+    pub node: Option<Box<str>>,
+    /// Zone it runs in.
+    pub zone: Option<Box<str>>,
+    /// Name within a headless Service.
+    pub hostname: Option<Box<str>>,
+    /// Name of the pod it refers to (same namespace).
+    pub pod: Option<Box<str>>,
+    /// Uid of the pod it refers to.
+    pub pod_uid: Option<Box<str>>,
+    /// Zones it should serve.
+    pub hint_zones: Vec<Box<str>>,
+    /// Nodes it should serve.
+    pub hint_nodes: Vec<Box<str>>,
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSlice {
+    /// Metadata.
+    pub meta: Meta,
+    /// Family; none for FQDN slices, which are not programmed.
+    pub family: Option<Family>,
+    /// Ports.
+    pub ports: Vec<SlicePort>,
+    /// Endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Uid of the owning Service (controller owner reference), if any.
+    pub owner_uid: Option<Box<str>>,
+    /// Value of the `endpoints.kubernetes.io/last-change-trigger-time` annotation, if any.
+    pub trigger_time: Option<Box<str>>,
+}
+
+/// A named port of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerPort {
+    /// Name.
+    pub name: Box<str>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Number.
+    pub port: u16,
+}
+
+/// A Pod, as far as Services care.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    /// Metadata.
+    pub meta: Meta,
+    /// Node it is bound to.
+    pub node: Option<Box<str>>,
+    /// Addresses, one per family.
+    pub ips: Vec<IpAddr>,
+    /// Condition Ready.
+    pub ready: bool,
+    /// Phase Succeeded or Failed.
+    pub finished: bool,
+    /// `spec.hostname`.
+    pub hostname: Option<Box<str>>,
+    /// `spec.subdomain`.
+    pub subdomain: Option<Box<str>>,
+    /// Named ports of containers (and restartable init containers), in order.
+    pub ports: Vec<ContainerPort>,
+}
+
+/// A Node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// Metadata.
+    pub meta: Meta,
+    /// InternalIP addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Box<str>>,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    /// Metadata.
+    pub meta: Meta,
+}

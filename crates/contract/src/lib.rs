@@ -1,0 +1,5 @@
+//! How the crates that do I/O meet: traits and plain values, no logic.
+
+pub mod access;
+pub mod applied;
+pub mod streams;
