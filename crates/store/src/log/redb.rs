@@ -30,7 +30,13 @@ pub const FILE: &str = "store.redb";
 const UNBORN: &str = "store.redb.new";
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const OBJECTS: TableDefinition<(&str, &str, &str), (u64, u64, &[u8])> = TableDefinition::new("objects");
+const OBJECTS: TableDefinition<ObjectId<'static>, Stored<'static>> = TableDefinition::new("objects");
+
+/// Table, namespace, name.
+type ObjectId<'a> = (&'a str, &'a str, &'a str);
+
+/// Revision, revision of creation, body.
+type Stored<'a> = (u64, u64, &'a [u8]);
 
 /// A log in a redb database.
 #[derive(Debug)]

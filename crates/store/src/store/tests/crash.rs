@@ -34,7 +34,7 @@ impl Tried {
 }
 
 /// One transaction of one to four changes; writes down what it is about to do.
-fn transact(txn: &mut Txn<'_>, random: &mut Random, tried: &Mutex<Tried>) {
+fn transact(txn: &mut Txn<'_>, random: &mut Random, tried: &Mutex<Tried>) -> Result<(), ()> {
     let mut tried = tried.lock().unwrap();
     for _ in 0..=random.below(4) {
         let table = TABLES[random.below(3)];
@@ -54,6 +54,7 @@ fn transact(txn: &mut Txn<'_>, random: &mut Random, tried: &Mutex<Tried>) {
         }
     }
     tried.whole.insert(txn.next_revision().0 - 1);
+    Ok(())
 }
 
 /// Writers until each has done its share or the log fails; dropped writes stay un-acknowledged.
@@ -64,7 +65,7 @@ async fn life(store: &Store, tried: &Arc<Mutex<Tried>>, seed: u64, share: usize)
             let mut random = Random(seed * 4 + writer);
             tokio::spawn(async move {
                 for _ in 0..share {
-                    let wrote = store.write(|txn| Ok::<_, ()>(transact(txn, &mut random, &tried))).await;
+                    let wrote = store.write(|txn| transact(txn, &mut random, &tried)).await;
                     let Ok(((), revision)) = wrote else { break };
                     let mut tried = tried.lock().unwrap();
                     tried.acknowledged = tried.acknowledged.max(revision.0);
