@@ -8,7 +8,7 @@ use api::object::{ObjectKey, Revision};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::commit::{self, Pending};
-use crate::log::redb::RedbLog;
+use crate::log::redb::{FILE, RedbLog};
 use crate::mvcc::Mvcc;
 use crate::{Event, Limits, Log, LogEntry, OpenError, Page, Range, ReadError, Record, Txn, Watch, WriteError};
 
@@ -95,7 +95,13 @@ impl Store {
 
     /// Opens (or creates) the embedded store in a directory.
     pub fn open_dir(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Self::open(Box::new(RedbLog::open_dir(directory.as_ref())?), Limits::default())
+        let directory = directory.as_ref();
+        Self::open(Box::new(RedbLog::open_dir(directory)?), Limits::default()).map_err(|error| match error {
+            OpenError::Log { step, source, next, .. } => {
+                OpenError::Log { path: directory.join(FILE), step, source, next }
+            }
+            error => error,
+        })
     }
 
     /// The newest acknowledged (durable) revision.

@@ -253,6 +253,23 @@ async fn a_restart_goes_on_from_the_persisted_revision() {
     assert_eq!(store.get("pods", &key("a"), None).unwrap().unwrap().created, Revision(3));
 }
 
+#[test]
+fn damage_is_reported_with_the_file_and_the_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = RedbLog::open_dir(dir.path()).unwrap();
+    let record =
+        |revision| Record { key: key("a"), revision: Revision(revision), created: Revision(1), body: Bytes::new() };
+    let entry = |name, revision| LogEntry { table: name, record: Arc::new(record(revision)), deleted: false };
+    log.append(&[entry("pods", 7), entry("services", 2)]).unwrap();
+    drop(log);
+    let text = Store::open_dir(dir.path()).err().unwrap().to_string();
+    let start = format!(
+        "cannot open the store {}: reading its objects: pods perf/a has revision 7",
+        dir.path().join(FILE).display()
+    );
+    assert!(text.starts_with(&start) && text.ends_with("or choose another --data-dir"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn watchers_see_every_change_once_in_order_while_many_write() {
     const WRITERS: u64 = 6;
