@@ -10,6 +10,7 @@ pub mod message;
 pub mod nftables;
 pub mod parse;
 pub mod route;
+pub mod sock_diag;
 pub mod socket;
 
 pub use error::{Error, Kind, Result};
