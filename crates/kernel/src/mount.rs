@@ -1,5 +1,4 @@
 //! Mounts: a path and what should be there in, a changed mount namespace out. Errors name the mount.
-#![allow(unsafe_code, reason = "mount_setattr has no safe wrapper; the block says why it is sound")]
 
 use std::ffi::CString;
 use std::io;

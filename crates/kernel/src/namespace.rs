@@ -1,5 +1,4 @@
 //! Namespaces: which ones to make, how to enter one, and the maps of a user namespace.
-#![allow(unsafe_code, reason = "rustix marks unshare unsafe for CLONE_FILES only; each block says why it is sound")]
 
 use std::fs;
 use std::io;

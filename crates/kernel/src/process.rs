@@ -1,5 +1,4 @@
 //! Processes: a program and its flags in, a child with its pidfd out; signals, waiting, and the last steps before exec.
-#![allow(unsafe_code, reason = "clone3, signalfd and dup2 have no safe wrapper; each block says why it is sound")]
 
 use std::ffi::CString;
 use std::fs;
