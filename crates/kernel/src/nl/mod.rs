@@ -11,6 +11,7 @@ pub mod nftables;
 pub mod parse;
 pub mod route;
 pub mod sock_diag;
+#[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod socket;
 
 pub use error::{Error, Kind, Result};
