@@ -2,10 +2,13 @@
 //!
 //! Needs root (or `unshare -Urn`) and, as an outside decoder, the `nft` program; without them it fails.
 
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/elements.rs"]
 mod elements;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/table.rs"]
 mod table;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/topology.rs"]
 mod topology;
 
@@ -28,6 +31,7 @@ struct Scene {
     outside: Host,
 }
 
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 fn scene() -> Scene {
     let node = Node::new();
     let pods = [node.attach("pod2", "10.244.0.2", "fd00:244::2"), node.attach("pod3", "10.244.0.3", "fd00:244::3")];
@@ -44,6 +48,7 @@ fn at(address: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip(address), port)
 }
 
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 fn both(target: &str) -> [(&'static str, SocketAddr, u8); 2] {
     let target = target.parse().unwrap();
     [("tcp", target, TCP), ("udp", target, UDP)]
@@ -54,6 +59,7 @@ fn ask(protocol: u8, target: SocketAddr) -> std::io::Result<Answer> {
 }
 
 /// Services 1 and 2 (IPv4 and IPv6) with both pods as endpoints, on a cluster IP and a node port.
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 fn two_pods(scene: &mut Scene) -> [Service; 2] {
     for (pod, name) in scene.pods.iter().zip(["a", "b"]) {
         serve(&pod.netns, 8080, name);
@@ -110,6 +116,7 @@ fn cluster_ips_and_node_ports_reach_both_pods_over_tcp_and_udp_in_both_families(
 
 /// The kernel's own figures agree with what was sent: frontends count connections, endpoints add up to them, and
 /// conntrack knows the translation and the endpoint's identity.
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 fn counted(scene: &mut Scene) {
     let counters = scene.nft.counters().unwrap();
     let frontends: u64 = counters.frontends.values().map(|count| count.packets).sum();
