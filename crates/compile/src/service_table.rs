@@ -129,7 +129,11 @@ pub fn compile_service(snapshot: &Snapshot, key: &ObjectKey, config: &Config) ->
 fn slices<'a>(snapshot: &'a Snapshot, key: &ObjectKey, family: Family) -> Vec<&'a EndpointSlice> {
     let keys = snapshot.slices_of.get(key).into_iter().flat_map(|keys| keys.iter());
     let slices = keys.filter_map(|key| snapshot.slices.get(key)).map(|slice| &**slice);
-    slices.filter(|slice| slice.family == Some(family) && !slice.meta.labels.contains_key("service.kubernetes.io/headless")).collect()
+    slices
+        .filter(|slice| {
+            slice.family == Some(family) && !slice.meta.labels.contains_key("service.kubernetes.io/headless")
+        })
+        .collect()
 }
 
 fn compile_port(
@@ -223,7 +227,12 @@ fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems
         let sources = sources(service, family, problems);
         for address in service.load_balancer_ips.iter().filter(|address| family_of(**address) == family) {
             let address = Address::LoadBalancer(*address);
-            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: sources.clone() });
+            frontends.push(Frontend {
+                address,
+                port: port.port,
+                local: service.external_local,
+                sources: sources.clone(),
+            });
         }
     }
     frontends

@@ -125,8 +125,7 @@ mod tests {
         ];
         let here = Here { node: "n1", zone: Some("a") };
         for (index, (endpoints, cluster, local)) in cases.iter().enumerate() {
-            let owned: Vec<Endpoint> =
-                endpoints.iter().map(|e| endpoint(e.0, e.1, e.2, e.3, (e.4, e.5))).collect();
+            let owned: Vec<Endpoint> = endpoints.iter().map(|e| endpoint(e.0, e.1, e.2, e.3, (e.4, e.5))).collect();
             let candidates: Vec<Candidate<'_>> =
                 owned.iter().map(|endpoint| Candidate { address: endpoint.address, port: 80, endpoint }).collect();
             assert_eq!(cluster_set(&candidates, here), *cluster, "case {index}");

@@ -85,6 +85,10 @@ pub trait Access: Send + Sync + 'static {
     /// Replaces status (and labels, annotations, finalizers).
     async fn update_status(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status>;
     /// Deletes, or starts to (grace, finalizers): the object as it then is.
-    async fn delete(&self, kind: &'static Kind, key: &ObjectKey, options: &DeleteOptions)
-    -> Result<Arc<Object>, Status>;
+    async fn delete(
+        &self,
+        kind: &'static Kind,
+        key: &ObjectKey,
+        options: &DeleteOptions,
+    ) -> Result<Arc<Object>, Status>;
 }

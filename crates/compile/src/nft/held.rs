@@ -82,11 +82,6 @@ impl Held {
             }
         }
     }
-
-    /// Places of the frontends: no two Services may share one.
-    pub(super) fn claims(&self) -> impl Iterator<Item = Place> + '_ {
-        self.frontends.iter().map(|frontend| place(frontend, self.key))
-    }
 }
 
 /// Pick class of a Service without endpoints.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 /// Hands out numbers 1..=max in a circle, so that a freed number comes back as late as possible: an affinity entry or
 /// a conntrack mark may still name it for a while.
 #[derive(Clone, Debug)]
-pub struct Numbers {
+pub(super) struct Numbers {
     used: BTreeSet<u32>,
     next: u32,
     max: u32,
@@ -13,12 +13,12 @@ pub struct Numbers {
 
 impl Numbers {
     /// All of 1..=max are free.
-    pub fn new(max: u32) -> Self {
+    pub(super) fn new(max: u32) -> Self {
         Self { used: BTreeSet::new(), next: 1, max }
     }
 
     /// A free number; none if all are used.
-    pub fn take(&mut self) -> Option<u32> {
+    pub(super) fn take(&mut self) -> Option<u32> {
         let free = self.free_from(self.next, self.max).or_else(|| self.free_from(1, self.next - 1))?;
         self.used.insert(free);
         self.next = if free == self.max { 1 } else { free + 1 };
@@ -26,7 +26,7 @@ impl Numbers {
     }
 
     /// Takes a certain number; false if it is used already or is none of ours.
-    pub fn claim(&mut self, number: u32) -> bool {
+    pub(super) fn claim(&mut self, number: u32) -> bool {
         let ours = (1..=self.max).contains(&number);
         let claimed = ours && self.used.insert(number);
         if claimed && number >= self.next {
@@ -36,13 +36,8 @@ impl Numbers {
     }
 
     /// Gives a number back.
-    pub fn free(&mut self, number: u32) {
+    pub(super) fn free(&mut self, number: u32) {
         self.used.remove(&number);
-    }
-
-    /// How many are used.
-    pub fn used(&self) -> usize {
-        self.used.len()
     }
 
     /// The first free number in first..=last. Used numbers mostly are a run behind `next`, so this looks at few.
@@ -75,7 +70,7 @@ mod tests {
         assert_eq!(numbers.take(), None);
         numbers.free(3);
         assert_eq!(numbers.take(), Some(3));
-        assert_eq!(numbers.used(), 4);
+        assert_eq!(numbers.take(), None);
     }
 
     #[test]

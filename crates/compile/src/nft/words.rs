@@ -45,7 +45,11 @@ impl ServiceId {
     /// F.
     pub fn frontend(self, policy: Policy) -> u32 {
         let bit = |set: bool, bit: u32| u32::from(set) << bit;
-        self.word() | bit(policy.masquerade, 11) | bit(policy.local, 10) | bit(policy.cluster_ip, 9) | bit(policy.ranges, 8)
+        self.word()
+            | bit(policy.masquerade, 11)
+            | bit(policy.local, 10)
+            | bit(policy.cluster_ip, 9)
+            | bit(policy.ranges, 8)
     }
 
     /// The first half of the key of `slots`.

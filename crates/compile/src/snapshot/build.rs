@@ -31,7 +31,7 @@ pub struct Builder {
 }
 
 /// Resources that the snapshot holds.
-pub const HELD: [&str; 5] = ["services", "endpointslices", "pods", "nodes", "namespaces"];
+const HELD: [&str; 5] = ["services", "endpointslices", "pods", "nodes", "namespaces"];
 
 impl Builder {
     /// Takes an object as it now is. A change in nothing that the snapshot holds is not a change.
@@ -125,7 +125,8 @@ impl Builder {
 
     fn bind(&mut self, service: Option<&ObjectKey>, slice: &ObjectKey) {
         let Some(service) = service else { return };
-        let mut slices = self.current.slices_of.get(service).map_or_else(BTreeSet::new, |slices| BTreeSet::clone(slices));
+        let mut slices =
+            self.current.slices_of.get(service).map_or_else(BTreeSet::new, |slices| BTreeSet::clone(slices));
         slices.insert(slice.clone());
         self.current.slices_of.insert_mut(service.clone(), Arc::new(slices));
     }

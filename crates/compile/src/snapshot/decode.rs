@@ -292,7 +292,8 @@ fn slice_port(raw: RawSlicePort) -> Decoded<SlicePort> {
 
 fn endpoint(index: usize, raw: RawEndpoint<'_>) -> Decoded<Option<Endpoint>> {
     let Some(address) = raw.addresses.first() else { return Ok(None) };
-    let address = address.parse().map_err(|_| format!("endpoints[{index}].addresses[0]: {address:?} is not an address"))?;
+    let address =
+        address.parse().map_err(|_| format!("endpoints[{index}].addresses[0]: {address:?} is not an address"))?;
     let ready = raw.conditions.ready.unwrap_or(true);
     let pod = raw.target_ref.filter(|target| target.kind.as_deref() == Some("Pod"));
     let (pod, pod_uid) = pod.map_or((None, None), |pod| (pod.name, pod.uid));
@@ -414,21 +415,27 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Decoded<T> {
 }
 
 fn meta(key: &ObjectKey, revision: Revision, raw: RawMeta<'_>) -> Meta {
-    Meta { key: key.clone(), uid: raw.uid.into(), revision, labels: raw.labels, deleting: raw.deletion_timestamp.is_some() }
+    Meta {
+        key: key.clone(),
+        uid: raw.uid.into(),
+        revision,
+        labels: raw.labels,
+        deleting: raw.deletion_timestamp.is_some(),
+    }
 }
 
 fn addresses(field: &str, texts: &[Box<str>]) -> Decoded<Vec<IpAddr>> {
-    let parse = |text: &Box<str>| text.parse().map_err(|_| format!("{field}: {text:?} is not an address"));
-    texts.iter().map(parse).collect()
+    let parse = |text: &str| text.parse().map_err(|_| format!("{field}: {text:?} is not an address"));
+    texts.iter().map(|text| parse(text)).collect()
 }
 
 fn families(texts: &[Box<str>]) -> Decoded<Vec<Family>> {
-    let parse = |text: &Box<str>| match &**text {
+    let parse = |text: &str| match text {
         "IPv4" => Ok(Family::V4),
         "IPv6" => Ok(Family::V6),
         other => Err(format!("spec.ipFamilies: {other:?} is not IPv4 or IPv6")),
     };
-    texts.iter().map(parse).collect()
+    texts.iter().map(|text| parse(text)).collect()
 }
 
 fn protocol(field: &str, text: Option<&str>) -> Decoded<Protocol> {

@@ -64,7 +64,12 @@ pub(super) fn container(
 }
 
 /// Starts a command beside a container, in its namespaces.
-pub(super) fn beside(exec: &Exec, container: BorrowedFd<'_>, stdio: &[OwnedFd], own_pid: BorrowedFd<'_>) -> io::Result<Child> {
+pub(super) fn beside(
+    exec: &Exec,
+    container: BorrowedFd<'_>,
+    stdio: &[OwnedFd],
+    own_pid: BorrowedFd<'_>,
+) -> io::Result<Child> {
     start(0, Some((container, own_pid)), || {
         namespace::enter_container_of(container)?;
         session(stdio, exec.tty)?;

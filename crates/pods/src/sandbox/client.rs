@@ -95,11 +95,7 @@ impl Client {
     }
 
     /// Calls `wake` from a thread of its own whenever some container has ended, until the holder is gone; then `lost`.
-    pub fn subscribe(
-        &self,
-        wake: impl Fn() + Send + 'static,
-        lost: impl FnOnce() + Send + 'static,
-    ) -> io::Result<()> {
+    pub fn subscribe(&self, wake: impl Fn() + Send + 'static, lost: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let socket = unix_socket::connect(&self.directory, SOCKET)?;
         call(socket.as_fd(), &Request::Subscribe, &[])?;
         std::thread::Builder::new().name("holder-events".into()).spawn(move || {

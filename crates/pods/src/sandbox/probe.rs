@@ -55,11 +55,9 @@ fn explain(step: &str, error: &io::Error, host: &Host) -> String {
         ("kernel.unprivileged_userns_clone is 0", "sudo sysctl -w kernel.unprivileged_userns_clone=1".to_owned())
     } else if code == Some(libc::ENOSPC) {
         let all: Vec<_> = host.limits.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let zero = host.limits.iter().find(|(_, value)| value == "0").map_or("user.max_user_namespaces", |(name, _)| name);
-        return format!(
-            "{head}: a limit is 0 or used up: {}; raise it: sudo sysctl -w {zero}=15000",
-            all.join(" ")
-        );
+        let zero =
+            host.limits.iter().find(|(_, value)| value == "0").map_or("user.max_user_namespaces", |(name, _)| name);
+        return format!("{head}: a limit is 0 or used up: {}; raise it: sudo sysctl -w {zero}=15000", all.join(" "));
     } else if host.seccomp_filter {
         (
             "the seccomp filter of a container forbids them",
@@ -68,7 +66,10 @@ fn explain(step: &str, error: &io::Error, host: &Host) -> String {
                 .to_owned(),
         )
     } else if code == Some(libc::EINVAL) {
-        ("the kernel has no user namespaces, or the program already runs several threads", "check CONFIG_USER_NS".to_owned())
+        (
+            "the kernel has no user namespaces, or the program already runs several threads",
+            "check CONFIG_USER_NS".to_owned(),
+        )
     } else {
         (
             "the program runs in a chroot, or its own user or group is not mapped",
@@ -98,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_used_up_limit_names_the_one_that_is_zero() {
-        let limits = vec![("user.max_user_namespaces".into(), "9".into()), ("user.max_net_namespaces".into(), "0".into())];
+        let limits =
+            vec![("user.max_user_namespaces".into(), "9".into()), ("user.max_net_namespaces".into(), "0".into())];
         let text = explain("clone", &io::Error::from_raw_os_error(libc::ENOSPC), &Host { limits, ..host() });
         assert!(text.ends_with("sudo sysctl -w user.max_net_namespaces=15000"), "{text}");
     }
