@@ -2,5 +2,11 @@
 //!
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`snapshot`].
 
+pub mod endpoints;
+pub mod garbage;
+pub mod namespaces;
 pub mod nft;
+pub mod schedule;
 pub mod snapshot;
+pub mod workloads;
+pub mod write;
