@@ -18,8 +18,8 @@ pub(crate) trait Follower: Send {
     fn put(&mut self, plural: &'static str, object: &Object);
     /// An object is gone.
     fn delete(&mut self, plural: &'static str, key: &ObjectKey);
-    /// Keys of a kind that were put and not deleted.
-    fn known(&self, plural: &'static str) -> Vec<ObjectKey>;
+    /// A list of this kind is over: everything that was not in it is gone.
+    fn retain(&mut self, plural: &'static str, listed: &BTreeSet<ObjectKey>);
     /// Everything up to this revision has been handed on: make it visible.
     fn seen(&mut self, revision: Revision);
 }
@@ -94,16 +94,12 @@ async fn list(
     let mut floors = BTreeMap::new();
     for kind in kinds {
         let list = access.list(kind, &Scope::default()).await?;
-        let mut present = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for object in &list.items {
             follower.put(kind.plural, object);
-            present.insert(object.key.clone());
+            listed.insert(object.key.clone());
         }
-        for key in follower.known(kind.plural) {
-            if !present.contains(&key) {
-                follower.delete(kind.plural, &key);
-            }
-        }
+        follower.retain(kind.plural, &listed);
         floors.insert(kind.plural, list.revision);
     }
     Ok(floors)

@@ -1,11 +1,12 @@
 //! Turns the API into snapshots: follows the kinds that compile steps read, and publishes one snapshot per batch of changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::kind::Kind;
 use api::kinds::{ENDPOINT_SLICE, NAMESPACE, NODE, POD, SERVICE};
 use api::object::{ObjectKey, Revision};
-use compile::snapshot::{Builder, Snapshot};
+use compile::snapshot::Builder;
 use contract::access::{Access, Object};
 
 use crate::feed::Publisher;
@@ -17,19 +18,19 @@ static KINDS: [&Kind; 5] = [&NAMESPACE, &NODE, &SERVICE, &POD, &ENDPOINT_SLICE];
 struct Reflector {
     builder: Builder,
     publisher: Publisher,
-    snapshot: Arc<Snapshot>,
+    revision: Revision,
 }
 
 /// Publishes snapshots for ever.
 pub async fn reflect(access: Arc<dyn Access>, publisher: Publisher) {
-    let reflector = Reflector { builder: Builder::default(), publisher, snapshot: Arc::default() };
+    let reflector = Reflector { builder: Builder::default(), publisher, revision: Revision(0) };
     follow(access, &KINDS, reflector).await;
 }
 
 impl Follower for Reflector {
     fn put(&mut self, plural: &'static str, object: &Object) {
-        if let Err(problem) = self.builder.put(plural, &object.key, object.revision, &object.json) {
-            tracing::warn!(kind = plural, key = %object.key, ?problem, "ignored an object that cannot be read");
+        if let Err(error) = self.builder.put(plural, &object.key, object.revision, &object.json) {
+            tracing::warn!(%error, "ignored an object that cannot be read");
         }
     }
 
@@ -37,23 +38,14 @@ impl Follower for Reflector {
         self.builder.delete(plural, key);
     }
 
-    fn known(&self, plural: &'static str) -> Vec<ObjectKey> {
-        // What was put since the last publication is never swept: a sweep follows a list, which names it.
-        match plural {
-            "services" => self.snapshot.services.keys().cloned().collect(),
-            "endpointslices" => self.snapshot.slices.keys().cloned().collect(),
-            "pods" => self.snapshot.pods.keys().cloned().collect(),
-            "nodes" => self.snapshot.nodes.keys().cloned().collect(),
-            "namespaces" => self.snapshot.namespaces.keys().cloned().collect(),
-            _ => Vec::new(),
-        }
+    fn retain(&mut self, plural: &'static str, listed: &BTreeSet<ObjectKey>) {
+        self.builder.retain(plural, listed);
     }
 
     fn seen(&mut self, revision: Revision) {
         // Also when nothing changed that a compile step reads: sinks then confirm the revision at once.
-        let revision = revision.max(self.snapshot.revision);
-        let (snapshot, changes) = self.builder.publish(revision);
+        self.revision = self.revision.max(revision);
+        let (snapshot, changes) = self.builder.publish(self.revision);
         self.publisher.publish(&snapshot, &changes);
-        self.snapshot = snapshot;
     }
 }

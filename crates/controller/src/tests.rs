@@ -1,7 +1,7 @@
 //! All controllers on a toy API in memory: lost watches, repeated steps, conflicts, and a whole rollout to its end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use api::kind::Kind;
@@ -22,6 +22,7 @@ type Id = (&'static str, ObjectKey);
 
 /// A small API: preconditions, generated names, finalizers, watches that break on demand.
 struct Toy {
+    me: Weak<Toy>,
     state: Mutex<State>,
     grown: watch::Sender<u64>,
 }
@@ -40,7 +41,7 @@ struct State {
 
 impl Toy {
     fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), grown: watch::Sender::new(0) })
+        Arc::new_cyclic(|me| Self { me: me.clone(), state: Mutex::default(), grown: watch::Sender::new(0) })
     }
 
     fn store(&self, state: &mut State, kind: &'static Kind, mut value: Value) -> Arc<Object> {
@@ -163,10 +164,45 @@ impl Access for Toy {
 
     async fn watch(
         &self,
-        _kinds: &[&'static Kind],
-        _from: Revision,
+        kinds: &[&'static Kind],
+        from: Revision,
     ) -> Result<BoxStream<'static, Result<WatchStep, Status>>, Status> {
-        Err(Status::internal("a watch outlives its borrow: ask the shared form"))
+        let plurals: Vec<&'static str> = kinds.iter().map(|kind| kind.plural).collect();
+        let toy = self.me.upgrade().unwrap();
+        let breaks = toy.state.lock().unwrap().breaks;
+        let position = toy.state.lock().unwrap().log.iter().take_while(|step| at(step) <= from).count();
+        let cursor = (toy.clone(), toy.grown.subscribe(), position, breaks, false);
+        let stream = futures::stream::unfold(cursor, move |(toy, mut grown, position, breaks, over)| {
+            let plurals = plurals.clone();
+            async move {
+                if over {
+                    return None;
+                }
+                loop {
+                    grown.borrow_and_update();
+                    let (step, broken) = {
+                        let state = toy.state.lock().unwrap();
+                        (state.log.get(position).cloned(), state.breaks != breaks)
+                    };
+                    if broken {
+                        let gone = Status::new(410, "Expired", "too old resource version");
+                        return Some((Err(gone), (toy, grown, position, breaks, true)));
+                    }
+                    if let Some(step) = step {
+                        let wanted = match &step {
+                            WatchStep::Put(plural, _) | WatchStep::Delete(plural, _) => plurals.contains(plural),
+                            WatchStep::Progress(_) => true,
+                        };
+                        let step = if wanted { step } else { WatchStep::Progress(at(&step)) };
+                        return Some((Ok(step), (toy, grown, position + 1, breaks, false)));
+                    }
+                    if grown.changed().await.is_err() {
+                        return None;
+                    }
+                }
+            }
+        });
+        Ok(stream.boxed())
     }
 
     async fn create(&self, kind: &'static Kind, mut value: Value) -> Result<Arc<Object>, Status> {
@@ -226,78 +262,6 @@ impl Access for Toy {
     }
 }
 
-/// The toy API as several holders share it, which is what a watch needs.
-struct Shared(Arc<Toy>);
-
-#[async_trait]
-impl Access for Shared {
-    async fn get(&self, kind: &'static Kind, key: &ObjectKey) -> Result<Arc<Object>, Status> {
-        self.0.get(kind, key).await
-    }
-    async fn list(&self, kind: &'static Kind, scope: &Scope) -> Result<List, Status> {
-        self.0.list(kind, scope).await
-    }
-    async fn watch(
-        &self,
-        kinds: &[&'static Kind],
-        from: Revision,
-    ) -> Result<BoxStream<'static, Result<WatchStep, Status>>, Status> {
-        let plurals: Vec<&'static str> = kinds.iter().map(|kind| kind.plural).collect();
-        let toy = self.0.clone();
-        let breaks = toy.state.lock().unwrap().breaks;
-        let position = toy.state.lock().unwrap().log.iter().take_while(|step| at(step) <= from).count();
-        let cursor = (toy.clone(), toy.grown.subscribe(), position, breaks, false);
-        let stream = futures::stream::unfold(cursor, move |(toy, mut grown, position, breaks, over)| {
-            let plurals = plurals.clone();
-            async move {
-                if over {
-                    return None;
-                }
-                loop {
-                    grown.borrow_and_update();
-                    let (step, broken) = {
-                        let state = toy.state.lock().unwrap();
-                        (state.log.get(position).cloned(), state.breaks != breaks)
-                    };
-                    if broken {
-                        let gone = Status::new(410, "Expired", "too old resource version");
-                        return Some((Err(gone), (toy, grown, position, breaks, true)));
-                    }
-                    if let Some(step) = step {
-                        let wanted = match &step {
-                            WatchStep::Put(plural, _) | WatchStep::Delete(plural, _) => plurals.contains(plural),
-                            WatchStep::Progress(_) => true,
-                        };
-                        let step = if wanted { step } else { WatchStep::Progress(at(&step)) };
-                        return Some((Ok(step), (toy, grown, position + 1, breaks, false)));
-                    }
-                    if grown.changed().await.is_err() {
-                        return None;
-                    }
-                }
-            }
-        });
-        Ok(stream.boxed())
-    }
-    async fn create(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
-        self.0.create(kind, object).await
-    }
-    async fn update(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
-        self.0.update(kind, object).await
-    }
-    async fn update_status(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
-        self.0.update_status(kind, object).await
-    }
-    async fn delete(
-        &self,
-        kind: &'static Kind,
-        key: &ObjectKey,
-        options: &DeleteOptions,
-    ) -> Result<Arc<Object>, Status> {
-        self.0.delete(kind, key, options).await
-    }
-}
-
 fn at(step: &WatchStep) -> Revision {
     match step {
         WatchStep::Put(_, object) | WatchStep::Delete(_, object) => object.revision,
@@ -343,7 +307,7 @@ async fn a_cluster_furnishes_itself_and_a_deployment_rolls_through_lost_watches_
     let toy = Toy::new();
     let node = tokio::spawn(toy.clone().run_pods());
     let applied = Applied::default();
-    let controllers = start(config(), Arc::new(Shared(toy.clone())), applied.clone());
+    let controllers = start(config(), toy.clone(), applied.clone());
     for (kind, namespace, name) in [
         (&kinds::SERVICE_ACCOUNT, "kube-public", "default"),
         (&kinds::CONFIG_MAP, "default", "kube-root-ca.crt"),
@@ -359,6 +323,24 @@ async fn a_cluster_furnishes_itself_and_a_deployment_rolls_through_lost_watches_
     assert_eq!(toy.values(&POD, "default").len(), 3);
     assert_eq!(toy.state.lock().unwrap().creates["pods"], 3, "a slow watch creates nothing twice");
 
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ipFamilies": ["IPv4"],
+            "selector": {"app": "web"}, "ports": [{"port": 80, "protocol": "TCP", "targetPort": 8080}],
+        },
+    });
+    toy.create(&SERVICE, service).await.unwrap();
+    let ready = || {
+        let of_web = |slice: &Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "web";
+        let slices: Vec<Value> = toy.values(&kinds::ENDPOINT_SLICE, "default").into_iter().filter(of_web).collect();
+        let [slice] = slices.as_slice() else { return None };
+        let ready = slice["endpoints"].as_array()?.iter().filter(|one| one["conditions"]["ready"] == true);
+        (ready.count() == 3).then(|| slice["endpoints"].to_string())
+    };
+    let first = toy.until("three endpoints in one slice", ready).await;
+    toy.until("the Endpoints object", || toy.value(&kinds::ENDPOINTS, "default", "web")).await;
+
     toy.break_watches();
     let mut value = toy.value(&DEPLOYMENT, "default", "web").unwrap();
     value["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
@@ -366,6 +348,12 @@ async fn a_cluster_furnishes_itself_and_a_deployment_rolls_through_lost_watches_
     toy.state.lock().unwrap().conflicts = 5;
     let done = toy.until("the second rollout", || rolled_out(&toy, 3)).await;
     assert_eq!(done["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "2");
+    let replaced = || {
+        let endpoints = ready().filter(|endpoints| *endpoints != first)?;
+        let named = |pod: &Value| endpoints.contains(pod["metadata"]["uid"].as_str().unwrap());
+        toy.values(&POD, "default").iter().all(named).then_some(())
+    };
+    toy.until("the new pods in the slice", replaced).await;
     assert_eq!(toy.values(&POD, "default").len(), 3);
     assert_eq!(toy.values(&REPLICA_SET, "default").len(), 2);
     toy.until("an Event", || {
@@ -386,7 +374,7 @@ async fn a_cluster_furnishes_itself_and_a_deployment_rolls_through_lost_watches_
 #[tokio::test(start_paused = true)]
 async fn a_deleted_namespace_is_emptied_and_a_default_one_comes_back() {
     let toy = Toy::new();
-    let controllers = start(config(), Arc::new(Shared(toy.clone())), Applied::default());
+    let controllers = start(config(), toy.clone(), Applied::default());
     toy.create(&NAMESPACE, json!({"metadata": {"name": "perf"}})).await.unwrap();
     toy.until("furniture", || toy.value(&kinds::CONFIG_MAP, "perf", "kube-root-ca.crt")).await;
     toy.create(&kinds::SECRET, json!({"metadata": {"name": "s", "namespace": "perf"}})).await.unwrap();
@@ -408,7 +396,7 @@ async fn programmed_turns_true_once_the_node_has_applied_the_change_and_not_befo
     let toy = Toy::new();
     let applied = Applied::default();
     let sink = applied.sink("test");
-    let controllers = start(config(), Arc::new(Shared(toy.clone())), applied.clone());
+    let controllers = start(config(), toy.clone(), applied.clone());
     toy.until("the default namespace", || toy.value(&NAMESPACE, "", "default")).await;
     let service = json!({
         "metadata": {"name": "web", "namespace": "default"}, "spec": {"ports": [{"port": 80}]},
@@ -437,7 +425,7 @@ async fn a_relist_sweeps_what_went_while_nobody_watched() {
         toy.create(&SERVICE, object).await.unwrap();
     }
     let (publisher, feed) = crate::feed();
-    let reflector = tokio::spawn(crate::reflect(Arc::new(Shared(toy.clone())), publisher));
+    let reflector = tokio::spawn(crate::reflect(toy.clone(), publisher));
     let mut subscription = feed.subscribe();
     let (snapshot, changes) = subscription.next().await.unwrap();
     assert_eq!((snapshot.services.size(), changes.services.len()), (2, 2));

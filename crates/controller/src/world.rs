@@ -177,9 +177,11 @@ impl Follower for Taker {
         self.wake_namespace(state, key, furniture);
     }
 
-    fn known(&self, plural: &'static str) -> Vec<ObjectKey> {
-        let state = self.world.state();
-        state.uids.get(plural).map(|uids| uids.keys().cloned().collect()).unwrap_or_default()
+    fn retain(&mut self, plural: &'static str, listed: &BTreeSet<ObjectKey>) {
+        let known = self.world.state().uids.get(plural).cloned().unwrap_or_default();
+        for key in known.keys().filter(|key| !listed.contains(*key)) {
+            self.delete(plural, key);
+        }
     }
 
     fn seen(&mut self, revision: Revision) {
