@@ -21,7 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Crates without clock, randomness, I/O and async: none of these may appear among their dependencies.
 const PURE: &[&str] = &["mainstay-api", "mainstay-compile"];
-const IMPURE: &[&str] = &["tokio", "hyper", "rustix", "libc", "getrandom", "rand", "tracing", "tracing-subscriber", "nix"];
+const IMPURE: &[&str] =
+    &["tokio", "hyper", "rustix", "libc", "getrandom", "rand", "tracing", "tracing-subscriber", "nix"];
 
 /// Text that must not stand in Rust sources, with what to do instead.
 const BANNED: &[(&str, &str)] = &[

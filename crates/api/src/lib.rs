@@ -2,8 +2,10 @@
 //!
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`kind`].
 
+pub mod decode;
 pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod object;
+pub mod schema;
 pub mod status;
