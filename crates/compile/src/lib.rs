@@ -13,3 +13,4 @@ pub mod snapshot;
 pub mod topology;
 pub mod workloads;
 pub mod write;
+pub mod zone;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::object::ObjectKey;
 use rpds::RedBlackTreeMapSync;
 
-use super::{Entry, EntryKind, Space, Zone, ZoneConfig, endpoint};
+use super::{Entry, EntryKind, Index, Space, Zone, ZoneConfig, endpoint};
 use crate::snapshot::{Changes, Service, ServiceType, Snapshot};
 
 /// The one writer of zones.
@@ -47,42 +47,28 @@ impl ZoneBuilder {
             self.service(key);
         }
         for key in &changes.pods {
-            let addresses = |snapshot: &Snapshot| snapshot.pods.get(key).map_or(Vec::new(), |pod| pod.ips.clone());
-            for address in addresses(&before) {
-                index_remove(&mut self.zone.pods, address, key);
-            }
-            for address in addresses(snapshot) {
-                index_insert(&mut self.zone.pods, address, key);
-            }
+            let (old, new) = (pod_addresses(&before, key), pod_addresses(snapshot, key));
+            replace(&mut self.zone.pods, &old, &new, key);
         }
         Arc::new(self.zone.clone())
     }
 
     fn service(&mut self, key: &ObjectKey) {
         let old = self.zone.spaces.get(&key.namespace).and_then(|space| space.services.get(&key.name).cloned());
-        if let Some(old) = old {
-            for address in addresses(&old) {
-                match old.kind {
-                    EntryKind::Cluster if self.zone.cluster_ips.get(&address) == Some(key) => {
-                        self.zone.cluster_ips.remove_mut(&address);
-                    }
-                    EntryKind::Headless => index_remove(&mut self.zone.endpoints, address, key),
-                    _ => {}
-                }
-            }
-        }
-        let service = self.zone.snapshot.services.get(key).cloned();
-        let entry = service.and_then(|service| compile(&self.zone.snapshot, &service));
-        for address in entry.iter().flat_map(addresses) {
-            match entry.as_ref().map(|entry| &entry.kind) {
-                Some(EntryKind::Cluster) => self.zone.cluster_ips.insert_mut(address, key.clone()),
-                Some(EntryKind::Headless) => index_insert(&mut self.zone.endpoints, address, key),
-                _ => {}
-            }
+        let service = self.zone.snapshot.services.get(key);
+        let entry = service.and_then(|service| compile(&self.zone.snapshot, service));
+        let of = |entry: Option<&Entry>, kind: &EntryKind| entry.filter(|entry| entry.kind == *kind).map(addresses);
+        for kind in [EntryKind::Cluster, EntryKind::Headless] {
+            let index = if kind == EntryKind::Cluster { &mut self.zone.cluster_ips } else { &mut self.zone.endpoints };
+            let old = of(old.as_deref(), &kind).unwrap_or_default();
+            let new = of(entry.as_ref(), &kind).unwrap_or_default();
+            replace(index, &old, &new, key);
         }
         self.space(&key.namespace, |space| match entry {
             Some(entry) => space.services.insert_mut(key.name.clone(), Arc::new(entry)),
-            None => drop(space.services.remove_mut(&key.name)),
+            None => {
+                space.services.remove_mut(&key.name);
+            }
         });
     }
 
@@ -105,7 +91,10 @@ fn compile(snapshot: &Snapshot, service: &Service) -> Option<Entry> {
         return Some(Entry { kind: EntryKind::External(target.into()), v4: Box::default(), v6: Box::default() });
     }
     let (kind, addresses): (_, Vec<IpAddr>) = if service.headless {
-        (EntryKind::Headless, endpoint::ready(snapshot, &service.meta.key).map(|ready| ready.endpoint.address).collect())
+        (
+            EntryKind::Headless,
+            endpoint::ready(snapshot, &service.meta.key).map(|ready| ready.endpoint.address).collect(),
+        )
     } else if service.cluster_ips.is_empty() {
         return None;
     } else {
@@ -124,25 +113,37 @@ fn as_v6(address: IpAddr) -> Option<Ipv6Addr> {
     if let IpAddr::V6(address) = address { Some(address) } else { None }
 }
 
-fn addresses(entry: &Entry) -> impl Iterator<Item = IpAddr> + '_ {
-    entry.v4.iter().map(|address| IpAddr::V4(*address)).chain(entry.v6.iter().map(|address| IpAddr::V6(*address)))
+/// Sorted, since both families are and IPv4 sorts before IPv6.
+fn addresses(entry: &Entry) -> Vec<IpAddr> {
+    let v4 = entry.v4.iter().map(|address| IpAddr::V4(*address));
+    v4.chain(entry.v6.iter().map(|address| IpAddr::V6(*address))).collect()
 }
 
-type Index = RedBlackTreeMapSync<IpAddr, Arc<BTreeSet<ObjectKey>>>;
-
-fn index_insert(index: &mut Index, address: IpAddr, key: &ObjectKey) {
-    let mut keys = index.get(&address).map_or_else(BTreeSet::new, |keys| BTreeSet::clone(keys));
-    keys.insert(key.clone());
-    index.insert_mut(address, Arc::new(keys));
+/// Addresses of a pod that runs or may still run, sorted.
+fn pod_addresses(snapshot: &Snapshot, key: &ObjectKey) -> Vec<IpAddr> {
+    let pod = snapshot.pods.get(key).filter(|pod| !pod.finished);
+    let mut addresses = pod.map_or(Vec::new(), |pod| pod.ips.clone());
+    addresses.sort_unstable();
+    addresses
 }
 
-fn index_remove(index: &mut Index, address: IpAddr, key: &ObjectKey) {
-    let Some(keys) = index.get(&address) else { return };
-    let mut keys = BTreeSet::clone(keys);
-    keys.remove(key);
-    if keys.is_empty() {
-        index.remove_mut(&address);
-    } else {
-        index.insert_mut(address, Arc::new(keys));
+/// Changes `key`'s addresses in the index from `old` to `new` (both sorted); what stays costs no write.
+fn replace(index: &mut Index, old: &[IpAddr], new: &[IpAddr], key: &ObjectKey) {
+    for address in old.iter().filter(|address| new.binary_search(address).is_err()) {
+        index.remove_mut(&(*address, key.clone()));
     }
+    for address in new.iter().filter(|address| old.binary_search(address).is_err()) {
+        index.insert_mut((*address, key.clone()), ());
+    }
+}
+
+/// The keys that have `address`, in order.
+pub(super) fn of(index: &Index, address: IpAddr) -> impl Iterator<Item = &ObjectKey> {
+    from(index, address, ObjectKey::default())
+}
+
+/// The keys from `first` on that have `address`, in order.
+pub(super) fn from(index: &Index, address: IpAddr, first: ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+    let rest = index.range((address, first)..).map(|((found, key), ())| (found, key));
+    rest.take_while(move |(found, _)| **found == address).map(|(_, key)| key)
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use api::object::ObjectKey;
 
-use super::{Answer, DNS_VERSION, Entry, EntryKind, Location, QueryType, Space, Zone, endpoint};
+use super::{Answer, DNS_VERSION, Entry, EntryKind, Location, QueryType, Zone, build, endpoint};
 use crate::snapshot::{Protocol, ServicePort};
 
 impl Zone {
@@ -43,7 +43,7 @@ impl Zone {
     fn in_services(&self, rest: &str, query: QueryType) -> Answer<'_> {
         let (before, namespace) = split_last(rest);
         let Some(space) = self.spaces.get(namespace) else { return Answer::NoName };
-        let Some(before) = before else { return exists(space) };
+        let Some(before) = before else { return Answer::NoData };
         let (inner, service) = split_last(before);
         let Some(entry) = space.services.get(service) else { return Answer::NoName };
         let empty = entry.kind == EntryKind::Headless && entry.v4.is_empty() && entry.v6.is_empty();
@@ -56,14 +56,18 @@ impl Zone {
         }
     }
 
-    fn service<'zone>(&'zone self, entry: &'zone Entry, namespace: &str, service: &str, query: QueryType) -> Answer<'zone> {
+    fn service<'zone>(
+        &'zone self,
+        entry: &'zone Entry,
+        namespace: &str,
+        service: &str,
+        query: QueryType,
+    ) -> Answer<'zone> {
         match (&entry.kind, query) {
             (EntryKind::External(target), QueryType::A | QueryType::Aaaa | QueryType::Cname) => Answer::Alias(target),
             (_, QueryType::A) if !entry.v4.is_empty() => Answer::V4(&entry.v4),
             (_, QueryType::Aaaa) if !entry.v6.is_empty() => Answer::V6(&entry.v6),
-            (_, QueryType::Srv) => {
-                located(self.locations(entry, &ObjectKey::new(namespace, service), &|_, _| true))
-            }
+            (_, QueryType::Srv) => located(self.locations(entry, &ObjectKey::new(namespace, service), &|_, _| true)),
             _ => Answer::NoData,
         }
     }
@@ -86,7 +90,15 @@ impl Zone {
             };
         }
         let mut found = false;
-        for ready in endpoint::ready(&self.snapshot, key).filter(|ready| endpoint::label(ready.endpoint) == inner) {
+        let dashed = endpoint::undashed(inner).filter(|address| endpoint::dashed(*address) == inner);
+        for ready in endpoint::ready(&self.snapshot, key) {
+            let named = match &ready.endpoint.hostname {
+                Some(hostname) if !hostname.is_empty() => hostname.eq_ignore_ascii_case(inner),
+                _ => dashed == Some(ready.endpoint.address),
+            };
+            if !named {
+                continue;
+            }
             found = true;
             if is_of(ready.endpoint.address, query) {
                 return Answer::Address(ready.endpoint.address);
@@ -128,11 +140,15 @@ impl Zone {
     /// `a-b-c-d.<namespace>`: answered if a pod of that namespace has the address.
     fn pod(&self, rest: &str, query: QueryType) -> Answer<'_> {
         let (label, namespace) = split_last(rest);
-        let Some(space) = self.spaces.get(namespace) else { return Answer::NoName };
-        let Some(label) = label else { return exists(space) };
-        let Some(address) = endpoint::undashed(label) else { return Answer::NoName };
-        let here = |keys: &std::sync::Arc<std::collections::BTreeSet<ObjectKey>>| keys.iter().any(|key| *key.namespace == *namespace);
-        match self.pods.get(&address).is_some_and(here) {
+        if !self.spaces.contains_key(namespace) {
+            return Answer::NoName;
+        }
+        let Some(label) = label else { return Answer::NoData };
+        let Some(address) = endpoint::undashed(label).filter(|address| endpoint::dashed(*address) == label) else {
+            return Answer::NoName;
+        };
+        let mut from = build::from(&self.pods, address, ObjectKey::new(namespace, ""));
+        match from.next().is_some_and(|key| *key.namespace == *namespace) {
             false => Answer::NoName,
             true if is_of(address, query) => Answer::Address(address),
             true => Answer::NoData,
@@ -159,10 +175,6 @@ fn located(locations: Vec<Location>) -> Answer<'static> {
     if locations.is_empty() { Answer::NoData } else { Answer::Locations(locations) }
 }
 
-fn exists(space: &Space) -> Answer<'static> {
-    if space.exists { Answer::NoData } else { Answer::NoName }
-}
-
 fn is_of(address: IpAddr, query: QueryType) -> bool {
     matches!((address, query), (IpAddr::V4(_), QueryType::A) | (IpAddr::V6(_), QueryType::Aaaa))
 }
@@ -177,7 +189,7 @@ fn protocol_of(text: &str) -> Option<Protocol> {
 }
 
 /// What stands before `.domain`, or the empty text at the domain itself; none for names outside.
-fn below<'name>(name: &'name str, domain: &str) -> Option<&'name str> {
+pub(super) fn below<'name>(name: &'name str, domain: &str) -> Option<&'name str> {
     match name.strip_suffix(domain)? {
         "" => Some(""),
         rest => rest.strip_suffix('.'),

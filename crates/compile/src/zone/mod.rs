@@ -11,7 +11,6 @@ mod reverse;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -47,10 +46,13 @@ pub struct Zone {
     config: Arc<ZoneConfig>,
     snapshot: Arc<Snapshot>,
     spaces: RedBlackTreeMapSync<Box<str>, Arc<Space>>,
-    cluster_ips: RedBlackTreeMapSync<IpAddr, ObjectKey>,
-    endpoints: RedBlackTreeMapSync<IpAddr, Arc<BTreeSet<ObjectKey>>>,
-    pods: RedBlackTreeMapSync<IpAddr, Arc<BTreeSet<ObjectKey>>>,
+    cluster_ips: Index,
+    endpoints: Index,
+    pods: Index,
 }
+
+/// Objects by address; a set of pairs, so that one more costs the logarithm of all.
+type Index = RedBlackTreeMapSync<(IpAddr, ObjectKey), ()>;
 
 /// One namespace of the zone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -151,6 +153,15 @@ impl Zone {
     /// The configuration it was built with.
     pub fn config(&self) -> &ZoneConfig {
         &self.config
+    }
+
+    /// How many of the last labels of `name` are the zone it belongs to: the owner of the SOA record that goes with a
+    /// negative answer. Zero for names that are not ours.
+    pub fn apex_labels(&self, name: &str) -> usize {
+        match lookup::below(name, &self.config.domain) {
+            Some(_) => self.config.domain.split('.').count(),
+            None => self.reverse_apex(name),
+        }
     }
 
     /// Host name of the name server, for SOA and NS: `ns.dns.<domain>`.
