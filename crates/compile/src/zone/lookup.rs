@@ -74,7 +74,7 @@ impl Zone {
 
     /// A name inside a Service: `_port._proto`, `_proto` or an endpoint.
     fn inside(&self, entry: &Entry, inner: &str, key: &ObjectKey, query: QueryType) -> Answer<'_> {
-        if let Some(protocol) = inner.strip_prefix('_').and_then(|rest| protocol_of(rest)) {
+        if let Some(protocol) = inner.strip_prefix('_').and_then(protocol_of) {
             let any = self.locations(entry, key, &|_, port| port == protocol);
             return if any.is_empty() { Answer::NoName } else { Answer::NoData };
         }
