@@ -5,5 +5,7 @@
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod names;
 pub mod object;
+pub mod quantity;
 pub mod status;
