@@ -12,9 +12,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::{Value, json};
 use store::Event;
 
-use crate::api::{Api, read_failure};
 use crate::list::{ListFailure, ListOptions};
 use crate::object::{key_of, kind_of_table, shown, table};
+use crate::pipeline::{Api, read_failure};
 use crate::select::Selection;
 use crate::write::WriteOptions;
 
@@ -66,13 +66,13 @@ impl Access for Api {
     }
 
     async fn update(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
-        let outcome = self.replace_object(kind, &key_of(&object), Target::Main, &object, WriteOptions::default());
-        Ok(outcome.await?.object)
+        let key = key_of(&object);
+        Ok(self.replace_object(kind, &key, Target::Main, &object, WriteOptions::default()).await?.object)
     }
 
     async fn update_status(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
-        let outcome = self.replace_object(kind, &key_of(&object), Target::Status, &object, WriteOptions::default());
-        Ok(outcome.await?.object)
+        let key = key_of(&object);
+        Ok(self.replace_object(kind, &key, Target::Status, &object, WriteOptions::default()).await?.object)
     }
 
     async fn update_subresource(

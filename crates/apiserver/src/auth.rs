@@ -9,7 +9,7 @@ use crate::route::{Route, Verb};
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub(crate) enum Identity {
     /// Showed a certificate signed by our authority: a member of `system:masters`.
     Admin,
     /// Showed nothing: `system:anonymous`.
@@ -17,7 +17,13 @@ pub enum Identity {
 }
 
 /// Lets a request through, or says 401 (credentials we do not know) or 403 (not allowed).
-pub fn authorize(identity: Identity, headers: &HeaderMap, route: &Route, verb: Verb, path: &str) -> Result<(), Status> {
+pub(crate) fn authorize(
+    identity: Identity,
+    headers: &HeaderMap,
+    route: &Route,
+    verb: Verb,
+    path: &str,
+) -> Result<(), Status> {
     if identity == Identity::Admin {
         return Ok(());
     }
@@ -27,11 +33,8 @@ pub fn authorize(identity: Identity, headers: &HeaderMap, route: &Route, verb: V
     match route {
         Route::Health(_) | Route::Version => Ok(()),
         Route::Object { kind, namespace, name, subresource } => {
-            let resource = if subresource.is_empty() {
-                kind.plural.to_owned()
-            } else {
-                format!("{}/{subresource}", kind.plural)
-            };
+            let resource =
+                if subresource.is_empty() { kind.plural.to_owned() } else { format!("{}/{subresource}", kind.plural) };
             let place = match namespace {
                 Some(namespace) => format!(" in the namespace {namespace:?}"),
                 None => " at the cluster scope".to_owned(),

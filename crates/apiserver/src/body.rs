@@ -9,7 +9,7 @@ use crate::limits;
 use crate::negotiate::Format;
 
 /// Reads a body of bounded size.
-pub async fn read<B>(body: B) -> Result<Bytes, Status>
+pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: std::error::Error + Send + Sync + 'static,
@@ -26,7 +26,7 @@ where
 }
 
 /// A parsed body and the paths of keys that it names twice.
-pub struct Parsed {
+pub(crate) struct Parsed {
     /// The value.
     pub value: Value,
     /// Duplicate keys, for `fieldValidation`.
@@ -34,7 +34,7 @@ pub struct Parsed {
 }
 
 /// Parses JSON or YAML.
-pub fn parse(bytes: &[u8], format: Format) -> Result<Parsed, Status> {
+pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Parsed, Status> {
     match format {
         Format::Json => {
             let (value, duplicates) = api::decode::parse_json(bytes)?;

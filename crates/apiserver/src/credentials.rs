@@ -102,11 +102,8 @@ impl Credentials {
 
     /// TLS as the server speaks it: a client certificate is optional, but must be signed by our authority if given.
     pub fn server_config(&self) -> Result<rustls::ServerConfig, CredentialsError> {
-        let fail = |what: &'static str, error: String| CredentialsError::Certificate {
-            what,
-            dir: self.dir.clone(),
-            error,
-        };
+        let fail =
+            |what: &'static str, error: String| CredentialsError::Certificate { what, dir: self.dir.clone(), error };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let ca = certificates(&self.ca).map_err(|error| fail("read the authority", error.to_string()))?;
         let mut roots = RootCertStore::empty();
@@ -158,11 +155,7 @@ fn make_admin(issuer: &Issuer<'_, KeyPair>) -> Result<Pair, rcgen::Error> {
     signed(params, ExtendedKeyUsagePurpose::ClientAuth, issuer)
 }
 
-fn make_server(
-    issuer: &Issuer<'_, KeyPair>,
-    names: &[String],
-    addresses: &[IpAddr],
-) -> Result<Pair, rcgen::Error> {
+fn make_server(issuer: &Issuer<'_, KeyPair>, names: &[String], addresses: &[IpAddr]) -> Result<Pair, rcgen::Error> {
     let mut params = parameters("mainstay-apiserver");
     for name in names {
         params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));

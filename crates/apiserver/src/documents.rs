@@ -19,7 +19,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// Documents that were asked for so far. One per group and version, plus a handful.
 #[derive(Default)]
-pub struct Documents {
+pub(crate) struct Documents {
     made: Mutex<BTreeMap<String, Arc<Document>>>,
     hash: OnceLock<String>,
 }
@@ -70,7 +70,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Serves a discovery or OpenAPI document.
-pub fn serve(
+pub(crate) fn serve(
     documents: &Documents,
     route: &Route,
     headers: &HeaderMap,
@@ -99,9 +99,8 @@ pub fn serve(
         }
         Route::OpenApiV2 => documents.get("openapi v2", || bytes(openapi::v2_document())),
         Route::OpenApiV3 => documents.get("openapi v3", || json(openapi::v3_index(documents.hash()))),
-        Route::OpenApiDocument { group, version } => {
-            documents.get(&format!("openapi v3 {group}/{version}"), || openapi::v3_document(group, version).and_then(bytes))
-        }
+        Route::OpenApiDocument { group, version } => documents
+            .get(&format!("openapi v3 {group}/{version}"), || openapi::v3_document(group, version).and_then(bytes)),
         _ => None,
     };
     let Some(document) = found else { return Ok(reply::text(404, "404 page not found\n")) };

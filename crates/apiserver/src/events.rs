@@ -6,10 +6,10 @@ use contract::access::DeleteOptions;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::Api;
 use crate::limits;
 use crate::list::{ListFailure, ListOptions};
 use crate::object::parsed;
+use crate::pipeline::Api;
 use crate::select::Selection;
 
 impl Api {

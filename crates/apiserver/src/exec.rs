@@ -21,11 +21,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::api::Api;
 use crate::handle::Ask;
 use crate::limits;
 use crate::logs::container;
 use crate::object::parsed;
+use crate::pipeline::Api;
 use crate::reply::{self, Body};
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ const V5: &str = "v5.channel.k8s.io";
 const V4: &str = "v4.channel.k8s.io";
 
 /// Serves `pods/<name>/exec`.
-pub async fn serve(api: &Api, ask: &Ask, mut request: Request<Incoming>) -> Result<Response<Body>, Status> {
+pub(crate) async fn serve(api: &Api, ask: &Ask, mut request: Request<Incoming>) -> Result<Response<Body>, Status> {
     let key = ask.key();
     let pod = parsed(&api.read(ask.kind, &key)?.json)?;
     let options = options(ask, &pod)?;
@@ -96,9 +96,9 @@ fn options(ask: &Ask, pod: &Value) -> Result<ExecOptions, Status> {
         return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
     }
     match pod["status"]["phase"].as_str() {
-        Some(phase @ ("Succeeded" | "Failed")) => {
-            Err(Status::bad_request(format!("cannot exec into a container in a completed pod; current phase is {phase}")))
-        }
+        Some(phase @ ("Succeeded" | "Failed")) => Err(Status::bad_request(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        ))),
         _ => Ok(options),
     }
 }
@@ -121,9 +121,9 @@ fn handshake(headers: &HeaderMap) -> Result<String, Status> {
         let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
         value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
     };
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| {
-        says(UPGRADE, "websocket") && says(CONNECTION, "upgrade") && says(SEC_WEBSOCKET_VERSION, "13")
-    });
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|_| says(UPGRADE, "websocket") && says(CONNECTION, "upgrade") && says(SEC_WEBSOCKET_VERSION, "13"));
     let key = key.ok_or_else(|| Status::bad_request("exec needs a WebSocket (RFC 6455, version 13) over HTTP/1.1"))?;
     Ok(derive_accept_key(key.as_bytes()))
 }

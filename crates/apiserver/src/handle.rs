@@ -10,10 +10,10 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use crate::api::Api;
 use crate::auth::{Identity, authorize};
 use crate::documents::Documents;
 use crate::negotiate::{Format, accepts_gzip};
+use crate::pipeline::Api;
 use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
@@ -21,7 +21,7 @@ use crate::watch::Stop;
 use crate::{documents, exec, logs, resource};
 
 /// What every request of one server shares.
-pub struct Context {
+pub(crate) struct Context {
     /// The API.
     pub api: Api,
     /// Discovery and OpenAPI, made on first use.
@@ -29,7 +29,7 @@ pub struct Context {
 }
 
 /// A request for objects of a kind, taken apart.
-pub struct Ask {
+pub(crate) struct Ask {
     /// Which kind.
     pub kind: &'static Kind,
     /// Namespace of the URL, empty when there is none.
@@ -47,7 +47,12 @@ pub struct Ask {
 }
 
 /// Answers a request. Never fails and never unwinds: a bug costs this one request.
-pub async fn handle(context: Arc<Context>, identity: Identity, stop: Stop, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn handle(
+    context: Arc<Context>,
+    identity: Identity,
+    stop: Stop,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let gzip = accepts_gzip(request.headers());
     let line = format!("{} {}", request.method(), request.uri());
     let answer = AssertUnwindSafe(answer(&context, identity, stop, request)).catch_unwind().await;

@@ -9,15 +9,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use store::{Page, Range, ReadError, Record};
 
-use crate::api::{Api, read_failure};
 use crate::limits;
 use crate::object::{revision, table};
+use crate::pipeline::{Api, read_failure};
 use crate::query::Query;
 use crate::select::Selection;
 
 /// Which page of a list, at which revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListOptions {
+pub(crate) struct ListOptions {
     /// At most so many objects; none means all.
     pub limit: Option<usize>,
     /// Where the page before ended.
@@ -29,7 +29,7 @@ pub struct ListOptions {
 }
 
 /// One page of a list.
-pub struct Listed {
+pub(crate) struct Listed {
     /// The revision read at.
     pub revision: Revision,
     /// The selected records in key order.
@@ -41,7 +41,7 @@ pub struct Listed {
 }
 
 /// Why there is no page.
-pub enum ListFailure {
+pub(crate) enum ListFailure {
     /// As for any request.
     Status(Status),
     /// The token is too old; with this one the rest can be had as it is now.
@@ -56,7 +56,7 @@ impl From<Status> for ListFailure {
 
 impl ListFailure {
     /// The Status document.
-    pub fn to_json(&self) -> (u16, Value) {
+    pub(crate) fn to_json(&self) -> (u16, Value) {
         match self {
             Self::Status(status) => (status.code, status.to_json()),
             Self::Expired(token) => {
@@ -75,7 +75,7 @@ impl ListFailure {
 
 impl ListOptions {
     /// Reads the options of a list from a query.
-    pub fn parse(query: &Query) -> Result<Self, Status> {
+    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
         if query.flag("sendInitialEvents") {
             return Err(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
@@ -90,9 +90,9 @@ impl ListOptions {
         };
         if let Some(token) = query.get("continue") {
             return match (version, matching) {
-                (Some(version), _) if version.0 != 0 => Err(Status::bad_request(
-                    "specifying resource version is not allowed when using continue",
-                )),
+                (Some(version), _) if version.0 != 0 => {
+                    Err(Status::bad_request("specifying resource version is not allowed when using continue"))
+                }
                 (_, Some(_)) => Err(forbidden(
                     "resourceVersionMatch",
                     "resourceVersionMatch is forbidden when continue is provided",
@@ -127,7 +127,7 @@ impl ListOptions {
 
 impl Api {
     /// Reads one page.
-    pub async fn list_objects(
+    pub(crate) async fn list_objects(
         &self,
         kind: &'static api::kind::Kind,
         selection: &Selection,

@@ -5,13 +5,13 @@ use contract::streams::LogOptions;
 use http::Response;
 use serde_json::Value;
 
-use crate::api::Api;
 use crate::handle::Ask;
 use crate::object::parsed;
+use crate::pipeline::Api;
 use crate::reply::{self, Body};
 
 /// Serves `pods/<name>/log`.
-pub async fn serve(api: &Api, ask: &Ask) -> Result<Response<Body>, Status> {
+pub(crate) async fn serve(api: &Api, ask: &Ask) -> Result<Response<Body>, Status> {
     let key = ask.key();
     let pod = parsed(&api.read(ask.kind, &key)?.json)?;
     let query = &ask.query;

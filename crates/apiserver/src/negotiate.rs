@@ -6,7 +6,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `application/json`.
     Json,
     /// `application/yaml`.
@@ -15,7 +15,7 @@ pub enum Format {
 
 /// What of an object is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// The object itself.
     Object,
     /// A `meta.k8s.io/v1` Table.
@@ -26,7 +26,7 @@ pub enum Shape {
 
 /// What the client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// How it is written.
     pub format: Format,
     /// What is shown.
@@ -46,7 +46,7 @@ impl Media<'_> {
 }
 
 /// The best offer the client accepts for objects of a kind; 406 if there is none.
-pub fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
+pub(crate) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
     let accept = text(headers, ACCEPT);
     let offer = |media: &Media<'_>| {
         let format = match media.name {
@@ -73,12 +73,12 @@ pub fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
 }
 
 /// The 406 that names what would be accepted.
-pub fn not_acceptable(types: &str) -> Status {
+pub(crate) fn not_acceptable(types: &str) -> Status {
     Status::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
 }
 
 /// Whether the client asks for aggregated discovery before the plain form.
-pub fn wants_aggregated(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_aggregated(headers: &HeaderMap) -> bool {
     let accept = text(headers, ACCEPT);
     by_quality(&accept)
         .iter()
@@ -94,7 +94,7 @@ pub fn wants_aggregated(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a large answer may be compressed.
-pub fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     text(headers, ACCEPT_ENCODING).split(',').any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
         name.trim() == "gzip" && !matches!(weight.trim(), "q=0" | "q=0.0")
@@ -102,7 +102,7 @@ pub fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// How the body of a create or update is written; 415 if we cannot read it.
-pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
+pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
     match content_type(headers).as_str() {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
@@ -116,7 +116,7 @@ pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
 }
 
 /// The media type of the body without its parameters, in lower case.
-pub fn content_type(headers: &HeaderMap) -> String {
+pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = text(headers, CONTENT_TYPE);
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use store::Record;
 
 /// The store's table of a kind: its resource name with the group.
-pub fn table(kind: &Kind) -> &'static str {
+pub(crate) fn table(kind: &Kind) -> &'static str {
     // Names with a group are made once for the whole process, because the store keeps them as they are.
     static TABLES: LazyLock<Vec<(&'static Kind, &'static str)>> = LazyLock::new(|| {
         let name = |kind: &'static Kind| -> &'static str {
@@ -25,22 +25,22 @@ pub fn table(kind: &Kind) -> &'static str {
 }
 
 /// The kind whose objects a table holds.
-pub fn kind_of_table(name: &str) -> Option<&'static Kind> {
+pub(crate) fn kind_of_table(name: &str) -> Option<&'static Kind> {
     kinds::ALL.iter().copied().find(|kind| table(kind) == name)
 }
 
 /// A string inside `metadata`, empty when absent.
-pub fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
+pub(crate) fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
     object.get("metadata").and_then(|meta| meta.get(field)).and_then(Value::as_str).unwrap_or("")
 }
 
 /// `metadata`, made an empty object first if it is anything else.
-pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
+pub(crate) fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
     member_mut(object, "metadata")
 }
 
 /// A member that is an object, made one first if it is anything else.
-pub fn member_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+pub(crate) fn member_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
     let members = as_map(object);
     as_map(members.entry(name).or_insert_with(|| Value::Object(Map::new())))
 }
@@ -56,7 +56,7 @@ fn as_map(value: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// Sets or removes a member of a map.
-pub fn set(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+pub(crate) fn set(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     match value {
         Some(value) => members.insert(name.to_owned(), value),
         None => members.remove(name),
@@ -64,33 +64,33 @@ pub fn set(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
 }
 
 /// The finalizers of an object.
-pub fn finalizers(object: &Value) -> Vec<&str> {
+pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
     let list = object.get("metadata").and_then(|meta| meta.get("finalizers")).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// Whether deletion has begun.
-pub fn deleting(object: &Value) -> bool {
+pub(crate) fn deleting(object: &Value) -> bool {
     !meta(object, "deletionTimestamp").is_empty()
 }
 
 /// Namespace and name of an object.
-pub fn key_of(object: &Value) -> ObjectKey {
+pub(crate) fn key_of(object: &Value) -> ObjectKey {
     ObjectKey::new(meta(object, "namespace"), meta(object, "name"))
 }
 
 /// A stored object as the API hands it out.
-pub fn shown(record: &Record) -> Arc<Object> {
+pub(crate) fn shown(record: &Record) -> Arc<Object> {
     Arc::new(Object { key: record.key.clone(), revision: record.revision, json: record.body.clone() })
 }
 
 /// The JSON of a stored object.
-pub fn parsed(body: &Bytes) -> Result<Value, Status> {
+pub(crate) fn parsed(body: &Bytes) -> Result<Value, Status> {
     serde_json::from_slice(body).map_err(|error| Status::internal(format!("cannot read a stored object: {error}")))
 }
 
 /// A resource version as clients write it.
-pub fn revision(text: &str) -> Option<Revision> {
+pub(crate) fn revision(text: &str) -> Option<Revision> {
     text.parse().ok().map(Revision)
 }
 

@@ -6,11 +6,11 @@ use crate::route::percent_decode;
 
 /// The parameters of a request, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Parses the part of a URL after `?`.
-    pub fn parse(text: &str) -> Result<Self, Status> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
         let decode = |part: &str| percent_decode(&part.replace('+', " "));
         let pair = |part: &str| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -22,17 +22,17 @@ impl Query {
     }
 
     /// The first value of a parameter; empty counts as absent, as in Kubernetes.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
     /// All values of a parameter.
-    pub fn all(&self, name: &str) -> Vec<String> {
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
         self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
     }
 
     /// A truth value: as Kubernetes reads them, everything but absent, `false` and `0` is true.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         match self.0.iter().find(|(key, _)| key == name) {
             None => false,
             Some((_, value)) => !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"),
@@ -40,7 +40,7 @@ impl Query {
     }
 
     /// A whole number.
-    pub fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
         let parse = |text: &str| {
             text.parse().map_err(|_| {
                 Status::bad_request(format!("query parameter {name} is not a whole number in range: {text:?}"))

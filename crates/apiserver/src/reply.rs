@@ -5,7 +5,9 @@ use std::io::Write;
 use api::status::Status;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING,
+};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -15,21 +17,21 @@ use crate::limits;
 use crate::negotiate::Format;
 
 /// The body of every response.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
+pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A body that is all there.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A body that is sent piece by piece, each flushed.
-pub fn stream(pieces: BoxStream<'static, std::io::Result<Bytes>>) -> Body {
+pub(crate) fn stream(pieces: BoxStream<'static, std::io::Result<Bytes>>) -> Body {
     use futures::StreamExt;
     BodyExt::boxed_unsync(StreamBody::new(pieces.map(|piece| piece.map(Frame::data))))
 }
 
 /// A response with a body of one media type.
-pub fn with_type(code: u16, media: &'static str, body: Body) -> Response<Body> {
+pub(crate) fn with_type(code: u16, media: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
@@ -38,12 +40,12 @@ pub fn with_type(code: u16, media: &'static str, body: Body) -> Response<Body> {
 }
 
 /// Plain text.
-pub fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     with_type(code, "text/plain; charset=utf-8", full(text))
 }
 
 /// JSON bytes that are ready, in the format the client accepts.
-pub fn json_bytes(code: u16, format: Format, json: Bytes) -> Response<Body> {
+pub(crate) fn json_bytes(code: u16, format: Format, json: Bytes) -> Response<Body> {
     match format {
         Format::Json => with_type(code, "application/json", full(json)),
         Format::Yaml => match serde_json::from_slice::<Value>(&json).map(|value| yaml(&value)) {
@@ -55,12 +57,12 @@ pub fn json_bytes(code: u16, format: Format, json: Bytes) -> Response<Body> {
 }
 
 /// A value, in the format the client accepts.
-pub fn json(code: u16, format: Format, value: &Value) -> Response<Body> {
+pub(crate) fn json(code: u16, format: Format, value: &Value) -> Response<Body> {
     json_bytes(code, format, value.to_string().into())
 }
 
 /// A failure.
-pub fn status(status: &Status) -> Response<Body> {
+pub(crate) fn status(status: &Status) -> Response<Body> {
     let mut response = json(status.code, Format::Json, &status.to_json());
     if let Some(seconds) = status.details.get("retryAfterSeconds").and_then(Value::as_u64) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -69,7 +71,7 @@ pub fn status(status: &Status) -> Response<Body> {
 }
 
 /// Adds `Warning: 299 - "text"` headers (RFC 7234, 5.5), each text once.
-pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     let mut seen = Vec::new();
     for text in warnings.iter().filter(|text| !text.is_empty()).take(limits::WARNINGS) {
         if !seen.contains(&text) {
@@ -99,21 +101,21 @@ fn quoted(text: &str) -> String {
 }
 
 /// Sets a header to a text of ours.
-pub fn header(response: &mut Response<Body>, name: HeaderName, value: &str) {
+pub(crate) fn header(response: &mut Response<Body>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
 /// Compresses bytes for a client that accepts gzip; level 1, as Kubernetes does, because lists are large and wires fast.
-pub fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes)?;
     encoder.finish()
 }
 
 /// Compresses a complete body that is large enough; streams have no known size and are left alone.
-pub async fn compress(response: Response<Body>) -> Response<Body> {
+pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
     let exact = hyper::body::Body::size_hint(response.body()).exact().unwrap_or(0);
     if exact < limits::GZIP_BYTES as u64 {
         return response;

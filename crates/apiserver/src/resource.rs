@@ -11,12 +11,12 @@ use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::api::Api;
 use crate::body::{self, Parsed};
 use crate::handle::Ask;
-use crate::list::{Listed, ListOptions};
+use crate::list::{ListOptions, Listed};
 use crate::negotiate::{self, Accepted, Format, Shape, accepted, body_format};
 use crate::object::{meta, parsed, revision};
+use crate::pipeline::Api;
 use crate::reply::{self, Body};
 use crate::route::Verb;
 use crate::select::Selection;
@@ -27,7 +27,7 @@ use crate::write::subresource::{ScaleChange, scale_of};
 use crate::write::{Outcome, WriteOptions};
 
 /// Serves everything but streams of pods.
-pub async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Result<Response<Body>, Status> {
+pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Result<Response<Body>, Status> {
     let accepted = accepted(&ask.headers)?;
     match ask.verb {
         Verb::Get => get(api, &ask, accepted),
@@ -43,7 +43,7 @@ pub async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Result<Re
 
 impl Ask {
     /// Key of the object that the URL names.
-    pub fn key(&self) -> ObjectKey {
+    pub(crate) fn key(&self) -> ObjectKey {
         ObjectKey::new(self.namespace.as_str(), self.name.as_str())
     }
 
@@ -74,9 +74,9 @@ impl Ask {
 
 fn dry_run(values: &[String]) -> Result<bool, Status> {
     match values.iter().find(|value| !value.is_empty() && *value != "All") {
-        Some(other) => Err(Status::bad_request(format!(
-            "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-        ))),
+        Some(other) => {
+            Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
+        }
         None => Ok(values.iter().any(|value| value == "All")),
     }
 }
@@ -206,9 +206,13 @@ async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
     let (value, warnings) = body_of(ask, options, body).await?;
     if ask.subresource == "binding" {
         api.bind(&ask.key(), &value, options.dry_run).await?;
-        return Ok(reply::json(201, accepted.format, &json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-        })));
+        return Ok(reply::json(
+            201,
+            accepted.format,
+            &json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+            }),
+        ));
     }
     let mut outcome = api.create_object(ask.kind, &ask.namespace, &value, options).await?;
     outcome.warnings.splice(0..0, warnings);
@@ -318,9 +322,13 @@ async fn delete(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
     if !ask.kind.group.is_empty() {
         details["group"] = ask.kind.group.into();
     }
-    Ok(reply::json(200, accepted.format, &json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-    })))
+    Ok(reply::json(
+        200,
+        accepted.format,
+        &json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+        }),
+    ))
 }
 
 async fn delete_collection(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {

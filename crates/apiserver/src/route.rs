@@ -5,7 +5,7 @@ use api::kinds;
 use http::Method;
 
 /// What a path names.
-pub enum Route {
+pub(crate) enum Route {
     /// `/healthz`, `/livez`, `/readyz`: which one.
     Health(&'static str),
     /// `/version`.
@@ -49,7 +49,7 @@ pub enum Route {
 
 /// What is asked of objects of a kind, in the words of Kubernetes' authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Read one.
     Get,
     /// Read many.
@@ -70,7 +70,7 @@ pub enum Verb {
 
 impl Verb {
     /// The verb's name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::List => "list",
@@ -84,7 +84,7 @@ impl Verb {
     }
 
     /// The verb of a method on a path with or without a name; none if the method is not served.
-    pub fn of(method: &Method, named: bool, watch: bool) -> Option<Self> {
+    pub(crate) fn of(method: &Method, named: bool, watch: bool) -> Option<Self> {
         match (method.as_str(), named) {
             ("GET", _) if watch => Some(Self::Watch),
             ("GET", true) => Some(Self::Get),
@@ -100,7 +100,7 @@ impl Verb {
 }
 
 /// What `path` names; none if nothing is served there.
-pub fn parse(path: &str) -> Option<Route> {
+pub(crate) fn parse(path: &str) -> Option<Route> {
     let path = path.strip_suffix('/').unwrap_or(path);
     let mut segments = Vec::new();
     for segment in path.strip_prefix('/')?.split('/') {
@@ -138,9 +138,7 @@ fn resources(group: &str, version: &str) -> Route {
 fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
     let (namespace, rest) = match rest {
         // `/namespaces/<ns>/<resource>...`, but not `/namespaces/<name>/{status,finalize}`, which is the Namespace.
-        ["namespaces", namespace, rest @ ..]
-            if !rest.is_empty() && !matches!(rest, ["status"] | ["finalize"]) =>
-        {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() && !matches!(rest, ["status"] | ["finalize"]) => {
             (Some((*namespace).to_owned()), rest)
         }
         rest => (None, rest),
@@ -163,7 +161,7 @@ fn kind_of(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
 }
 
 /// Undoes percent encoding; none if it is malformed or not UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

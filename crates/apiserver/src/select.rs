@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use store::Record;
 
 /// Which objects of a kind a list or watch shows.
-pub struct Selection {
+pub(crate) struct Selection {
     kind: &'static Kind,
     /// Only this namespace.
     pub namespace: Option<String>,
@@ -30,7 +30,7 @@ struct Metadata {
 
 impl Selection {
     /// Parses selectors; 400 for malformed ones and for fields that this kind cannot be selected by.
-    pub fn parse(
+    pub(crate) fn parse(
         kind: &'static Kind,
         namespace: Option<String>,
         labels: &str,
@@ -59,12 +59,12 @@ impl Selection {
     }
 
     /// Whether every object of the namespace is shown.
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.labels.is_none() && self.fields.is_none()
     }
 
     /// Whether this version of an object is shown.
-    pub fn matches(&self, record: &Record) -> bool {
+    pub(crate) fn matches(&self, record: &Record) -> bool {
         if self.namespace.as_deref().is_some_and(|namespace| *record.key.namespace != *namespace) {
             return false;
         }
@@ -85,9 +85,8 @@ impl Selection {
                 "metadata.name" => *record.key.name == *requirement.value,
                 "metadata.namespace" => *record.key.namespace == *requirement.value,
                 other => {
-                    let object = object.get_or_insert_with(|| {
-                        serde_json::from_slice(&record.body).unwrap_or(Value::Null)
-                    });
+                    let object =
+                        object.get_or_insert_with(|| serde_json::from_slice(&record.body).unwrap_or(Value::Null));
                     self.kind.rules.field(object, other).unwrap_or_default() == requirement.value
                 }
             };

@@ -12,12 +12,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::api::Api;
 use crate::auth::Identity;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::documents::Documents;
 use crate::handle::{Context, handle};
 use crate::limits;
+use crate::pipeline::Api;
 use crate::watch::Stop;
 
 /// An HTTPS server for an API. Cheap to clone; one server may serve any number of listeners, on any runtime.
@@ -48,8 +48,7 @@ impl Server {
                 (place, listener.accept().await)
             };
             tokio::select! {
-                // An error means that nobody is left who could say stop: that is a stop, too.
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 (place, accepted) = accept => match accepted {
                     Ok((stream, peer)) => {
                         let server = self.clone();
@@ -95,7 +94,7 @@ impl Server {
         tokio::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
-            _ = stop.wait_for(|stop| *stop) => {
+            () = stopped(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -104,6 +103,12 @@ impl Server {
             tracing::debug!(%peer, error, "a connection ended early");
         }
     }
+}
+
+/// Returns once `stop` is true. When nobody is left who could say so, that is a stop, too.
+async fn stopped(stop: &mut Stop) {
+    // The value is dropped here: it is a lock, and locks are not carried across waits.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// A client that is gone already is no reason to wait; a process without file descriptors has to.

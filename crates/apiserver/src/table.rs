@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// How much of each object a row carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Include {
+pub(crate) enum Include {
     /// Nothing.
     Nothing,
     /// Its metadata.
@@ -17,7 +17,7 @@ pub enum Include {
 
 impl Include {
     /// Parses `includeObject`.
-    pub fn parse(text: Option<&str>) -> Result<Self, Status> {
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Status> {
         match text {
             None | Some("Metadata") => Ok(Self::Metadata),
             Some("None") => Ok(Self::Nothing),
@@ -34,7 +34,7 @@ const PLAIN: [Column; 1] =
     [Column { name: "Name", r#type: "string", format: "name", priority: 0, description: "Name of the object" }];
 
 /// The `columnDefinitions` of a kind.
-pub fn definitions(kind: &Kind) -> Value {
+pub(crate) fn definitions(kind: &Kind) -> Value {
     let columns = match kind.rules.columns() {
         [] => &PLAIN[..],
         columns => columns,
@@ -49,7 +49,7 @@ pub fn definitions(kind: &Kind) -> Value {
 }
 
 /// One row.
-pub fn row(kind: &Kind, object: Value, include: Include, now_seconds: i64) -> Value {
+pub(crate) fn row(kind: &Kind, object: Value, include: Include, now_seconds: i64) -> Value {
     let cells = if kind.rules.columns().is_empty() {
         vec![object["metadata"]["name"].clone()]
     } else {
@@ -64,7 +64,7 @@ pub fn row(kind: &Kind, object: Value, include: Include, now_seconds: i64) -> Va
 }
 
 /// A Table at a revision. `definitions` is null in all but the first event of a watch.
-pub fn table(definitions: Value, rows: Vec<Value>, list_meta: Value) -> Value {
+pub(crate) fn table(definitions: Value, rows: Vec<Value>, list_meta: Value) -> Value {
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta,
         "columnDefinitions": definitions, "rows": rows,
@@ -72,7 +72,7 @@ pub fn table(definitions: Value, rows: Vec<Value>, list_meta: Value) -> Value {
 }
 
 /// The `PartialObjectMetadata` of an object.
-pub fn metadata(mut object: Value) -> Value {
+pub(crate) fn metadata(mut object: Value) -> Value {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"].take() })
 }
 

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use store::{Event, Record};
 use tokio::time::Instant;
 
-use crate::api::{Api, read_failure};
 use crate::limits;
 use crate::list::{ListFailure, ListOptions, list_options, unsupported_match};
 use crate::negotiate::Shape;
 use crate::object::{revision, table};
+use crate::pipeline::{Api, read_failure};
 use crate::query::Query;
 use crate::select::Selection;
 use crate::table::{Include, definitions, metadata, row, table as as_table};
@@ -32,7 +32,7 @@ pub type Stop = tokio::sync::watch::Receiver<bool>;
 
 /// From where and how long to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchOptions {
+pub(crate) struct WatchOptions {
     /// Strictly after this revision; none means "show what is there first".
     pub from: Option<Revision>,
     /// Send bookmarks.
@@ -47,7 +47,7 @@ pub struct WatchOptions {
 
 /// How events are written.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub(crate) struct View {
     /// What of each object.
     pub shape: Shape,
     /// What of each object in the rows of a Table.
@@ -56,7 +56,7 @@ pub struct View {
 
 impl WatchOptions {
     /// Reads the options of a watch from a query.
-    pub fn parse(query: &Query) -> Result<Self, Status> {
+    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
         let version = match query.get("resourceVersion") {
             None => None,
             Some(text) => Some(revision(text).ok_or_else(|| {
@@ -73,8 +73,10 @@ impl WatchOptions {
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ),
-            (Some(_), false) => errors
-                .forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+            (Some(_), false) => errors.forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
             (Some(other), true) => return Err(unsupported_match(other)),
         }
         if wanted && !bookmarks {
@@ -96,7 +98,7 @@ impl WatchOptions {
 
 impl Api {
     /// Starts a watch; failures after that are told inside the stream.
-    pub async fn watch_objects(
+    pub(crate) async fn watch_objects(
         &self,
         kind: &'static Kind,
         selection: Selection,

@@ -8,14 +8,14 @@ use api::status::Status;
 use serde_json::{Value, json};
 
 use super::{Draft, Outcome, WriteOptions, finish};
-use crate::api::Api;
 use crate::clock::seconds;
 use crate::limits;
 use crate::object::{deleting, meta, meta_mut, set, table};
+use crate::pipeline::Api;
 
 impl Api {
     /// Creates an object from what a client sent. `namespace` is the one of the URL; empty takes the object's own.
-    pub async fn create_object(
+    pub(crate) async fn create_object(
         &self,
         kind: &'static Kind,
         namespace: &str,

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::update::{finished, holds_content};
 use super::{Draft, Outcome};
-use crate::api::Api;
 use crate::clock::seconds;
 use crate::object::{deleting, finalizers, member_mut, meta, meta_mut, set};
+use crate::pipeline::Api;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -21,7 +21,7 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl Api {
     /// Deletes an object, or starts to.
-    pub async fn delete_object(
+    pub(crate) async fn delete_object(
         &self,
         kind: &'static Kind,
         key: &ObjectKey,

@@ -1,11 +1,11 @@
 //! One write in, one transaction out: everything that is checked or allocated is so against the state it changes.
 
-pub mod create;
-pub mod delete;
-pub mod finish;
-pub mod patch;
-pub mod subresource;
-pub mod update;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod finish;
+pub(crate) mod patch;
+pub(crate) mod subresource;
+pub(crate) mod update;
 
 #[cfg(test)]
 mod tests;
@@ -23,12 +23,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 use store::{Record, Txn, WriteError};
 
-use crate::api::{Api, Inner};
 use crate::object::{meta_mut, parsed, set, table};
+use crate::pipeline::{Api, Inner};
 
 /// How a write is to be done.
 #[derive(Clone, Copy, Debug)]
-pub struct WriteOptions {
+pub(crate) struct WriteOptions {
     /// Do everything but store the result.
     pub dry_run: bool,
     /// What to do about unknown and duplicate fields.
@@ -43,7 +43,7 @@ impl Default for WriteOptions {
 
 /// What a write did.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The object as it now is, or as it last was.
     pub object: Arc<Object>,
     /// Whether it did not exist before.

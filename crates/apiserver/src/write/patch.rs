@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::update::update;
 use super::{Draft, Outcome, WriteOptions, finish};
-use crate::api::Api;
+use crate::pipeline::Api;
 
 /// The patch languages served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
+pub(crate) enum Language {
     /// `application/json-patch+json`, RFC 6902.
     Json,
     /// `application/merge-patch+json`, RFC 7396.
@@ -23,7 +23,7 @@ pub enum Language {
 
 impl Language {
     /// The language of a media type; 415 for others.
-    pub fn of(media: &str) -> Result<Self, Status> {
+    pub(crate) fn of(media: &str) -> Result<Self, Status> {
         let why = match media {
             "application/json-patch+json" => return Ok(Self::Json),
             "application/merge-patch+json" => return Ok(Self::Merge),
@@ -52,7 +52,7 @@ impl Language {
 
 impl Api {
     /// Patches an object (or its status).
-    pub async fn patch_object(
+    pub(crate) async fn patch_object(
         &self,
         kind: &'static Kind,
         key: &ObjectKey,

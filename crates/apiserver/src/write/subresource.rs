@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::patch::Language;
 use super::update::{check_preconditions, store, update};
 use super::{Draft, Outcome, finish};
-use crate::api::Api;
 use crate::clock::seconds;
 use crate::object::{member_mut, meta, meta_mut, parsed, set};
+use crate::pipeline::Api;
 
 /// What a client wants of a Scale.
-pub enum ScaleChange<'c> {
+pub(crate) enum ScaleChange<'c> {
     /// Replace it.
     Replace(&'c Value),
     /// Patch it.
@@ -24,7 +24,7 @@ pub enum ScaleChange<'c> {
 }
 
 /// The `autoscaling/v1` Scale of a Deployment or ReplicaSet.
-pub fn scale_of(object: &Value) -> Value {
+pub(crate) fn scale_of(object: &Value) -> Value {
     let mut metadata = serde_json::Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         set(&mut metadata, field, object["metadata"].get(field).cloned());
@@ -48,8 +48,7 @@ fn selector_text(selector: &Value) -> String {
     }
     for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
         let key = expression["key"].as_str().unwrap_or("");
-        let values: Vec<_> =
-            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<_> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let values = values.join(",");
         match expression["operator"].as_str() {
             Some("In") => parts.push(format!("{key} in ({values})")),
@@ -64,7 +63,7 @@ fn selector_text(selector: &Value) -> String {
 
 impl Api {
     /// Changes the Scale of an object; the outcome's object is the scaled one.
-    pub async fn scale_object(
+    pub(crate) async fn scale_object(
         &self,
         kind: &'static Kind,
         key: &ObjectKey,
@@ -76,7 +75,9 @@ impl Api {
             let wanted = match &change {
                 ScaleChange::Replace(scale) => (*scale).clone(),
                 // A Scale has no lists to merge by key, so a strategic patch is a merge patch.
-                ScaleChange::Patch(Language::Strategic, change) => Language::Merge.apply(kind, &scale_of(&old), change)?,
+                ScaleChange::Patch(Language::Strategic, change) => {
+                    Language::Merge.apply(kind, &scale_of(&old), change)?
+                }
                 ScaleChange::Patch(language, change) => language.apply(kind, &scale_of(&old), change)?,
             };
             if wanted["kind"].as_str().is_some_and(|kind| kind != "Scale") {
@@ -92,7 +93,7 @@ impl Api {
     }
 
     /// Assigns a Pod to the node that a Binding names.
-    pub async fn bind(&self, key: &ObjectKey, binding: &Value, dry_run: bool) -> Result<Outcome, Status> {
+    pub(crate) async fn bind(&self, key: &ObjectKey, binding: &Value, dry_run: bool) -> Result<Outcome, Status> {
         let node = binding["target"]["name"].as_str().unwrap_or("");
         if node.is_empty() {
             let mut errors = FieldErrors::default();
@@ -105,7 +106,12 @@ impl Api {
     }
 
     /// Sets `spec.finalizers` of a Namespace; with the last one gone, a deleted Namespace goes too.
-    pub async fn finalize_namespace(&self, key: &ObjectKey, body: &Value, dry_run: bool) -> Result<Outcome, Status> {
+    pub(crate) async fn finalize_namespace(
+        &self,
+        key: &ObjectKey,
+        body: &Value,
+        dry_run: bool,
+    ) -> Result<Outcome, Status> {
         let kind: &'static Kind = &kinds::NAMESPACE;
         let mut sent = finish::decode(kind, body, Validation::Ignore)?.object;
         finish::place(kind, "", Some(&key.name), &mut sent)?;

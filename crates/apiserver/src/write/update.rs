@@ -12,25 +12,19 @@ use store::Record;
 
 use super::create::create;
 use super::{Draft, Outcome, WriteOptions, finish};
-use crate::api::Api;
 use crate::object::{deleting, finalizers, meta, meta_mut, set, shown};
+use crate::pipeline::Api;
 
 /// Fields of metadata that only the server sets.
-const SERVER_FIELDS: [&str; 6] = [
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "generateName",
-];
+const SERVER_FIELDS: [&str; 6] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
 
 const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
 
 impl Api {
     /// Replaces an object (or its status) by what a client sent. `key` is the one of the URL; an empty namespace in it
     /// takes the object's own.
-    pub async fn replace_object(
+    pub(crate) async fn replace_object(
         &self,
         kind: &'static Kind,
         key: &ObjectKey,
@@ -47,7 +41,11 @@ impl Api {
             let Some(record) = draft.record(kind, &key) else {
                 let creates = kind.create_on_update && target == Target::Main;
                 let fresh = meta(&object, "resourceVersion").is_empty() && meta(&object, "uid").is_empty();
-                return if creates && fresh { create(draft, kind, object) } else { Err(Status::not_found(kind, &key.name)) };
+                return if creates && fresh {
+                    create(draft, kind, object)
+                } else {
+                    Err(Status::not_found(kind, &key.name))
+                };
             };
             let old = crate::object::parsed(&record.body)?;
             update(draft, kind, &record, &old, object, target)

@@ -100,7 +100,7 @@ impl Api {
     }
 
     pub(crate) fn streams(&self) -> Result<Arc<dyn PodStreams>, Status> {
-        let streams = self.inner.streams.load_full().map(|streams| Arc::clone(&streams));
+        let streams: Option<Arc<dyn PodStreams>> = self.inner.streams.load_full().map(|streams| Arc::clone(&*streams));
         streams.ok_or_else(|| {
             let why = "the node's pod runtime is not running yet; try again in a moment";
             Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
