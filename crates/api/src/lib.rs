@@ -2,10 +2,12 @@
 //!
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`kind`].
 
+pub mod decode;
 pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod names;
 pub mod object;
 pub mod quantity;
+pub mod schema;
 pub mod status;

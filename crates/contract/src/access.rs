@@ -96,6 +96,10 @@ pub trait Access: Send + Sync + 'static {
         self.update(kind, object).await
     }
     /// Deletes, or starts to (grace, finalizers): the object as it then is.
-    async fn delete(&self, kind: &'static Kind, key: &ObjectKey, options: &DeleteOptions)
-    -> Result<Arc<Object>, Status>;
+    async fn delete(
+        &self,
+        kind: &'static Kind,
+        key: &ObjectKey,
+        options: &DeleteOptions,
+    ) -> Result<Arc<Object>, Status>;
 }

@@ -1,1 +1,5 @@
-//! stub
+//! Pods as processes in namespaces: Pod objects in, running containers, statuses, logs and exits out.
+
+pub mod holder;
+pub mod limits;
+pub mod sandbox;
