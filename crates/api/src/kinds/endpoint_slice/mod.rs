@@ -43,8 +43,7 @@ impl Rules for EndpointSlice {
         let mut warnings = Vec::new();
         let kind = read::text(new, "/addressType");
         if kind == "FQDN" && old.is_none() {
-            let text = "addressType: FQDN endpoints are deprecated. Kubernetes components never read them: use an ExternalName Service";
-            warnings.push(text.to_owned());
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
         }
         if kind == "IPv4" {
             for (i, endpoint) in read::list(new, "/endpoints").iter().enumerate() {

@@ -85,9 +85,9 @@ pub fn externally_accessible(service: &Value) -> bool {
         || service_type(service) == "ClusterIP" && !read::list(service, "/spec/externalIPs").is_empty()
 }
 
-/// Whether the Service is of type ClusterIP with `clusterIP: None`.
+/// Whether `None` is the Service's one cluster address.
 pub fn is_headless(service: &Value) -> bool {
-    service_type(service) == "ClusterIP" && read::text(service, "/spec/clusterIP") == "None"
+    read::texts(service, "/spec/clusterIPs") == ["None"]
 }
 
 /// `spec.type`.

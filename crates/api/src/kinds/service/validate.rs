@@ -69,9 +69,7 @@ fn by_type(errors: &mut FieldErrors, service: &Value) {
         errors.required("spec.ports", "");
     }
     match kind {
-        // Kubernetes means to refuse `None` here by a check that only ever sees ClusterIP Services;
-        // the promised error is given for the promised input.
-        "LoadBalancer" | "NodePort" if read::text(service, "/spec/clusterIP") == "None" => {
+        "LoadBalancer" | "NodePort" if is_headless(service) => {
             let why = format!("may not be set to 'None' for {kind} services");
             errors.invalid("spec.clusterIPs[0]", "None", &why);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{is_headless, needs_cluster_ip};
+use super::{is_headless, needs_cluster_ip, service_type};
 use crate::kinds::{address, read};
 
 pub(super) fn warnings(service: &Value) -> Vec<String> {
@@ -12,7 +12,7 @@ pub(super) fn warnings(service: &Value) -> Vec<String> {
         let instead = "service.kubernetes.io/topology-mode";
         warnings.push(format!("annotation {deprecated} is deprecated, please use {instead} instead"));
     }
-    let headless = is_headless(service);
+    let headless = is_headless(service) && service_type(service) == "ClusterIP";
     let external_ips = read::texts(service, "/spec/externalIPs");
     let balancer_ip = read::text(service, "/spec/loadBalancerIP");
     if !headless {
