@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use crate::handle::Ask;
 use crate::limits;
@@ -65,6 +66,7 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, mut request: Request<Incoming>) 
             Ok(session) => run(socket, session).await,
             Err(status) => {
                 finish(&mut socket, &status.to_json()).await;
+                drain(&mut socket).await;
             }
         }
     });
@@ -159,9 +161,22 @@ where
     };
     let both = async { tokio::join!(outputs, write) };
     tokio::select! {
-        (status, mut sink) = both => finish_sink(&mut sink, &status).await,
+        (status, mut sink) = both => {
+            finish(&mut sink, &status).await;
+            drain(&mut source).await;
+        }
         () = inputs(&mut source, stdin, resize) => {}
     }
+}
+
+/// Waits for the client's side of the close: leaving before it has read everything would reset the connection.
+async fn drain<R>(source: &mut R)
+where
+    R: futures::Stream<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+{
+    let rest = async { while let Some(Ok(_)) = source.next().await {} };
+    // A client that never answers has had its time.
+    let _ = tokio::time::timeout(limits::DRAIN, rest).await;
 }
 
 /// Copies a stream to its channel.
@@ -237,16 +252,7 @@ fn exit_status(code: i32) -> Value {
     })
 }
 
-async fn finish<S>(socket: &mut WebSocketStream<S>, status: &Value)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    finish_sink(socket, status).await;
-    // The client answers the close; leaving before it has read everything would reset the connection.
-    while let Some(Ok(_)) = socket.next().await {}
-}
-
-async fn finish_sink<W>(sink: &mut W, status: &Value)
+async fn finish<W>(sink: &mut W, status: &Value)
 where
     W: futures::Sink<Message> + Unpin,
 {
@@ -254,5 +260,7 @@ where
     message.extend_from_slice(status.to_string().as_bytes());
     // A client that left does not miss its exit code.
     let _ = sink.send(Message::Binary(message.into())).await;
-    let _ = sink.send(Message::Close(None)).await;
+    // Without the code of a normal end, kubectl takes the close for a broken connection and loses the exit code.
+    let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(end))).await;
 }
