@@ -7,5 +7,7 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod object;
+pub mod patch;
 pub mod schema;
+pub mod selector;
 pub mod status;

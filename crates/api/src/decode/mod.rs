@@ -13,6 +13,8 @@ use crate::schema::Schema;
 use crate::status::Status;
 
 pub use json::parse_json;
+#[cfg(test)]
+pub(crate) use tests::any_json;
 
 /// What to do about unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
