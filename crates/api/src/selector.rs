@@ -176,7 +176,10 @@ impl Parser<'_> {
         let key = self.word();
         match crate::selector::qualified(key) {
             true => Ok(key.to_owned()),
-            false => Err(format!("found '{}', expected: !, identifier, or ','", if key.is_empty() { self.rest } else { key })),
+            false => Err(format!(
+                "found '{}', expected: !, identifier, or ','",
+                if key.is_empty() { self.rest } else { key }
+            )),
         }
     }
 
@@ -184,7 +187,9 @@ impl Parser<'_> {
         let value = self.word();
         match value.is_empty() || label_value(value) {
             true => Ok(value.to_owned()),
-            false => Err(format!("values[0][]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character")),
+            false => Err(format!(
+                "values[0][]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+            )),
         }
     }
 

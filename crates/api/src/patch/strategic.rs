@@ -53,7 +53,13 @@ fn merge(schema: &Schema, id: Option<DefinitionId>, old: &Members, patch: &Membe
 }
 
 /// `$deleteFromPrimitiveList/x`, and `$setElementOrder/x` when the patch does not change x itself.
-fn directive(definition: Option<&Definition>, name: &str, value: &Value, patch: &Members, new: &mut Members) -> Merged<()> {
+fn directive(
+    definition: Option<&Definition>,
+    name: &str,
+    value: &Value,
+    patch: &Members,
+    new: &mut Members,
+) -> Merged<()> {
     if let Some(field) = name.strip_prefix(DELETE) {
         let gone = value.as_array().ok_or_else(|| format!("{name} must be a list"))?;
         if let Some(Value::Array(items)) = new.get_mut(field) {
@@ -125,10 +131,13 @@ fn list(
     patch: &[Value],
     order: Option<&Value>,
 ) -> Merged<Vec<Value>> {
-    let replace = patch.iter().any(|item| item[PATCH] == "replace" && item.as_object().is_some_and(|item| item.len() == 1));
+    let replace =
+        patch.iter().any(|item| item[PATCH] == "replace" && item.as_object().is_some_and(|item| item.len() == 1));
     let Some(key) = key.filter(|_| !replace) else {
         let kept = patch.iter().filter(|item| item[PATCH].is_null());
-        return Ok(kept.map(|item| item.as_object().map_or_else(|| item.clone(), |item| Value::Object(without_directives(item)))).collect());
+        return Ok(kept
+            .map(|item| item.as_object().map_or_else(|| item.clone(), |item| Value::Object(without_directives(item))))
+            .collect());
     };
     let mut merged = old.to_vec();
     if key.is_empty() {
@@ -148,10 +157,17 @@ fn list(
     }
 }
 
-fn by_key(schema: &Schema, item: Option<DefinitionId>, key: &str, change: &Value, merged: &mut Vec<Value>) -> Merged<()> {
+fn by_key(
+    schema: &Schema,
+    item: Option<DefinitionId>,
+    key: &str,
+    change: &Value,
+    merged: &mut Vec<Value>,
+) -> Merged<()> {
     let change = change.as_object().ok_or_else(|| format!("an item of a list merged by {key:?} is no object"))?;
     let name = change.get(key).filter(|name| !name.is_null());
-    let name = name.ok_or_else(|| format!("map: {} does not contain declared merge key: {key}", Value::Object(change.clone())))?;
+    let name = name
+        .ok_or_else(|| format!("map: {} does not contain declared merge key: {key}", Value::Object(change.clone())))?;
     // The first one is meant: the API's key need not be unique (ports of a Service by number alone).
     let at = merged.iter().position(|item| item.get(key) == Some(name));
     let old = at.and_then(|at| merged[at].as_object().cloned()).unwrap_or_default();

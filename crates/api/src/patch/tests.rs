@@ -17,10 +17,14 @@ fn containers(list: Value) -> Value {
 
 #[test]
 fn containers_merge_by_name() {
-    let old = containers(json!([{ "name": "a", "image": "x", "env": [{ "name": "E", "value": "1" }] }, { "name": "b" }]));
+    let old =
+        containers(json!([{ "name": "a", "image": "x", "env": [{ "name": "E", "value": "1" }] }, { "name": "b" }]));
     let patch = containers(json!([{ "name": "a", "image": "y", "env": [{ "name": "F", "value": "2" }] }]));
     let env = json!([{ "name": "E", "value": "1" }, { "name": "F", "value": "2" }]);
-    assert_eq!(patched(old.clone(), patch), containers(json!([{ "name": "a", "image": "y", "env": env }, { "name": "b" }])));
+    assert_eq!(
+        patched(old.clone(), patch),
+        containers(json!([{ "name": "a", "image": "y", "env": env }, { "name": "b" }]))
+    );
     let deleted = patched(old.clone(), containers(json!([{ "$patch": "delete", "name": "a" }])));
     assert_eq!(deleted, containers(json!([{ "name": "b" }])));
     let replaced = patched(old, containers(json!([{ "$patch": "replace" }, { "name": "c" }])));
@@ -53,7 +57,11 @@ fn plain_lists_nulls_and_maps() {
     let old = json!({ "metadata": { "finalizers": ["a", "b"], "labels": { "x": "1", "y": "2" } } });
     let patch = json!({ "metadata": { "$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"], "labels": { "x": null } } });
     assert_eq!(patched(old, patch), json!({ "metadata": { "finalizers": ["b", "c"], "labels": { "y": "2" } } }));
-    let atomic = strategic(&kinds::SERVICE, &json!({ "spec": { "externalIPs": ["1"] } }), &json!({ "spec": { "externalIPs": ["2"] } }));
+    let atomic = strategic(
+        &kinds::SERVICE,
+        &json!({ "spec": { "externalIPs": ["1"] } }),
+        &json!({ "spec": { "externalIPs": ["2"] } }),
+    );
     assert_eq!(atomic.unwrap(), json!({ "spec": { "externalIPs": ["2"] } }));
 }
 
