@@ -2,5 +2,6 @@
 //!
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`snapshot`].
 
+pub mod drain;
 pub mod nft;
 pub mod snapshot;
