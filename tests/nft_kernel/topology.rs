@@ -1,14 +1,12 @@
 //! A node with routed pods and an outside client, each a network namespace of its own, and the sockets in them.
-#![allow(unsafe_code, reason = "rustix marks unshare unsafe because of flags that are not used here")]
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use kernel::namespace;
 use kernel::nl::route::{NewAddress, NewRoute, Rtnetlink, Scope, VethSpec};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 /// How long a lost packet may keep a test waiting: far beyond any answer that comes at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,15 +18,12 @@ impl Netns {
     /// A new, empty one with its loopback device up.
     pub(crate) fn new() -> Self {
         let spawned = std::thread::spawn(|| {
-            // SAFETY: only CLONE_FILES endangers descriptor safety; a new network namespace does not.
-            let made = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
-            if let Err(error) = made {
-                panic!("new network namespace: {error}; run the tests as root or under `unshare -Urn`");
-            }
+            let made = namespace::new_net();
+            made.unwrap_or_else(|error| panic!("{error}: run the tests as root or under `unshare -Urn`"));
             let mut links = Rtnetlink::open().unwrap();
             let lo = links.link_index("lo").unwrap();
             links.link_set_up(lo, true).unwrap();
-            File::open("/proc/thread-self/ns/net").unwrap().into()
+            namespace::current_net().unwrap()
         });
         Self(spawned.join().unwrap())
     }
@@ -37,7 +32,7 @@ impl Netns {
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = || {
-                rustix::thread::move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                namespace::enter_net(self.0.as_fd()).unwrap();
                 work()
             };
             scope.spawn(inside).join().unwrap()

@@ -14,10 +14,7 @@ pub fn make_private() -> io::Result<()> {
 
 /// Shows `source` also at `target`.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    explain(
-        &format!("bind {} on {}", source.display(), target.display()),
-        rustix::mount::mount_bind(source, target),
-    )
+    explain(&format!("bind {} on {}", source.display(), target.display()), rustix::mount::mount_bind(source, target))
 }
 
 /// Shows `source` and everything mounted below it also at `target`.
@@ -37,10 +34,7 @@ pub fn tmpfs(target: &Path, mode: &str, bytes: u64) -> io::Result<()> {
 /// Mounts `proc` for the pid namespace of the caller.
 pub fn proc(target: &Path) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    explain(
-        &format!("mount proc on {}", target.display()),
-        rustix::mount::mount("proc", target, "proc", flags, None),
-    )
+    explain(&format!("mount proc on {}", target.display()), rustix::mount::mount("proc", target, "proc", flags, None))
 }
 
 /// Mounts `sysfs` for the network namespace of the caller, read-only.

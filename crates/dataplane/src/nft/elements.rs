@@ -13,13 +13,18 @@ use crate::{Error, Result};
 
 /// What one element adds to a batch.
 pub fn encoded_len(element: &Element) -> usize {
-    let set = describe(element.set);
-    if set.interval && set.key.len() == 1 {
-        let (_, end) = element.key.split_at(element.key.len() / 2);
-        // A range is two elements; the second carries a flag and no value.
-        return 2 * (12 + end.len().next_multiple_of(4)) + 8;
+    let data = |bytes: usize| 8 + bytes.next_multiple_of(4);
+    let (key, value) = (element.key.len(), element.value.len());
+    match element.set {
+        // A range is two elements; the second carries a flag.
+        SetName::Pods4 | SetName::Pods6 | SetName::ServiceCidrs4 | SetName::ServiceCidrs6 => {
+            2 * (4 + data(key / 2)) + 8
+        }
+        // Both ends of a range are in one element.
+        SetName::LbAllow4 | SetName::LbAllow6 => 4 + 2 * data(key / 2),
+        _ if value == 0 => 4 + data(key),
+        _ => 4 + data(key) + data(value),
     }
-    sent(&set, element).map(|sent| nftables::element_len(&sent)).unwrap_or(element.key.len() + element.value.len())
 }
 
 /// What a batch of the largest size spends on everything else than elements.

@@ -144,6 +144,6 @@ impl Dataplane for Nft {
 
     fn batch_bytes_max(&self) -> usize {
         let send_max = self.socket.send_bytes_max();
-        send_max.saturating_sub(elements::overhead(send_max))
+        send_max.saturating_sub(elements::overhead(send_max)).min(limits::BATCH_BYTES)
     }
 }

@@ -10,6 +10,8 @@ pub mod message;
 pub mod nftables;
 pub mod parse;
 pub mod route;
+pub mod sock_diag;
+#[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod socket;
 
 pub use error::{Error, Kind, Result};
@@ -28,4 +30,8 @@ pub mod limits {
     pub const LIST_BYTES: usize = 60_000;
     /// How often a dump is repeated when the kernel says that its content changed half way.
     pub const DUMP_ATTEMPTS: usize = 16;
+    /// How many reads in a row that find nothing new settle what a set holds, whatever the kernel counts.
+    pub const IDLE_READS: usize = 4;
+    /// Pause between reads of a set whose hash table the kernel is resizing.
+    pub const RESIZE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 }

@@ -3,9 +3,11 @@
 //! Rules are opaque here: the caller writes the expressions. Attribute numbers are those of
 //! `linux/netfilter/nf_tables.h`.
 
+use std::collections::BTreeMap;
+
 use super::batch::{Batch, INET};
 use super::message::{CREATE, DUMP, EXCLUSIVE, Writer};
-use super::{Result, Socket, parse};
+use super::{Result, Socket, limits, parse};
 
 const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = 0;
@@ -15,6 +17,7 @@ const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
 const APPEND: u16 = super::message::APPEND;
 const NEW_SET: u16 = 9;
+const GET_SET: u16 = 10;
 const NEW_SETELEM: u16 = 12;
 const GET_SETELEM: u16 = 13;
 const DEL_SETELEM: u16 = 14;
@@ -223,8 +226,8 @@ fn push_elements<'a>(
             w.string(2, set);
             w.nest(3, |w| {
                 let start = w.len();
-                while let Some(element) = elements
-                    .next_if(|e| w.len() == start || w.len() - start + element_len(e) <= super::limits::LIST_BYTES)
+                while let Some(element) =
+                    elements.next_if(|e| w.len() == start || w.len() - start + element_len(e) <= limits::LIST_BYTES)
                 {
                     w.nest(1, |w| write_element(w, &element));
                 }
@@ -272,13 +275,46 @@ pub fn table_note(socket: &mut Socket, table: &str) -> Result<Option<Option<Stri
     Ok(Some(note))
 }
 
-/// Every element of a set.
+/// Every element of a set, in order of key.
+///
+/// A dump of a hash table that is being resized (in the background, after many insertions) leaves elements out or lists
+/// them twice, without any sign. So the reads are united until there are as many as the kernel counts, or, before
+/// Linux 6.16, which does not tell its count, until a further read adds nothing.
 pub fn elements(socket: &mut Socket, table: &str, set: &str) -> Result<Vec<Held>> {
+    let mut united: BTreeMap<(Vec<u8>, u32), Held> = BTreeMap::new();
+    let mut idle = 0;
+    loop {
+        let before = united.len();
+        let read = elements_once(socket, table, set)?;
+        united.extend(read.into_iter().map(|held| ((held.key.clone(), held.flags), held)));
+        idle = if united.len() == before { idle + 1 } else { 0 };
+        let enough = match element_count(socket, table, set)? {
+            Some(count) => united.len() >= count as usize || idle >= limits::IDLE_READS,
+            None => idle >= 1,
+        };
+        if enough {
+            return Ok(united.into_values().collect());
+        }
+        std::thread::sleep(limits::RESIZE_PAUSE);
+    }
+}
+
+/// How many elements the kernel counts in a set; None before Linux 6.16.
+fn element_count(socket: &mut Socket, table: &str, set: &str) -> Result<Option<u32>> {
+    let message = Writer::request(SUBSYSTEM << 8 | GET_SET, 0, &[INET, 0, 0, 0], |w| {
+        w.string(1, table);
+        w.string(2, set);
+    });
+    let replies = socket.query(&format!("read set {set} of table inet {table}"), message)?;
+    Ok(replies.iter().find_map(|reply| parse::be32(parse::find(reply.payload.get(4..)?, 20)?)))
+}
+
+fn elements_once(socket: &mut Socket, table: &str, set: &str) -> Result<Vec<Held>> {
     let message = Writer::request(SUBSYSTEM << 8 | GET_SETELEM, DUMP, &[INET, 0, 0, 0], |w| {
         w.string(1, table);
         w.string(2, set);
     });
-    let replies = socket.dump(&format!("read set {set} of table inet {table}"), message)?;
+    let replies = socket.dump(&format!("read the elements of set {set} of table inet {table}"), message)?;
     let lists = replies.iter().filter_map(|reply| parse::find(reply.payload.get(4..)?, 3));
     Ok(lists.flat_map(parse::attributes).map(|(_, element)| held(element)).collect())
 }

@@ -1,33 +1,26 @@
 //! A veth pair into a second namespace, addressed and routed, as the kernel reports it back. Needs CAP_NET_ADMIN, by
 //! root or by a user namespace of its own; without either it fails.
 
-use std::fs::File;
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::*;
+use crate::namespace;
 
-/// Runs `work` on a thread in a network namespace of its own; hands out that namespace first.
+/// Runs `work` on a thread in a network namespace of its own.
 fn in_new_netns<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let handle = scope.spawn(|| {
-            // SAFETY: unshare takes no pointers and changes this thread only.
-            let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-            assert_eq!(result, 0, "unshare(NEWNET): {}: run this test as root", std::io::Error::last_os_error());
+            let made = namespace::new_net();
+            made.unwrap_or_else(|error| panic!("{error}: run the tests as root or under `unshare -Urn`"));
             work()
         });
         handle.join().unwrap()
     })
 }
 
-fn netns() -> File {
-    File::open("/proc/thread-self/ns/net").unwrap()
-}
-
-fn enter(netns: &File) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: setns takes a descriptor that lives through the call and changes this thread only.
-    assert_eq!(unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) }, 0);
+fn enter(netns: &OwnedFd) {
+    namespace::enter_net(netns.as_fd()).unwrap();
 }
 
 fn address(text: &str) -> IpAddr {
@@ -36,7 +29,7 @@ fn address(text: &str) -> IpAddr {
 
 #[test]
 fn a_veth_pair_created_in_place_carries_both_families() {
-    let pod = in_new_netns(netns);
+    let pod = in_new_netns(|| namespace::current_net().unwrap());
     in_new_netns(|| {
         let mut node = Rtnetlink::open().unwrap();
         assert!(node.link("pod0").unwrap().is_none());
@@ -74,7 +67,7 @@ fn a_veth_pair_created_in_place_carries_both_families() {
     });
 }
 
-fn configure_pod(pod: &File) {
+fn configure_pod(pod: &OwnedFd) {
     enter(pod);
     let mut pod = Rtnetlink::open().unwrap();
     for name in ["lo", "eth0"] {
@@ -92,7 +85,7 @@ fn configure_pod(pod: &File) {
 }
 
 /// The pod reaches the node's end over IPv4 and IPv6 at once: no duplicate address detection delays it.
-fn connect_from_pod(pod: &File) {
+fn connect_from_pod(pod: &OwnedFd) {
     let lo = Rtnetlink::open().and_then(|mut node| {
         let index = node.link_index("lo")?;
         node.link_set_up(index, true)?;
