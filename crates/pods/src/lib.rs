@@ -1,7 +1,13 @@
 //! Pods as processes in namespaces: Pod objects in, running containers, statuses, logs and exits out.
 
 pub mod addresses;
+pub mod builtin;
+pub mod environment;
 pub mod holder;
+pub mod images;
 pub mod limits;
+pub mod name_files;
 pub mod network;
+pub mod references;
 pub mod sandbox;
+pub mod volumes;
