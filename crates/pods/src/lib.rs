@@ -5,9 +5,14 @@ pub mod builtin;
 pub mod environment;
 pub mod holder;
 pub mod images;
+mod kubelet;
 pub mod limits;
 pub mod name_files;
 pub mod network;
 pub mod references;
 pub mod sandbox;
+mod streams;
 pub mod volumes;
+
+pub use kubelet::{Config, Kubelet};
+pub use streams::Streams;
