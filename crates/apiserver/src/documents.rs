@@ -1,13 +1,11 @@
-//! Discovery and OpenAPI: documents made from the table of kinds once, then served with their ETag.
-
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+//! Discovery and OpenAPI: documents made from the table of kinds, served with their ETag.
 
 use api::status::Status;
-use api::{discovery, kinds, openapi};
+use api::{discovery, openapi};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HOST, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Response};
+use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use crate::negotiate::{Accepted, Format, Shape, accepted, not_acceptable, wants_aggregated};
@@ -17,106 +15,68 @@ use crate::route::Route;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// Documents that were asked for so far. One per group and version, plus a handful.
-#[derive(Default)]
-pub(crate) struct Documents {
-    made: Mutex<BTreeMap<String, Arc<Document>>>,
-    hash: OnceLock<String>,
-}
-
+/// What a route's document is, and how it is recognised by clients that have it already.
 struct Document {
-    json: Bytes,
-    etag: String,
+    value: Value,
+    /// OpenAPI documents all come from this build and share its hash; small ones are hashed as they are.
+    hash: Option<&'static str>,
 }
 
-impl Documents {
-    fn get(&self, name: &str, make: impl FnOnce() -> Option<Bytes>) -> Option<Arc<Document>> {
-        let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if known.is_some() {
-            return known;
+fn document(route: &Route, aggregated: bool, host: &str, version: &str) -> Option<Document> {
+    let plain = |value| Some(Document { value, hash: None });
+    let schema = |value| Some(Document { value, hash: Some(openapi::hash()) });
+    match route {
+        Route::CoreVersions if aggregated => plain(discovery::aggregated_core()),
+        Route::CoreVersions => plain(discovery::api_versions(host)),
+        Route::Groups if aggregated => plain(discovery::aggregated_groups()),
+        Route::Groups => plain(discovery::group_list()),
+        Route::Group(group) => discovery::group(group).and_then(plain),
+        Route::Resources { group, version } => discovery::resource_list(group, version).and_then(plain),
+        Route::OpenApiV2 => schema(openapi::v2_document(version)),
+        Route::OpenApiV3 => schema(openapi::v3_index()),
+        Route::OpenApiDocument { path } => openapi::v3_document(path, version).and_then(schema),
+        _ => None,
+    }
+}
+
+fn etag(document: &Document, json: &[u8]) -> String {
+    match document.hash {
+        Some(hash) => format!("\"{hash}\""),
+        None => {
+            let hex: String = Sha512::digest(json).iter().map(|byte| format!("{byte:02X}")).collect();
+            format!("\"{hex}\"")
         }
-        // Made outside the lock; two requests at once may both make the same bytes.
-        let json = make()?;
-        let document = Arc::new(Document { etag: format!("\"{}\"", digest(&json)), json });
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), document.clone());
-        Some(document)
     }
-
-    /// One hash for all OpenAPI v3 documents: they all come from this build.
-    fn hash(&self) -> &str {
-        self.hash.get_or_init(|| {
-            let mut hash = Sha512::new();
-            for (group, version) in groups() {
-                hash.update(openapi::v3_document(group, version).unwrap_or_default());
-            }
-            hex(&hash.finalize())
-        })
-    }
-}
-
-fn groups() -> Vec<(&'static str, &'static str)> {
-    let mut groups: Vec<_> = kinds::ALL.iter().map(|kind| (kind.group, kind.version)).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    groups
-}
-
-fn digest(bytes: &[u8]) -> String {
-    hex(&Sha512::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// Serves a discovery or OpenAPI document.
 pub(crate) fn serve(
-    documents: &Documents,
+    version: &str,
     route: &Route,
     headers: &HeaderMap,
     query: &Query,
 ) -> Result<Response<Body>, Status> {
-    let json = |value: serde_json::Value| Some(Bytes::from(value.to_string()));
-    let bytes = |bytes: Vec<u8>| Some(Bytes::from(bytes));
-    let mut media = "application/json";
-    let mut aggregated = false;
-    let found = match route {
-        Route::CoreVersions | Route::Groups => {
-            aggregated = wants_aggregated(headers);
-            if aggregated {
-                media = AGGREGATED;
-            }
-            match (route, aggregated) {
-                (Route::CoreVersions, true) => documents.get("api aggregated", || json(discovery::aggregated_core())),
-                (Route::CoreVersions, false) => documents.get("api", || json(discovery::api_versions())),
-                (_, true) => documents.get("apis aggregated", || json(discovery::aggregated_groups())),
-                (_, false) => documents.get("apis", || json(discovery::group_list())),
-            }
-        }
-        Route::Group(group) => documents.get(&format!("apis/{group}"), || discovery::group(group).and_then(json)),
-        Route::Resources { group, version } => {
-            documents.get(&format!("{group}/{version}"), || discovery::resource_list(group, version).and_then(json))
-        }
-        Route::OpenApiV2 => documents.get("openapi v2", || bytes(openapi::v2_document())),
-        Route::OpenApiV3 => documents.get("openapi v3", || json(openapi::v3_index(documents.hash()))),
-        Route::OpenApiDocument { group, version } => documents
-            .get(&format!("openapi v3 {group}/{version}"), || openapi::v3_document(group, version).and_then(bytes)),
-        _ => None,
+    let aggregated = matches!(route, Route::CoreVersions | Route::Groups) && wants_aggregated(headers);
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let Some(document) = document(route, aggregated, host, version) else {
+        return Ok(reply::text(404, "404 page not found\n"));
     };
-    let Some(document) = found else { return Ok(reply::text(404, "404 page not found\n")) };
     if !aggregated && accepted(headers)? != (Accepted { format: Format::Json, shape: Shape::Object }) {
         return Err(not_acceptable("application/json"));
     }
+    let media = if aggregated { AGGREGATED } else { "application/json" };
+    let json = Bytes::from(document.value.to_string());
+    let etag = etag(&document, &json);
     let matched = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let matched = matched.flat_map(|value| value.split(',')).any(|tag| tag.trim() == document.etag);
+    let matched = matched.flat_map(|value| value.split(',')).any(|tag| tag.trim() == etag);
     let mut response = if matched {
         reply::with_type(304, media, reply::full(Bytes::new()))
     } else {
-        reply::with_type(200, media, reply::full(document.json.clone()))
+        reply::with_type(200, media, reply::full(json))
     };
-    reply::header(&mut response, ETAG, &document.etag);
+    reply::header(&mut response, ETAG, &etag);
     reply::header(&mut response, VARY, "Accept");
-    let forever = matches!(route, Route::OpenApiDocument { .. }) && query.get("hash") == Some(documents.hash());
+    let forever = matches!(route, Route::OpenApiDocument { .. }) && query.get("hash") == document.hash;
     let cache = if forever { "public, immutable" } else { "public" };
     reply::header(&mut response, CACHE_CONTROL, cache);
     if forever {

@@ -1,7 +1,6 @@
 //! One HTTP request in, one response out; whatever goes wrong on the way is one Status.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use api::kind::Kind;
 use api::status::Status;
@@ -11,7 +10,6 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use crate::auth::{Identity, authorize};
-use crate::documents::Documents;
 use crate::negotiate::{Format, accepts_gzip};
 use crate::pipeline::Api;
 use crate::query::Query;
@@ -19,14 +17,6 @@ use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
 use crate::{documents, exec, logs, resource};
-
-/// What every request of one server shares.
-pub(crate) struct Context {
-    /// The API.
-    pub api: Api,
-    /// Discovery and OpenAPI, made on first use.
-    pub documents: Documents,
-}
 
 /// A request for objects of a kind, taken apart.
 pub(crate) struct Ask {
@@ -47,15 +37,10 @@ pub(crate) struct Ask {
 }
 
 /// Answers a request. Never fails and never unwinds: a bug costs this one request.
-pub(crate) async fn handle(
-    context: Arc<Context>,
-    identity: Identity,
-    stop: Stop,
-    request: Request<Incoming>,
-) -> Response<Body> {
+pub(crate) async fn handle(api: Api, identity: Identity, stop: Stop, request: Request<Incoming>) -> Response<Body> {
     let gzip = accepts_gzip(request.headers());
     let line = format!("{} {}", request.method(), request.uri());
-    let answer = AssertUnwindSafe(answer(&context, identity, stop, request)).catch_unwind().await;
+    let answer = AssertUnwindSafe(answer(&api, identity, stop, request)).catch_unwind().await;
     let response = answer.unwrap_or_else(|_| {
         tracing::error!(request = line, "a request panicked");
         Err(Status::internal("the server failed on this request; its log says where"))
@@ -66,7 +51,7 @@ pub(crate) async fn handle(
 }
 
 async fn answer(
-    context: &Context,
+    api: &Api,
     identity: Identity,
     stop: Stop,
     request: Request<Incoming>,
@@ -94,14 +79,14 @@ async fn answer(
                 headers: request.headers().clone(),
             };
             match ask.subresource.as_str() {
-                "log" => logs::serve(&context.api, &ask).await,
-                "exec" => exec::serve(&context.api, &ask, request).await,
-                _ => resource::serve(&context.api, ask, stop, request.into_body()).await,
+                "log" => logs::serve(api, &ask).await,
+                "exec" => exec::serve(api, &ask, request).await,
+                _ => resource::serve(api, ask, stop, request.into_body()).await,
             }
         }
-        Route::Health(which) => Ok(health(&context.api, which, &query)),
-        Route::Version => Ok(version(&context.api)),
-        route => documents::serve(&context.documents, &route, request.headers(), &query),
+        Route::Health(which) => Ok(health(api, which, &query)),
+        Route::Version => Ok(version(api)),
+        route => documents::serve(&api.inner.config.version.git_version, &route, request.headers(), &query),
     }
 }
 

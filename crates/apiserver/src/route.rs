@@ -27,12 +27,10 @@ pub(crate) enum Route {
     OpenApiV2,
     /// `/openapi/v3`.
     OpenApiV3,
-    /// `/openapi/v3/<api/v1 or apis/group/version>`: group and version.
+    /// `/openapi/v3/<path>`.
     OpenApiDocument {
-        /// API group, empty for core.
-        group: String,
-        /// Version.
-        version: String,
+        /// `api/v1` or `apis/<group>/<version>`.
+        path: String,
     },
     /// Objects of a kind.
     Object {
@@ -114,8 +112,7 @@ pub(crate) fn parse(path: &str) -> Option<Route> {
         ["version"] => Some(Route::Version),
         ["openapi", "v2"] => Some(Route::OpenApiV2),
         ["openapi", "v3"] => Some(Route::OpenApiV3),
-        ["openapi", "v3", "api", version] => document("", version),
-        ["openapi", "v3", "apis", group, version] => document(group, version),
+        ["openapi", "v3", path @ ..] => Some(Route::OpenApiDocument { path: path.join("/") }),
         ["api"] => Some(Route::CoreVersions),
         ["apis"] => Some(Route::Groups),
         ["apis", group] => Some(Route::Group((*group).to_owned())),
@@ -125,10 +122,6 @@ pub(crate) fn parse(path: &str) -> Option<Route> {
         ["apis", group, version, rest @ ..] => object(group, version, rest),
         _ => None,
     }
-}
-
-fn document(group: &str, version: &str) -> Option<Route> {
-    Some(Route::OpenApiDocument { group: group.to_owned(), version: version.to_owned() })
 }
 
 fn resources(group: &str, version: &str) -> Route {
@@ -191,7 +184,7 @@ mod tests {
                 name.unwrap_or("-".into())
             ),
             Some(Route::Resources { group, version }) => format!("resources {group}/{version}"),
-            Some(Route::OpenApiDocument { group, version }) => format!("document {group}/{version}"),
+            Some(Route::OpenApiDocument { path }) => format!("document {path}"),
             Some(Route::Group(group)) => format!("group {group}"),
             Some(Route::Health(which)) => which.into(),
             Some(_) => "other".into(),
@@ -214,7 +207,7 @@ mod tests {
             ("/apis/apps/v1/namespaces/perf/deployments/ham/scale", "Deployment perf ham scale"),
             ("/apis/apps/v1", "resources apps/v1"),
             ("/apis/apps", "group apps"),
-            ("/openapi/v3/apis/apps/v1", "document apps/v1"),
+            ("/openapi/v3/apis/apps/v1", "document apis/apps/v1"),
             ("/readyz/ping", "readyz"),
             ("/api/v1/namespaces/a%2Fb/pods", "Pod a/b - "),
             ("/api/v1/namespaces/%zz/pods", "none"),

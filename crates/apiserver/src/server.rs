@@ -14,8 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Identity;
 use crate::credentials::{Credentials, CredentialsError};
-use crate::documents::Documents;
-use crate::handle::{Context, handle};
+use crate::handle::handle;
 use crate::limits;
 use crate::pipeline::Api;
 use crate::watch::Stop;
@@ -23,7 +22,7 @@ use crate::watch::Stop;
 /// An HTTPS server for an API. Cheap to clone; one server may serve any number of listeners, on any runtime.
 #[derive(Clone)]
 pub struct Server {
-    context: Arc<Context>,
+    api: Api,
     tls: TlsAcceptor,
 }
 
@@ -31,7 +30,7 @@ impl Server {
     /// A server that shows `credentials` to its clients.
     pub fn new(api: Api, credentials: &Credentials) -> Result<Self, CredentialsError> {
         let tls = TlsAcceptor::from(Arc::new(credentials.server_config()?));
-        Ok(Self { context: Arc::new(Context { api, documents: Documents::default() }), tls })
+        Ok(Self { api, tls })
     }
 
     /// Serves connections until `stop` turns true (or its sender is gone), then ends watches, lets requests finish for
@@ -82,9 +81,9 @@ impl Server {
         // The verifier let only certificates of our authority through.
         let shown = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
         let identity = if shown { Identity::Admin } else { Identity::Anonymous };
-        let (context, ends) = (self.context.clone(), stop.clone());
+        let (api, ends) = (self.api.clone(), stop.clone());
         let service = service_fn(move |request| {
-            let answer = handle(context.clone(), identity, ends.clone(), request);
+            let answer = handle(api.clone(), identity, ends.clone(), request);
             async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());

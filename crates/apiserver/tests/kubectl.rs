@@ -75,7 +75,7 @@ async fn services_are_applied_shown_changed_and_deleted() {
         has(&cluster.kubectl(&format!("patch svc ham --type={kind} -p '{patch}'")).await, &["service/ham patched"]);
         has(&cluster.kubectl("get svc ham -o jsonpath={.spec.ports[0].targetPort}").await, &[expected]);
     }
-    let changed = cluster.file("ham.yaml", &SERVICE.replace("port: 80\n", "port: 81\n"));
+    cluster.file("ham.yaml", &SERVICE.replace("port: 80\n", "port: 81\n"));
     has(&cluster.kubectl(&apply).await, &["service/ham configured"]);
     has(&cluster.kubectl("delete svc ham --wait").await, &["service \"ham\" deleted"]);
     has(&cluster.refused("get svc ham").await, &["Error from server (NotFound): services \"ham\" not found"]);
@@ -165,7 +165,10 @@ async fn bad_input_is_one_clear_line_and_changes_nothing() {
     let before = cluster.api.store().revision();
     for (text, expected) in [
         (SERVICE.replace("port: 80", "port: eighty"), "cannot be handled as a Service"),
-        (SERVICE.replace("port: 80\n", "port: 0\n"), "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535"),
+        (
+            SERVICE.replace("port: 80\n", "port: 0\n"),
+            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535",
+        ),
         (SERVICE.replace("  selector", "  selektor"), "unknown field \"spec.selektor\""),
         (SERVICE.replace("spec:", "spec:\n  clusterIP: 192.0.2.1"), "spec.clusterIPs"),
         (SERVICE.replace("name: ham", "name: Ham"), "metadata.name"),
@@ -177,9 +180,15 @@ async fn bad_input_is_one_clear_line_and_changes_nothing() {
         has(&refused, &[expected]);
         assert_eq!(refused.trim_end().lines().count(), 1, "{refused}");
     }
-    let big = format!("{SERVICE}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big}}\ndata: {{a: {:?}}}\n", "x".repeat(4 << 20));
+    let big = format!(
+        "{SERVICE}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big}}\ndata: {{a: {:?}}}\n",
+        "x".repeat(4 << 20)
+    );
     let file = cluster.file("big.yaml", &big.replace(SERVICE, ""));
-    has(&cluster.refused(&format!("create -f {}", file.display())).await, &["Request entity too large: limit is 3145728"]);
+    has(
+        &cluster.refused(&format!("create -f {}", file.display())).await,
+        &["Request entity too large: limit is 3145728"],
+    );
     let file = cluster.file("ham.yaml", SERVICE);
     has(&cluster.refused(&format!("apply --server-side -f {}", file.display())).await, &["--server-side"]);
     has(&cluster.kubectl(&format!("apply --dry-run=server -f {}", file.display())).await, &["(server dry run)"]);

@@ -23,18 +23,18 @@ use tokio::sync::{oneshot, watch};
 const KUBECTL: &str = "kubectl";
 
 /// A running server and its kubeconfig.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// The API, for what controllers would do.
-    pub api: Api,
+    pub(crate) api: Api,
     /// Address of the server.
-    pub url: String,
+    pub(crate) url: String,
     dir: tempfile::TempDir,
     stop: watch::Sender<bool>,
 }
 
 impl Cluster {
     /// Starts a server with the namespace `default`.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open_dir(dir.path()).unwrap();
         let ranges = Ranges {
@@ -44,7 +44,8 @@ impl Cluster {
         let api = Api::new(store, Config::new(ranges)).unwrap();
         api.set_streams(Arc::new(Echo));
         let addresses = ["127.0.0.1".parse().unwrap()];
-        let credentials = Credentials::load_or_create(&dir.path().join("pki"), &["localhost".into()], &addresses).unwrap();
+        let credentials =
+            Credentials::load_or_create(&dir.path().join("pki"), &["localhost".into()], &addresses).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         std::fs::write(dir.path().join("kubeconfig"), credentials.kubeconfig(&url)).unwrap();
@@ -57,37 +58,43 @@ impl Cluster {
     }
 
     /// Creates an object as a controller would.
-    pub async fn create(&self, kind: &'static api::kind::Kind, object: Value) {
+    pub(crate) async fn create(&self, kind: &'static api::kind::Kind, object: Value) {
         self.api.create(kind, object).await.unwrap();
     }
 
     /// Replaces the status of an object as a controller would.
-    pub async fn set_status(&self, kind: &'static api::kind::Kind, namespace: &str, name: &str, status: Value) {
+    pub(crate) async fn set_status(&self, kind: &'static api::kind::Kind, namespace: &str, name: &str, status: Value) {
         let mut object = self.api_object(kind, namespace, name).await;
         object["status"] = status;
         self.api.update_status(kind, object).await.unwrap();
     }
 
     /// An object as it is now.
-    pub async fn api_object(&self, kind: &'static api::kind::Kind, namespace: &str, name: &str) -> Value {
+    pub(crate) async fn api_object(&self, kind: &'static api::kind::Kind, namespace: &str, name: &str) -> Value {
         let object = self.api.get(kind, &ObjectKey::new(namespace, name)).await.unwrap();
         serde_json::from_slice(&object.json).unwrap()
     }
 
     /// Assigns a pod to a node as the scheduler would.
-    pub async fn bind(&self, name: &str, node: &str) {
+    pub(crate) async fn bind(&self, name: &str, node: &str) {
         let mut pod = self.api_object(&kinds::POD, "default", name).await;
         pod["spec"]["nodeName"] = node.into();
         self.api.update_subresource(&kinds::POD, "binding", pod).await.unwrap();
     }
 
     /// Deletes an object as a controller would.
-    pub async fn delete(&self, kind: &'static api::kind::Kind, namespace: &str, name: &str, options: &DeleteOptions) {
+    pub(crate) async fn delete(
+        &self,
+        kind: &'static api::kind::Kind,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) {
         self.api.delete(kind, &ObjectKey::new(namespace, name), options).await.unwrap();
     }
 
     /// A file in the cluster's directory.
-    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -108,11 +115,13 @@ impl Cluster {
     async fn run(&self, line: &str) -> Output {
         let mut command = self.command(line);
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
-        output.unwrap_or_else(|error| panic!("cannot run {KUBECTL}: {error}; install kubectl 1.30 or newer to run this test"))
+        output.unwrap_or_else(|error| {
+            panic!("cannot run {KUBECTL}: {error}; install kubectl 1.30 or newer to run this test")
+        })
     }
 
     /// Runs kubectl, which must succeed; standard output and then standard error (warnings).
-    pub async fn kubectl(&self, line: &str) -> String {
+    pub(crate) async fn kubectl(&self, line: &str) -> String {
         let output = self.run(line).await;
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {line} failed:\n{text}");
@@ -120,7 +129,7 @@ impl Cluster {
     }
 
     /// Runs kubectl with something on its standard input.
-    pub async fn kubectl_with_input(&self, line: &str, input: &'static str) -> String {
+    pub(crate) async fn kubectl_with_input(&self, line: &str, input: &'static str) -> String {
         let mut command = self.command(line);
         let output = tokio::task::spawn_blocking(move || {
             let mut child =
@@ -135,7 +144,7 @@ impl Cluster {
     }
 
     /// Runs kubectl, which must fail; standard error.
-    pub async fn refused(&self, line: &str) -> String {
+    pub(crate) async fn refused(&self, line: &str) -> String {
         let output = self.run(line).await;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "kubectl {line} should have failed: {text}");
@@ -143,12 +152,12 @@ impl Cluster {
     }
 
     /// Starts a kubectl that keeps running, with its standard output to read.
-    pub fn spawn(&self, line: &str) -> Child {
+    pub(crate) fn spawn(&self, line: &str) -> Child {
         self.command(line).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
     }
 
     /// Tells the server to stop.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 }
@@ -190,8 +199,10 @@ impl PodStreams for Echo {
         let (ours, theirs) = tokio::io::duplex(1024);
         let (input, mut output) = tokio::io::split(ours);
         let (stdin, stdout) = tokio::io::split(theirs);
-        let (stdout, stdin): (Box<dyn tokio::io::AsyncRead + Send + Unpin>, Box<dyn tokio::io::AsyncWrite + Send + Unpin>) =
-            (Box::new(stdin), Box::new(stdout));
+        let (stdout, stdin): (
+            Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+            Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+        ) = (Box::new(stdin), Box::new(stdout));
         let (exit, exited) = oneshot::channel();
         let (command, wants_stdin) = (options.command.join(" "), options.stdin);
         tokio::spawn(async move {
