@@ -1,12 +1,12 @@
 //! Discovery and OpenAPI: documents made from the table of kinds once, then served with their ETag.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::status::Status;
-use api::{discovery, kinds, openapi};
+use api::{discovery, openapi};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HOST, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Response};
 use sha2::{Digest, Sha512};
 
@@ -15,13 +15,14 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::Route;
 
+/// Version that documents say they are of.
+const VERSION: &str = "v1.37.0";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Documents that were asked for so far. One per group and version, plus a handful.
 #[derive(Default)]
 pub(crate) struct Documents {
     made: Mutex<BTreeMap<String, Arc<Document>>>,
-    hash: OnceLock<String>,
 }
 
 struct Document {
@@ -30,35 +31,22 @@ struct Document {
 }
 
 impl Documents {
+    /// A document that depends on the request and is not kept.
+    fn make(&self, make: impl FnOnce() -> Option<Bytes>) -> Option<Arc<Document>> {
+        let json = make()?;
+        Some(Arc::new(Document { etag: format!("\"{}\"", digest(&json)), json }))
+    }
+
     fn get(&self, name: &str, make: impl FnOnce() -> Option<Bytes>) -> Option<Arc<Document>> {
         let known = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         if known.is_some() {
             return known;
         }
         // Made outside the lock; two requests at once may both make the same bytes.
-        let json = make()?;
-        let document = Arc::new(Document { etag: format!("\"{}\"", digest(&json)), json });
+        let document = self.make(make)?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), document.clone());
         Some(document)
     }
-
-    /// One hash for all OpenAPI v3 documents: they all come from this build.
-    fn hash(&self) -> &str {
-        self.hash.get_or_init(|| {
-            let mut hash = Sha512::new();
-            for (group, version) in groups() {
-                hash.update(openapi::v3_document(group, version).unwrap_or_default());
-            }
-            hex(&hash.finalize())
-        })
-    }
-}
-
-fn groups() -> Vec<(&'static str, &'static str)> {
-    let mut groups: Vec<_> = kinds::ALL.iter().map(|kind| (kind.group, kind.version)).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    groups
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -77,7 +65,7 @@ pub(crate) fn serve(
     query: &Query,
 ) -> Result<Response<Body>, Status> {
     let json = |value: serde_json::Value| Some(Bytes::from(value.to_string()));
-    let bytes = |bytes: Vec<u8>| Some(Bytes::from(bytes));
+    let host = || headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let mut media = "application/json";
     let mut aggregated = false;
     let found = match route {
@@ -88,7 +76,7 @@ pub(crate) fn serve(
             }
             match (route, aggregated) {
                 (Route::CoreVersions, true) => documents.get("api aggregated", || json(discovery::aggregated_core())),
-                (Route::CoreVersions, false) => documents.get("api", || json(discovery::api_versions())),
+                (Route::CoreVersions, false) => documents.make(|| json(discovery::api_versions(host()))),
                 (_, true) => documents.get("apis aggregated", || json(discovery::aggregated_groups())),
                 (_, false) => documents.get("apis", || json(discovery::group_list())),
             }
@@ -97,10 +85,12 @@ pub(crate) fn serve(
         Route::Resources { group, version } => {
             documents.get(&format!("{group}/{version}"), || discovery::resource_list(group, version).and_then(json))
         }
-        Route::OpenApiV2 => documents.get("openapi v2", || bytes(openapi::v2_document())),
-        Route::OpenApiV3 => documents.get("openapi v3", || json(openapi::v3_index(documents.hash()))),
-        Route::OpenApiDocument { group, version } => documents
-            .get(&format!("openapi v3 {group}/{version}"), || openapi::v3_document(group, version).and_then(bytes)),
+        Route::OpenApiV2 => documents.get("openapi v2", || json(openapi::v2_document(VERSION))),
+        Route::OpenApiV3 => documents.get("openapi v3", || json(openapi::v3_index())),
+        Route::OpenApiDocument { group, version } => {
+            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            documents.get(&format!("openapi v3 {path}"), || openapi::v3_document(&path, VERSION).and_then(json))
+        }
         _ => None,
     };
     let Some(document) = found else { return Ok(reply::text(404, "404 page not found\n")) };
@@ -116,7 +106,7 @@ pub(crate) fn serve(
     };
     reply::header(&mut response, ETAG, &document.etag);
     reply::header(&mut response, VARY, "Accept");
-    let forever = matches!(route, Route::OpenApiDocument { .. }) && query.get("hash") == Some(documents.hash());
+    let forever = matches!(route, Route::OpenApiDocument { .. }) && query.get("hash") == Some(openapi::hash());
     let cache = if forever { "public, immutable" } else { "public" };
     reply::header(&mut response, CACHE_CONTROL, cache);
     if forever {
