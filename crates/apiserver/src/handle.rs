@@ -18,6 +18,9 @@ use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
 use crate::{documents, exec, logs, resource};
 
+/// Paths under it are answered by the program's own extension.
+const EXTENSION: &str = "/mainstay/";
+
 /// A request for objects of a kind, taken apart.
 pub(crate) struct Ask {
     /// Which kind.
@@ -57,6 +60,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let path = request.uri().path().to_owned();
+    if path.starts_with(EXTENSION) && identity == Identity::Admin {
+        return extension(api, &path, request).await;
+    }
     let Some(route) = route::parse(&path) else {
         return Ok(if identity == Identity::Admin {
             reply::text(404, "404 page not found\n")
@@ -87,6 +93,16 @@ async fn answer(
         Route::Health(which) => Ok(health(api, which, &query)),
         Route::Version => Ok(version(api)),
         route => documents::serve(&api.inner.config.version.git_version, &route, request.headers(), &query),
+    }
+}
+
+async fn extension(api: &Api, path: &str, request: Request<Incoming>) -> Result<Response<Body>, Status> {
+    let method = request.method().clone();
+    let bytes = crate::body::read(request.into_body()).await?;
+    let body = if bytes.is_empty() { serde_json::Value::Null } else { api::decode::parse_json(&bytes)?.0 };
+    match api.extension().and_then(|extension| extension.serve(method.as_str(), path, &body)) {
+        Some(answer) => Ok(reply::with_type(200, "application/json", reply::full(answer?.to_string()))),
+        None => Ok(reply::text(404, "404 page not found\n")),
     }
 }
 

@@ -31,6 +31,6 @@ mod watch;
 mod write;
 
 pub use crate::credentials::{Credentials, CredentialsError};
-pub use crate::pipeline::{Api, Config, VersionInfo};
+pub use crate::pipeline::{Api, Config, Extension, VersionInfo};
 pub use crate::server::Server;
 pub use crate::watch::Stop;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use compile::allocate::{Ranges, Taken};
 use contract::access::Object;
 use contract::streams::PodStreams;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{ReadError, Store};
 
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
@@ -69,6 +69,13 @@ pub(crate) struct Inner {
     /// Addresses and ports in use; only touched inside write transactions, which run one at a time.
     taken: Mutex<Taken>,
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
+    extension: ArcSwapOption<Arc<dyn Extension>>,
+}
+
+/// What the program serves on the same address beside Kubernetes, under `/mainstay/`, to administrators only.
+pub trait Extension: Send + Sync + 'static {
+    /// Answers a request; none if there is no such path. `body` is null when the request had none.
+    fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>>;
 }
 
 impl Inner {
@@ -85,13 +92,28 @@ impl Api {
         for record in services.records {
             taken.add(&parsed(&record.body)?);
         }
-        let inner = Inner { store, config, taken: Mutex::new(taken), streams: ArcSwapOption::empty() };
+        let inner = Inner {
+            store,
+            config,
+            taken: Mutex::new(taken),
+            streams: ArcSwapOption::empty(),
+            extension: ArcSwapOption::empty(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Says where the logs and commands of pods are to be had.
     pub fn set_streams(&self, streams: Arc<dyn PodStreams>) {
         self.inner.streams.store(Some(Arc::new(streams)));
+    }
+
+    /// Says who answers under `/mainstay/`.
+    pub fn set_extension(&self, extension: Arc<dyn Extension>) {
+        self.inner.extension.store(Some(Arc::new(extension)));
+    }
+
+    pub(crate) fn extension(&self) -> Option<Arc<dyn Extension>> {
+        self.inner.extension.load_full().map(|extension| Arc::clone(&*extension))
     }
 
     /// The store underneath.
