@@ -61,7 +61,8 @@ pub fn put(object: &mut Value, pointer: &str, value: impl Into<Value>) {
         if !at.is_object() {
             *at = Value::Object(Map::new());
         }
-        at = &mut at[key];
+        // RFC 6901: a key's own slashes are written ~1, its tildes ~0.
+        at = &mut at[key.replace("~1", "/").replace("~0", "~")];
     }
     *at = value.into();
 }
