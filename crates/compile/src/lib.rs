@@ -3,5 +3,14 @@
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`snapshot`].
 
 pub mod allocate;
+pub mod drain;
+pub mod endpoints;
+pub mod garbage;
+pub mod namespaces;
 pub mod nft;
+pub mod schedule;
+pub mod service_table;
 pub mod snapshot;
+pub mod topology;
+pub mod workloads;
+pub mod write;

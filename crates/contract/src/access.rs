@@ -84,7 +84,22 @@ pub trait Access: Send + Sync + 'static {
     async fn update(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status>;
     /// Replaces status (and labels, annotations, finalizers).
     async fn update_status(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status>;
+    /// Writes through a subresource other than `status`: `binding` of a Pod (`spec.nodeName` is taken), `finalize` of a
+    /// Namespace (`spec.finalizers` is taken). `object` is the whole object as it should be.
+    async fn update_subresource(
+        &self,
+        kind: &'static Kind,
+        subresource: &'static str,
+        object: Value,
+    ) -> Result<Arc<Object>, Status> {
+        let _ = subresource;
+        self.update(kind, object).await
+    }
     /// Deletes, or starts to (grace, finalizers): the object as it then is.
-    async fn delete(&self, kind: &'static Kind, key: &ObjectKey, options: &DeleteOptions)
-    -> Result<Arc<Object>, Status>;
+    async fn delete(
+        &self,
+        kind: &'static Kind,
+        key: &ObjectKey,
+        options: &DeleteOptions,
+    ) -> Result<Arc<Object>, Status>;
 }

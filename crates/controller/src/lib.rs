@@ -1,1 +1,91 @@
-//! stub
+//! Objects in, snapshots and API writes out: the reflector, the drivers of sinks, and the controllers whose sink is the API.
+//!
+//! Every controller has the same shape: a pure step in `compile` decides on what is known, [`start`] wires it to the
+//! watch that tells what to look at again, and every write is refused by the API if its object has changed meanwhile.
+
+mod driver;
+mod endpoints;
+mod events;
+mod feed;
+mod fixtures;
+mod follow;
+mod garbage;
+mod lease;
+pub mod limits;
+mod namespaces;
+mod programmed;
+mod reflector;
+mod work;
+mod workloads;
+mod world;
+mod writer;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use contract::access::Access;
+use contract::applied::Applied;
+use tokio::task::JoinSet;
+
+pub use driver::{Backoff, Sink, SinkError, drive};
+pub use feed::{Feed, Publisher, Subscription, everything, feed};
+pub use lease::APPLIED_REVISION;
+pub use reflector::reflect;
+
+use crate::events::Events;
+use crate::world::{Queues, World};
+use crate::writer::Writer;
+
+/// What controllers must be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this node.
+    pub node: String,
+    /// Addresses of this node, primary family first.
+    pub node_addresses: Vec<IpAddr>,
+    /// Pod ranges of this node, as text.
+    pub pod_cidrs: Vec<String>,
+    /// Port on which the API listens on the node addresses.
+    pub api_port: u16,
+    /// Cluster IP of `default/kubernetes`: the first address of the primary Service range.
+    pub kubernetes_address: IpAddr,
+    /// Cluster IPs of `kube-system/kube-dns`, primary family first; none for no such Service.
+    pub dns_addresses: Vec<IpAddr>,
+    /// Certificate authority for `kube-root-ca.crt`.
+    pub ca_pem: String,
+    /// Version shown in the Node.
+    pub version: String,
+}
+
+/// Running controllers. Dropping this stops them.
+pub struct Controllers {
+    /// Where snapshots come from.
+    pub feed: Feed,
+    /// The tasks; none of them ends by itself.
+    pub tasks: JoinSet<()>,
+}
+
+/// Starts the reflector and all controllers on the current runtime.
+pub fn start(config: Config, access: Arc<dyn Access>, applied: Applied) -> Controllers {
+    let config = Arc::new(config);
+    let (publisher, feed) = feed();
+    let world = World::new();
+    let queues = Queues::default();
+    let (events, notes) = Events::new();
+    let writer = Writer { access: access.clone(), events };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(reflect(access.clone(), publisher));
+    tasks.spawn(world::run(access.clone(), world.clone(), queues.clone()));
+    tasks.spawn(events::run(access.clone(), notes));
+    tasks.spawn(endpoints::run(feed.clone(), world.clone(), writer.clone(), queues.services.clone()));
+    tasks.spawn(namespaces::run(world.clone(), writer.clone(), queues.namespaces.clone(), config.ca_pem.clone()));
+    tasks.spawn(garbage::run(world.clone(), writer.clone(), queues.garbage.clone()));
+    tasks.spawn(workloads::run(world, writer, queues));
+    tasks.spawn(fixtures::run(feed.clone(), access.clone(), config.clone()));
+    tasks.spawn(programmed::run(feed.clone(), access.clone(), applied.clone()));
+    tasks.spawn(lease::run(access, applied, config));
+    Controllers { feed, tasks }
+}
+
+#[cfg(test)]
+mod tests;

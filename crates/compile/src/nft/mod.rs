@@ -1,3 +1,12 @@
-//! Services as nftables data: fixed rules (`rules`), maps and sets (`state`), and what to change (`diff`).
+//! Services as nftables data: fixed rules (`rules`), maps and sets (`state`), and what to change (`programmer`).
 
+pub mod expr;
+mod held;
+mod ids;
+mod programmer;
+pub mod rules;
 pub mod state;
+pub mod text;
+pub mod words;
+
+pub use programmer::{EncodedLen, Plan, Programmer};

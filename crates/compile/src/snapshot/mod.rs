@@ -1,11 +1,16 @@
 //! The snapshot: every object the compile steps read, in our own small types, at one revision, immutable.
 
+mod build;
+mod decode;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::object::{ObjectKey, Revision};
 use rpds::RedBlackTreeMapSync;
+
+pub use build::{Builder, Problem};
 
 /// Objects of one kind by key; cloning is cheap and shares structure.
 pub type Table<T> = RedBlackTreeMapSync<ObjectKey, Arc<T>>;

@@ -1,0 +1,188 @@
+//! Turns a Service and its pods into the older Endpoints object: one family, ready and not ready addresses apart.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::kinds::ENDPOINTS;
+use api::object::{ObjectKey, Revision};
+use serde_json::{Value, json};
+
+use super::{HEADLESS, Index, families, is_ours, members, reserved};
+use crate::snapshot::{Pod, Service, SlicePort, Snapshot};
+use crate::workloads::hash;
+use crate::write::Write;
+
+/// Most addresses in one Endpoints object; consumers of more read EndpointSlices.
+pub const ADDRESSES_MAX: usize = 1_000;
+/// Annotation that tells that addresses were left out.
+const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
+/// Label that tells readers who made the object.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+
+/// What is remembered of a stored Endpoints object: enough to tell whether it says what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Revision of its last change.
+    pub revision: Revision,
+    digest: String,
+}
+
+/// An address with what it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+struct Address {
+    ip: std::net::IpAddr,
+    ready: bool,
+    json: Value,
+}
+
+impl Stored {
+    /// Digest of an object as the API shows it.
+    pub fn of(object: &Value, revision: Revision) -> Self {
+        Self { revision, digest: digest(object) }
+    }
+}
+
+/// The write that brings the Endpoints object of `key` to what its pods ask for, if one is needed.
+pub fn reconcile(snapshot: &Snapshot, index: &Index, key: &ObjectKey, stored: Option<&Stored>) -> Option<Write> {
+    let service = snapshot.services.get(key).filter(|service| is_ours(service))?;
+    let (pods, _) = members::select(snapshot, index, service);
+    let mut object = object(service, &subsets(service, &pods));
+    match stored {
+        None => Some(Write::Create { kind: &ENDPOINTS, object, note: None }),
+        Some(stored) if stored.digest == digest(&object) => None,
+        Some(stored) => {
+            object["metadata"]["resourceVersion"] = json!(stored.revision.to_string());
+            Some(Write::Update { kind: &ENDPOINTS, object })
+        }
+    }
+}
+
+fn digest(object: &Value) -> String {
+    let metadata = &object["metadata"];
+    let subsets = object.get("subsets").filter(|subsets| subsets.as_array().is_some_and(|list| !list.is_empty()));
+    let labels = metadata.get("labels");
+    hash::value(&json!([labels, metadata["annotations"].get(OVER_CAPACITY), subsets]), 0)
+}
+
+/// Addresses by the ports they resolve.
+fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (BTreeMap<Vec<SlicePort>, Vec<Address>>, bool) {
+    let family = families(service).first().copied();
+    let mut subsets: BTreeMap<Vec<SlicePort>, Vec<Address>> = BTreeMap::new();
+    for pod in pods {
+        if pod.meta.deleting && !service.publish_not_ready {
+            continue;
+        }
+        let address = pod.ips.iter().copied().find(|address| Some(members::family_of(*address)) == family);
+        let Some(ip) = address else { continue };
+        let ports = members::ports(service, pod);
+        // Without a resolved port there is no subset to be in, except that a headless Service needs no ports.
+        if ports.is_empty() && !(service.headless && service.ports.is_empty()) {
+            continue;
+        }
+        let ready = pod.ready || service.publish_not_ready;
+        subsets.entry(ports).or_default().push(Address { ip, ready, json: address_json(service, pod, ip) });
+    }
+    let truncated = truncate(&mut subsets);
+    (subsets, truncated)
+}
+
+/// Keeps at most [`ADDRESSES_MAX`] addresses, ready ones first, spread over the subsets in proportion.
+fn truncate(subsets: &mut BTreeMap<Vec<SlicePort>, Vec<Address>>) -> bool {
+    let count = |subsets: &BTreeMap<Vec<SlicePort>, Vec<Address>>, ready: bool| -> usize {
+        subsets.values().flatten().filter(|address| address.ready == ready).count()
+    };
+    let (ready, unready) = (count(subsets, true), count(subsets, false));
+    let truncated = ready + unready > ADDRESSES_MAX;
+    let keep_ready = ready.min(ADDRESSES_MAX);
+    let keep_unready = unready.min(ADDRESSES_MAX - keep_ready);
+    for addresses in subsets.values_mut() {
+        addresses.sort_by(order);
+        if truncated {
+            let (mut good, mut bad): (Vec<Address>, Vec<Address>) =
+                std::mem::take(addresses).into_iter().partition(|address| address.ready);
+            good.truncate((good.len() * keep_ready).checked_div(ready).unwrap_or(0));
+            bad.truncate((bad.len() * keep_unready).checked_div(unready).unwrap_or(0));
+            good.append(&mut bad);
+            *addresses = good;
+        }
+    }
+    subsets.retain(|_, addresses| !addresses.is_empty());
+    truncated
+}
+
+fn order(one: &Address, other: &Address) -> Ordering {
+    one.ip
+        .cmp(&other.ip)
+        .then_with(|| one.json["targetRef"]["uid"].as_str().cmp(&other.json["targetRef"]["uid"].as_str()))
+}
+
+fn address_json(service: &Service, pod: &Pod, ip: std::net::IpAddr) -> Value {
+    let mut address = json!({
+        "ip": ip.to_string(),
+        "targetRef": {
+            "kind": "Pod", "namespace": pod.meta.key.namespace, "name": pod.meta.key.name, "uid": pod.meta.uid,
+        },
+    });
+    if let Some(hostname) = members::hostname(service, pod) {
+        address["hostname"] = json!(hostname);
+    }
+    if let Some(node) = &pod.node {
+        address["nodeName"] = json!(node);
+    }
+    address
+}
+
+fn object(service: &Service, (subsets, truncated): &(BTreeMap<Vec<SlicePort>, Vec<Address>>, bool)) -> Value {
+    let mut labels: BTreeMap<&str, &str> = service
+        .meta
+        .labels
+        .iter()
+        .filter(|(name, _)| !reserved(name))
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    labels.insert(MANAGED_BY, "endpoint-controller");
+    if service.headless {
+        labels.insert(HEADLESS, "");
+    }
+    let mut object = json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": { "name": service.meta.key.name, "namespace": service.meta.key.namespace, "labels": labels },
+    });
+    if *truncated {
+        object["metadata"]["annotations"] = json!({ OVER_CAPACITY: "truncated" });
+    }
+    let list: Vec<Value> = subsets.iter().map(|(ports, addresses)| subset(ports, addresses)).collect();
+    if !list.is_empty() {
+        object["subsets"] = Value::Array(list);
+    }
+    object
+}
+
+fn subset(ports: &[SlicePort], addresses: &[Address]) -> Value {
+    let mut subset = json!({});
+    for (field, ready) in [("addresses", true), ("notReadyAddresses", false)] {
+        let list: Vec<&Value> =
+            addresses.iter().filter(|address| address.ready == ready).map(|address| &address.json).collect();
+        if !list.is_empty() {
+            subset[field] = json!(list);
+        }
+    }
+    if !ports.is_empty() {
+        subset["ports"] = ports.iter().map(port).collect();
+    }
+    subset
+}
+
+fn port(port: &SlicePort) -> Value {
+    let mut object = json!({ "protocol": super::slice::protocol(port.protocol), "port": port.port });
+    // Unlike in EndpointSlices, an empty name is left out here.
+    if !port.name.is_empty() {
+        object["name"] = json!(port.name);
+    }
+    if let Some(application) = &port.app_protocol {
+        object["appProtocol"] = json!(application);
+    }
+    object
+}

@@ -1,0 +1,200 @@
+//! A compact record of one Service port as the kernel holds it, and the elements it stands for.
+//!
+//! Elements are generated from records whenever two are compared, so that memory is paid per endpoint, not per element.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::rules::{TIMEOUTS, pick_classes};
+use super::state::{Element, Key, SetName, Value};
+use super::words::{self, IDENTITY_OURS, Policy, ServiceId};
+use crate::allocate::Cidr;
+use crate::service_table::{Address, Backend, Frontend, PortEntry, PortKey};
+use crate::snapshot::{Family, Protocol};
+
+/// Numbers of one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbered {
+    /// Within the Service port, for E.
+    pub(super) number: u16,
+    /// Across all Services, for the conntrack mark.
+    pub(super) identity: u32,
+}
+
+/// One Service port in one family.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub(super) id: ServiceId,
+    pub(super) key: PortKey,
+    pub(super) frontends: Vec<Frontend>,
+    /// Chosen or still serving.
+    pub(super) endpoints: BTreeMap<Backend, Numbered>,
+    /// Endpoint numbers in slot order.
+    pub(super) cluster: Vec<u16>,
+    pub(super) local: Option<Vec<u16>>,
+    pub(super) timeout_class: u32,
+    /// Where the next endpoint number is looked for.
+    pub(super) next_number: u16,
+}
+
+/// Set, key: where an element lives.
+pub(super) type Place = (SetName, Key);
+
+impl Held {
+    /// The elements of this record, by place.
+    pub(super) fn elements(&self) -> BTreeMap<Place, Value> {
+        let mut elements = BTreeMap::new();
+        for frontend in &self.frontends {
+            elements.insert(place(frontend, self.key), words::bytes(self.id.frontend(policy(frontend))));
+            for (set, key) in allowed(frontend, self.key.protocol) {
+                elements.insert((set, key), Value::default());
+            }
+        }
+        self.set_elements(false, &self.cluster, &mut elements);
+        if let Some(local) = &self.local {
+            self.set_elements(true, local, &mut elements);
+        }
+        for (backend, numbered) in &self.endpoints {
+            let word = words::bytes(self.id.endpoint(numbered.number));
+            elements.insert((SetName::CtIds, word.clone()), words::bytes(IDENTITY_OURS | numbered.identity));
+            let set = if self.key.family == Family::V4 { SetName::Ep4 } else { SetName::Ep6 };
+            elements.insert((set, word), target(*backend));
+        }
+        elements
+    }
+
+    fn set_elements(&self, local: bool, order: &[u16], elements: &mut BTreeMap<Place, Value>) {
+        let pick = match (order.len(), local) {
+            (0, true) if !self.cluster.is_empty() => PICK_DROP,
+            (0, _) => PICK_REFUSE,
+            (count, _) => pick_class(count),
+        };
+        let choice = self.id.choice(local, self.timeout_class, pick);
+        let set = if local { SetName::SetLocal } else { SetName::SetCluster };
+        elements.insert((set, words::bytes(self.id.word())), words::bytes(choice));
+        let members = if local { SetName::MembersLocal } else { SetName::MembersCluster };
+        for (slot, number) in (0_u32..).zip(order) {
+            let endpoint = words::bytes(self.id.endpoint(*number));
+            let key: Vec<u8> = [self.id.set(local).to_ne_bytes(), slot.to_ne_bytes()].concat();
+            elements.insert((SetName::Slots, key.into()), endpoint.clone());
+            if self.timeout_class != 0 {
+                elements.insert((members, endpoint), Value::default());
+            }
+        }
+    }
+}
+
+/// Pick class of a Service without endpoints.
+const PICK_REFUSE: u32 = 0;
+/// Pick class of policy Local when endpoints are elsewhere only.
+const PICK_DROP: u32 = 1;
+
+/// The smallest class whose ladder serves `count` endpoints.
+pub(super) fn pick_class(count: usize) -> u32 {
+    let classes = pick_classes();
+    let index = classes.partition_point(|class| (*class as usize) < count);
+    index.min(classes.len() - 1) as u32 + 2
+}
+
+/// The class of a timeout, rounded up to the next that there is; 0 without affinity.
+pub(super) fn timeout_class(entry: &PortEntry) -> u32 {
+    let Some(seconds) = entry.affinity_seconds else { return 0 };
+    let index = TIMEOUTS.partition_point(|timeout| *timeout < seconds);
+    index.min(TIMEOUTS.len() - 1) as u32 + 1
+}
+
+fn policy(frontend: &Frontend) -> Policy {
+    let cluster_ip = matches!(frontend.address, Address::Cluster(_));
+    Policy {
+        cluster_ip,
+        local: frontend.local,
+        // An external source may not know the way back from a pod on another node, so policy Cluster hides it.
+        masquerade: !cluster_ip && !frontend.local,
+        ranges: frontend.sources.is_some(),
+    }
+}
+
+/// Where the element of a frontend lives.
+pub(super) fn place(frontend: &Frontend, key: PortKey) -> Place {
+    let port = transport(key.protocol, frontend.port);
+    match frontend.address {
+        Address::Cluster(address) | Address::LoadBalancer(address) => {
+            let set = if address.is_ipv4() { SetName::Front4 } else { SetName::Front6 };
+            (set, [octets(address), port].concat().into())
+        }
+        Address::Node => {
+            let set = if key.family == Family::V4 { SetName::Nodeport4 } else { SetName::Nodeport6 };
+            (set, port.into())
+        }
+    }
+}
+
+fn allowed(frontend: &Frontend, protocol: Protocol) -> Vec<Place> {
+    let (Address::LoadBalancer(address), Some(sources)) = (frontend.address, &frontend.sources) else {
+        return Vec::new();
+    };
+    let set = if address.is_ipv4() { SetName::LbAllow4 } else { SetName::LbAllow6 };
+    let head = [octets(address), transport(protocol, frontend.port)].concat();
+    let key = |range: &Cidr| {
+        let (first, last) = bounds(range);
+        [head.clone(), octets(first), head.clone(), octets(last)].concat().into()
+    };
+    sources.iter().map(|range| (set, key(range))).collect()
+}
+
+/// First and last address of a range.
+pub(super) fn bounds(range: &Cidr) -> (IpAddr, IpAddr) {
+    match range.network {
+        IpAddr::V4(network) => {
+            let hosts = u32::MAX.checked_shr(range.prefix.into()).unwrap_or(0);
+            let first = u32::from(network) & !hosts;
+            (IpAddr::V4(first.into()), IpAddr::V4((first | hosts).into()))
+        }
+        IpAddr::V6(network) => {
+            let hosts = u128::MAX.checked_shr(range.prefix.into()).unwrap_or(0);
+            let first = u128::from(network) & !hosts;
+            (IpAddr::V6(first.into()), IpAddr::V6((first | hosts).into()))
+        }
+    }
+}
+
+/// Protocol (one byte, padded to four) and port (two bytes in network order, padded to four).
+fn transport(protocol: Protocol, port: u16) -> Vec<u8> {
+    let number = match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    };
+    let port = port.to_be_bytes();
+    vec![number, 0, 0, 0, port[0], port[1], 0, 0]
+}
+
+/// Address and port of an endpoint as the value of `ep4` and `ep6`.
+fn target(backend: Backend) -> Value {
+    let port = backend.port.to_be_bytes();
+    [octets(backend.address), vec![port[0], port[1], 0, 0]].concat().into()
+}
+
+/// The endpoint a value of `ep4` or `ep6` names.
+pub(super) fn backend_of(value: &[u8]) -> Option<Backend> {
+    let (address, port) = value.split_at_checked(value.len().checked_sub(4)?)?;
+    let address = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+        _ => return None,
+    };
+    Some(Backend { address, port: u16::from_be_bytes([port[0], port[1]]) })
+}
+
+/// An address in network order.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// An element to add.
+pub(super) fn element((set, key): Place, value: Value) -> Element {
+    Element { set, key, value }
+}

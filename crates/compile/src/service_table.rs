@@ -1,0 +1,261 @@
+//! What one node should do for one Service: a Service and its slices in, frontends and endpoint sets out.
+//!
+//! Backend-neutral: nftables and eBPF are fed by the same table. Semantics: Kubernetes' proxy (KEP-752, KEP-1669,
+//! KEP-2086, KEP-2433), as stated in the reference's section 3.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use api::object::ObjectKey;
+
+use crate::allocate::Cidr;
+use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
+use crate::topology::{Candidate, Here, cluster_set, local_set};
+
+/// What a node knows of itself and of the cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's name.
+    pub node: Box<str>,
+    /// Ranges of pods: sources in them are not masqueraded.
+    pub pod_cidrs: Vec<Cidr>,
+    /// Ranges of Services: unknown addresses in them are refused.
+    pub service_cidrs: Vec<Cidr>,
+    /// Local addresses on which node ports are served.
+    pub node_port_addresses: Vec<IpAddr>,
+    /// Addresses of the cluster DNS: local to the node, never translated.
+    pub dns_addresses: Vec<IpAddr>,
+}
+
+/// Endpoints of one Service port beyond which the rest is not used: the kernel data numbers them in 12 bits.
+pub const ENDPOINTS_MAX: usize = 4095;
+
+/// Why part of a Service is not programmed. The rest of it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The Service.
+    pub service: ObjectKey,
+    /// What is wrong, and where.
+    pub why: String,
+}
+
+/// A virtual address a Service port is reached by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// A cluster IP.
+    Cluster(IpAddr),
+    /// A load-balancer address.
+    LoadBalancer(IpAddr),
+    /// The node's own addresses.
+    Node,
+}
+
+/// One way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// Where.
+    pub address: Address,
+    /// Port there.
+    pub port: u16,
+    /// Traffic policy Local.
+    pub local: bool,
+    /// Sources that alone may use it (load-balancer addresses only); none: everybody.
+    pub sources: Option<Vec<Cidr>>,
+}
+
+/// An endpoint that is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+}
+
+/// Which port of a Service, in which family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortKey {
+    /// Family.
+    pub family: Family,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port of the Service.
+    pub port: u16,
+}
+
+/// One port of a Service in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortEntry {
+    /// Ways in.
+    pub frontends: Vec<Frontend>,
+    /// Endpoints under policy Cluster, sorted.
+    pub cluster: Vec<Backend>,
+    /// Endpoints under policy Local, sorted; none if no frontend has that policy.
+    pub local: Option<Vec<Backend>>,
+    /// Endpoints that still answer, chosen or not: their flows stay.
+    pub serving: Vec<Backend>,
+    /// ClientIP affinity with its timeout in seconds.
+    pub affinity_seconds: Option<u32>,
+}
+
+/// Everything about one Service.
+pub type ServiceEntry = BTreeMap<PortKey, PortEntry>;
+
+/// Compiles one Service. A missing Service, a headless one, an alias or another proxy's gives an empty entry.
+pub fn compile_service(snapshot: &Snapshot, key: &ObjectKey, config: &Config) -> (ServiceEntry, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut entry = ServiceEntry::new();
+    let Some(service) = snapshot.services.get(key) else { return (entry, problems) };
+    if service.headless || service.other_proxy || service.service_type == ServiceType::ExternalName {
+        return (entry, problems);
+    }
+    for address in &service.cluster_ips {
+        if config.dns_addresses.contains(address) {
+            continue;
+        }
+        let family = family_of(*address);
+        let slices = slices(snapshot, key, family);
+        for port in &service.ports {
+            let port_key = PortKey { family, protocol: port.protocol, port: port.port };
+            let compiled = compile_port(service, port, *address, &slices, snapshot, config, &mut problems);
+            entry.insert(port_key, compiled);
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    (entry, problems)
+}
+
+fn slices<'a>(snapshot: &'a Snapshot, key: &ObjectKey, family: Family) -> Vec<&'a EndpointSlice> {
+    let keys = snapshot.slices_of.get(key).into_iter().flat_map(|keys| keys.iter());
+    let slices = keys.filter_map(|key| snapshot.slices.get(key)).map(|slice| &**slice);
+    slices
+        .filter(|slice| {
+            slice.family == Some(family) && !slice.meta.labels.contains_key("service.kubernetes.io/headless")
+        })
+        .collect()
+}
+
+fn compile_port(
+    service: &Service,
+    port: &ServicePort,
+    cluster_ip: IpAddr,
+    slices: &[&EndpointSlice],
+    snapshot: &Snapshot,
+    config: &Config,
+    problems: &mut Vec<Problem>,
+) -> PortEntry {
+    let node = snapshot.nodes.get(&ObjectKey::new("", config.node.clone()));
+    let here = Here { node: &config.node, zone: node.and_then(|node| node.zone.as_deref()) };
+    let candidates = candidates(service, port, slices, problems);
+    let frontends = frontends(service, port, cluster_ip, problems);
+    let pick = |indexes: Vec<usize>| {
+        let mut backends: Vec<Backend> = indexes.into_iter().map(|index| backend(&candidates[index])).collect();
+        backends.sort_unstable();
+        backends
+    };
+    let local = frontends.iter().any(|frontend| frontend.local).then(|| pick(local_set(&candidates, here)));
+    let mut serving: Vec<Backend> =
+        candidates.iter().filter(|candidate| candidate.endpoint.serving).map(backend).collect();
+    serving.sort_unstable();
+    let cluster = pick(cluster_set(&candidates, here));
+    PortEntry { frontends, cluster, local, serving, affinity_seconds: service.affinity_seconds }
+}
+
+fn backend(candidate: &Candidate<'_>) -> Backend {
+    Backend { address: candidate.address, port: candidate.port }
+}
+
+/// Endpoints of a port: slices are joined by port name and protocol. The same address and port twice is one endpoint;
+/// a later entry replaces an earlier one unless the later one is terminating (an address reused by a new pod).
+fn candidates<'a>(
+    service: &Service,
+    port: &ServicePort,
+    slices: &[&'a EndpointSlice],
+    problems: &mut Vec<Problem>,
+) -> Vec<Candidate<'a>> {
+    let mut found: BTreeMap<Backend, Candidate<'a>> = BTreeMap::new();
+    for slice in slices {
+        let joined = slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol);
+        for number in joined.filter_map(|own| own.port) {
+            for endpoint in &slice.endpoints {
+                if let Some(class) = unusable(endpoint.address) {
+                    let why = format!("endpoint {} of slice {} is {class}: not used", endpoint.address, slice.meta.key);
+                    problems.push(Problem { service: service.meta.key.clone(), why });
+                    continue;
+                }
+                let candidate = Candidate { address: endpoint.address, port: number, endpoint };
+                let key = backend(&candidate);
+                if !endpoint.terminating || !found.contains_key(&key) {
+                    found.insert(key, candidate);
+                }
+            }
+        }
+    }
+    if found.len() > ENDPOINTS_MAX {
+        let why = format!("port {} has {} endpoints: only the first {ENDPOINTS_MAX} are used", port.port, found.len());
+        problems.push(Problem { service: service.meta.key.clone(), why });
+    }
+    found.into_values().take(ENDPOINTS_MAX).collect()
+}
+
+/// Addresses that would reach another host's or this host's own insides.
+fn unusable(address: IpAddr) -> Option<&'static str> {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    match () {
+        () if address.is_unspecified() => Some("unspecified"),
+        () if address.is_loopback() => Some("a loopback address"),
+        () if address.is_multicast() => Some("a multicast address"),
+        () if link_local => Some("a link-local address"),
+        () => None,
+    }
+}
+
+fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems: &mut Vec<Problem>) -> Vec<Frontend> {
+    let family = family_of(cluster_ip);
+    let address = Address::Cluster(cluster_ip);
+    let mut frontends = vec![Frontend { address, port: port.port, local: service.internal_local, sources: None }];
+    let external = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
+    if external && port.node_port != 0 {
+        let local = service.external_local;
+        frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
+    }
+    if service.service_type == ServiceType::LoadBalancer {
+        let sources = sources(service, family, problems);
+        for address in service.load_balancer_ips.iter().filter(|address| family_of(**address) == family) {
+            let address = Address::LoadBalancer(*address);
+            frontends.push(Frontend {
+                address,
+                port: port.port,
+                local: service.external_local,
+                sources: sources.clone(),
+            });
+        }
+    }
+    frontends
+}
+
+/// Ranges of one family; a list without any of that family, or with everything, restricts nothing.
+fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Option<Vec<Cidr>> {
+    let mut ranges = Vec::new();
+    for text in &service.source_ranges {
+        match text.trim().parse::<Cidr>() {
+            Ok(range) if family_of(range.network) == family => ranges.push(range),
+            Ok(_) => {}
+            Err(_) => {
+                let why = format!("spec.loadBalancerSourceRanges: {text:?} is not a range: ignored");
+                problems.push(Problem { service: service.meta.key.clone(), why });
+            }
+        }
+    }
+    let restricted = !ranges.is_empty() && ranges.iter().all(|range| range.prefix > 0);
+    restricted.then_some(ranges)
+}
+
+/// Family of an address.
+pub fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}

@@ -1,0 +1,51 @@
+//! Turns the API into snapshots: follows the kinds that compile steps read, and publishes one snapshot per batch of changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::kind::Kind;
+use api::kinds::{ENDPOINT_SLICE, NAMESPACE, NODE, POD, SERVICE};
+use api::object::{ObjectKey, Revision};
+use compile::snapshot::Builder;
+use contract::access::{Access, Object};
+
+use crate::feed::Publisher;
+use crate::follow::{Follower, follow};
+
+/// What a snapshot is made of.
+static KINDS: [&Kind; 5] = [&NAMESPACE, &NODE, &SERVICE, &POD, &ENDPOINT_SLICE];
+
+struct Reflector {
+    builder: Builder,
+    publisher: Publisher,
+    revision: Revision,
+}
+
+/// Publishes snapshots for ever.
+pub async fn reflect(access: Arc<dyn Access>, publisher: Publisher) {
+    let reflector = Reflector { builder: Builder::default(), publisher, revision: Revision(0) };
+    follow(access, &KINDS, reflector).await;
+}
+
+impl Follower for Reflector {
+    fn put(&mut self, plural: &'static str, object: &Object) {
+        if let Err(error) = self.builder.put(plural, &object.key, object.revision, &object.json) {
+            tracing::warn!(%error, "ignored an object that cannot be read");
+        }
+    }
+
+    fn delete(&mut self, plural: &'static str, key: &ObjectKey) {
+        self.builder.delete(plural, key);
+    }
+
+    fn retain(&mut self, plural: &'static str, listed: &BTreeSet<ObjectKey>) {
+        self.builder.retain(plural, listed);
+    }
+
+    fn seen(&mut self, revision: Revision) {
+        // Also when nothing changed that a compile step reads: sinks then confirm the revision at once.
+        self.revision = self.revision.max(revision);
+        let (snapshot, changes) = self.builder.publish(self.revision);
+        self.publisher.publish(&snapshot, &changes);
+    }
+}

@@ -1,0 +1,165 @@
+//! Routes.
+
+use std::net::IpAddr;
+
+use super::super::message::{CREATE, EXCLUSIVE, REPLACE, Writer};
+use super::super::{Result, parse};
+use super::address::scope_number;
+use super::{Rtnetlink, Scope, family, octets};
+
+const NEW_ROUTE: u16 = 24;
+const DEL_ROUTE: u16 = 25;
+const GET_ROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
+const RTA_TABLE: u16 = 15;
+const MAIN: u8 = 254;
+const UNICAST: u8 = 1;
+/// rtm_protocol of routes that an administrator (or we) made.
+const BOOT: u8 = 3;
+/// `RTNH_F_ONLINK`: the gateway is reachable although no route says so.
+const ONLINK: u32 = 4;
+
+/// A route to be added to (or deleted from) the main table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewRoute {
+    /// Destination network; an unspecified address with prefix 0 is the default route.
+    pub destination: IpAddr,
+    /// Bits of the destination.
+    pub prefix_len: u8,
+    /// Next hop; None: directly on the link.
+    pub gateway: Option<IpAddr>,
+    /// Device; None: the kernel derives it from the gateway.
+    pub index: Option<u32>,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
+    /// Take the gateway as reachable on the device.
+    pub onlink: bool,
+    /// Scope; [`Scope::Link`] for destinations directly on the link.
+    pub scope: Scope,
+}
+
+impl NewRoute {
+    /// A destination directly on a device.
+    pub fn direct(destination: IpAddr, prefix_len: u8, index: u32) -> Self {
+        let scope = Scope::Link;
+        Self { destination, prefix_len, gateway: None, index: Some(index), source: None, onlink: false, scope }
+    }
+
+    /// The default route through a gateway that no other route has to reach.
+    pub fn default_via(gateway: IpAddr, index: u32) -> Self {
+        let destination = match gateway {
+            IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let (gateway, index) = (Some(gateway), Some(index));
+        Self { destination, prefix_len: 0, gateway, index, source: None, onlink: true, scope: Scope::Global }
+    }
+}
+
+/// A unicast route that the kernel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Destination network; unspecified for the default route.
+    pub destination: IpAddr,
+    /// Bits of the destination.
+    pub prefix_len: u8,
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
+    /// Device.
+    pub index: Option<u32>,
+    /// Table (254 is main, 255 local).
+    pub table: u32,
+    /// Who made it (2 the kernel, 3 boot or us, 4 an administrator).
+    pub protocol: u8,
+}
+
+impl Rtnetlink {
+    /// Adds a route; one that exists gives an error with [`super::super::Error::already_exists`].
+    pub fn route_add(&mut self, route: &NewRoute) -> Result<()> {
+        self.route_write("add", CREATE | EXCLUSIVE, route)
+    }
+
+    /// Adds a route or replaces the one to the same destination.
+    pub fn route_replace(&mut self, route: &NewRoute) -> Result<()> {
+        self.route_write("replace", CREATE | REPLACE, route)
+    }
+
+    /// Deletes a route.
+    pub fn route_delete(&mut self, route: &NewRoute) -> Result<()> {
+        let mut fixed = header(route);
+        // In deletions scope NOWHERE and protocol 0 match whatever the route has.
+        fixed[5] = 0;
+        fixed[6] = 255;
+        let message = Writer::request(DEL_ROUTE, 0, &fixed, |w| attributes(w, route));
+        self.request(&format!("delete route {}/{}", route.destination, route.prefix_len), message)
+    }
+
+    /// Every unicast route of the namespace, both families, all tables.
+    pub fn routes(&mut self) -> Result<Vec<Route>> {
+        let mut out = Vec::new();
+        for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+            let mut fixed = [0; 12];
+            fixed[0] = family;
+            let replies = self.dump("list routes", GET_ROUTE, &fixed)?;
+            out.extend(replies.iter().filter_map(|reply| route(&reply.payload)));
+        }
+        Ok(out)
+    }
+
+    fn route_write(&mut self, verb: &str, flags: u16, route: &NewRoute) -> Result<()> {
+        let message = Writer::request(NEW_ROUTE, flags, &header(route), |w| attributes(w, route));
+        self.request(&format!("{verb} route {}/{}", route.destination, route.prefix_len), message)
+    }
+}
+
+/// struct rtmsg.
+fn header(route: &NewRoute) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[0] = family(&route.destination);
+    bytes[1] = route.prefix_len;
+    bytes[4] = MAIN;
+    bytes[5] = BOOT;
+    bytes[6] = scope_number(route.scope);
+    bytes[7] = UNICAST;
+    bytes[8..12].copy_from_slice(&(if route.onlink { ONLINK } else { 0 }).to_ne_bytes());
+    bytes
+}
+
+fn attributes(w: &mut Writer, route: &NewRoute) {
+    if route.prefix_len > 0 {
+        w.attribute(RTA_DST, &octets(&route.destination));
+    }
+    if let Some(gateway) = route.gateway {
+        w.attribute(RTA_GATEWAY, &octets(&gateway));
+    }
+    if let Some(index) = route.index {
+        w.host32(RTA_OIF, index);
+    }
+    if let Some(source) = route.source {
+        w.attribute(RTA_PREFSRC, &octets(&source));
+    }
+}
+
+fn route(payload: &[u8]) -> Option<Route> {
+    if *payload.get(7)? != UNICAST {
+        return None;
+    }
+    let attributes = payload.get(12..)?;
+    let unspecified: IpAddr = match i32::from(*payload.first()?) {
+        libc::AF_INET => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        libc::AF_INET6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    let address = |kind| parse::find(attributes, kind).and_then(parse::address);
+    Some(Route {
+        destination: address(RTA_DST).unwrap_or(unspecified),
+        prefix_len: *payload.get(1)?,
+        gateway: address(RTA_GATEWAY),
+        index: parse::find(attributes, RTA_OIF).and_then(parse::host32),
+        table: parse::find(attributes, RTA_TABLE).and_then(parse::host32).unwrap_or(u32::from(*payload.get(4)?)),
+        protocol: *payload.get(5)?,
+    })
+}

@@ -1,0 +1,150 @@
+//! A small HTTPS client for our own subcommands: kubeconfig in, JSON requests and answers out, one kept connection.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+/// A client of one API server.
+pub struct Client {
+    /// `host:port` to connect to.
+    address: String,
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+/// An answer: HTTP status and JSON body (null if the body is not JSON).
+pub struct Answer {
+    /// HTTP status.
+    pub code: u16,
+    /// The JSON body.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of a success; otherwise an error with the server's message.
+    pub fn ok(self) -> Result<Value> {
+        if (200..300).contains(&self.code) {
+            return Ok(self.body);
+        }
+        let message = self.body["message"].as_str().unwrap_or("no message");
+        Err(anyhow!("the API answered {}: {message}", self.code))
+    }
+}
+
+impl Client {
+    /// Reads server, CA and client certificate from a kubeconfig.
+    pub fn from_kubeconfig(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("cannot read {}.\nIs the instance running? Start it with: mainstay up --sandbox", path.display())
+        })?;
+        let config: Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        let cluster = &config["clusters"][0]["cluster"];
+        let user = &config["users"][0]["user"];
+        let server = cluster["server"].as_str().context("kubeconfig has no clusters[0].cluster.server")?;
+        let address = server.strip_prefix("https://").context("kubeconfig's server is not https://")?.to_owned();
+        let ca = decode(cluster, "certificate-authority-data")?;
+        let certificate = decode(user, "client-certificate-data")?;
+        let key = decode(user, "client-key-data")?;
+
+        let mut roots = rustls::RootCertStore::empty();
+        for one in CertificateDer::pem_slice_iter(&ca) {
+            roots.add(one?)?;
+        }
+        let chain = CertificateDer::pem_slice_iter(&certificate).collect::<Result<Vec<_>, _>>()?;
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(&key)?)?;
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
+        Ok(Self { address, connector: TlsConnector::from(Arc::new(tls)), name, connection: Mutex::new(None) })
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.send(Method::GET, path, "application/json", None).await
+    }
+
+    /// POST of a JSON object.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::POST, path, "application/json", Some(body)).await
+    }
+
+    /// PUT of a JSON object.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::PUT, path, "application/json", Some(body)).await
+    }
+
+    /// PATCH by JSON merge patch.
+    pub async fn merge(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::PATCH, path, "application/merge-patch+json", Some(body)).await
+    }
+
+    /// DELETE with options.
+    pub async fn delete(&self, path: &str, options: &Value) -> Result<Answer> {
+        self.send(Method::DELETE, path, "application/json", Some(options)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, media: &str, body: Option<&Value>) -> Result<Answer> {
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let mut kept = self.connection.lock().await;
+        // A kept connection may have been closed by the server meanwhile: such a request was not sent, so try once more.
+        for fresh in [false, true] {
+            if fresh || kept.as_ref().is_none_or(|connection| connection.is_closed()) {
+                *kept = Some(self.connect().await?);
+            }
+            let Some(connection) = kept.as_mut() else { bail!("no connection to {}", self.address) };
+            let request = Request::builder()
+                .method(method.clone())
+                .uri(path)
+                .header("host", &self.address)
+                .header("accept", "application/json")
+                .header("content-type", media)
+                .body(Full::new(bytes.clone()))?;
+            if connection.ready().await.is_err() {
+                continue;
+            }
+            match connection.send_request(request).await {
+                Ok(response) => {
+                    let code = response.status().as_u16();
+                    let bytes = response.into_body().collect().await.context("reading the API's answer")?.to_bytes();
+                    return Ok(Answer { code, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) });
+                }
+                Err(error) if fresh || !error.is_canceled() => {
+                    *kept = None;
+                    return Err(error).with_context(|| format!("{method} {path}"));
+                }
+                Err(_) => {}
+            }
+        }
+        bail!("the API at {} closed the connection twice", self.address)
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
+        let unreachable = || format!("cannot reach the API at {}.\nIs the instance running? Try: mainstay status", self.address);
+        let stream = TcpStream::connect(&self.address).await.with_context(unreachable)?;
+        stream.set_nodelay(true)?;
+        let stream = self.connector.connect(self.name.clone(), stream).await.with_context(unreachable)?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+fn decode(section: &Value, field: &str) -> Result<Vec<u8>> {
+    use base64::Engine as _;
+    let text = section[field].as_str().with_context(|| format!("kubeconfig has no {field}"))?;
+    base64::engine::general_purpose::STANDARD.decode(text).with_context(|| format!("kubeconfig's {field} is not base64"))
+}

@@ -1,0 +1,127 @@
+//! `mainstay demo`: plays a Service's life on a throw-away sandbox; exit 0 only if every step was seen to work.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+mod cluster;
+mod proof;
+mod report;
+mod steps;
+mod updates;
+
+use cluster::Cluster;
+use report::{Report, Said, Unseen};
+
+/// Flags of `mainstay demo`.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// Leave the sandbox running and print kubectl lines to try
+    #[arg(long)]
+    keep: bool,
+    /// Which dataplane the sandbox gets; with `memory` no packet is translated and the demo must fail
+    #[arg(long, default_value = "nft", hide = true)]
+    dataplane: String,
+}
+
+/// What the steps share: the cluster, and numbers that later steps compare with.
+struct Stage {
+    cluster: Cluster,
+    before: proof::Counters,
+}
+
+/// Plays the demo. True if every step was seen to work.
+pub async fn run(flags: &Flags) -> Result<bool> {
+    let directory = throw_away_directory()?;
+    let mut report = Report::new();
+    report.heading("A throw-away sandbox");
+    let began = Instant::now();
+    let extra = ["--dataplane".to_owned(), flags.dataplane.clone()];
+    let cluster = match Cluster::start(&directory, &extra, flags.keep).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            let look = directory.join("server.log").display().to_string();
+            report.step("mainstay up --sandbox", began, Err(Unseen::new("a ready API", format!("{error:#}"), look)));
+            return Ok(report.finish());
+        }
+    };
+    let line = format!("API, DNS and kernel rules are ready; data in {}", directory.display());
+    report.step("mainstay up --sandbox", began, Ok(line.into()));
+
+    let before = proof::Counters::default();
+    let mut stage = Stage { cluster, before };
+    play(&mut stage, &mut report).await;
+    end(stage, &mut report, flags.keep).await?;
+    Ok(report.finish())
+}
+
+/// Steps in order. A step that fails does not stop the ones after it: each says what it saw.
+async fn play(stage: &mut Stage, report: &mut Report) {
+    macro_rules! step {
+        ($name:literal, $step:expr) => {{
+            let began = Instant::now();
+            let result: Result<Said, Unseen> = $step.await;
+            report.step($name, began, result);
+        }};
+    }
+    report.heading("Names: ham and eggs in the namespaces perf and qa");
+    step!("objects and pods", steps::breakfast(stage));
+    step!("short name", steps::short_names(stage));
+    step!("name across namespaces", steps::full_name(stage));
+    report.heading("Types: one set of pods behind a Service of every kind");
+    step!("objects and pods", steps::types(stage));
+    step!("counters before", proof::remember(stage));
+    step!("ClusterIP", steps::cluster_ip(stage));
+    step!("NodePort", steps::node_port(stage));
+    step!("headless", steps::headless(stage));
+    step!("ExternalName", steps::external_name(stage));
+    step!("spread over 3 pods", steps::spread(stage));
+    report.heading("Change, under 2,000 new connections a second");
+    step!("scale 3 -> 5 -> 1 -> 0 -> 3", updates::scale(stage));
+    step!("rolling update", updates::rolling_update(stage, true));
+    step!("same with --drain=off", updates::rolling_update(stage, false));
+    step!("a pod killed outright", updates::killed(stage));
+    report.heading("Proof from outside: what the kernel says");
+    step!("nft counters", proof::counters(stage));
+    step!("conntrack", proof::conntrack(stage));
+}
+
+async fn end(stage: Stage, report: &mut Report, keep: bool) -> Result<()> {
+    let directory = stage.cluster.directory().to_owned();
+    let began = Instant::now();
+    let result = stage.cluster.stop().await;
+    if keep {
+        println!("\nThe sandbox keeps running. Try:");
+        println!("  export KUBECONFIG={}", directory.join("kubeconfig").display());
+        for line in ["get svc,pods -A -o wide", "describe svc my-clusterip-service", "scale deployment my-app --replicas=5"] {
+            println!("  kubectl {line}");
+        }
+        println!("  kubectl exec client -- curl -s http://my-clusterip-service");
+        println!("  mainstay down --data-dir {}", directory.display());
+        return Ok(());
+    }
+    let gone = "pods, namespaces and rules are gone".to_owned();
+    let look = directory.join("server.log").display().to_string();
+    let result = result.map(|()| gone.into()).map_err(|error| Unseen::new("nothing left", format!("{error:#}"), look));
+    if report.step("mainstay down", began, result) {
+        std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    Ok(())
+}
+
+/// A new directory with a short path (socket paths must fit in 108 bytes), readable by us alone.
+fn throw_away_directory() -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
+    let base = std::env::temp_dir();
+    for attempt in 0..100_u32 {
+        let path = base.join(format!("mainstay-demo-{}-{attempt}", std::process::id()));
+        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot create {}.\nSet TMPDIR to a writable directory", path.display())),
+        }
+    }
+    anyhow::bail!("100 directories named mainstay-demo-{}-* exist in {}.\nRemove them", std::process::id(), base.display())
+}

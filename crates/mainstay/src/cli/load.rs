@@ -1,0 +1,178 @@
+//! `mainstay load`: a target address in, a line of JSON out that counts how each of many new connections ended.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// Flags of `mainstay load`.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// host:port of an echo Service
+    target: String,
+    /// New connections a second
+    #[arg(long, default_value_t = 2000)]
+    rate: u32,
+    /// Stop after so many seconds, or earlier when standard input ends
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Stop after so many connections
+    #[arg(long)]
+    count: Option<u64>,
+}
+
+/// How the connections ended.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Connections started.
+    pub started: u64,
+    /// Connections answered completely with HTTP 200.
+    pub ok: u64,
+    /// Failures by kind: `refused`, `reset`, `timeout`, `short`, ...
+    pub failed: BTreeMap<String, u64>,
+    /// Complete answers by the pod that gave them.
+    pub by_pod: BTreeMap<String, u64>,
+    /// First failure, in words.
+    pub example: Option<String>,
+}
+
+impl Outcome {
+    /// Sum of all failures.
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+}
+
+/// How long one connection may take. Far above a retransmission, far below a demo.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often due connections are started: 2,000/s are 10 a tick.
+const TICK: Duration = Duration::from_millis(5);
+/// Connections in flight at once; beyond it new ones wait, so that a dead target cannot exhaust this process.
+const IN_FLIGHT_MAX: usize = 4096;
+/// An echo answer is far smaller.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+/// Runs the load and prints its outcome.
+pub fn run(flags: &Flags) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(generate(flags))?;
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(())
+}
+
+async fn generate(flags: &Flags) -> Result<Outcome> {
+    let address = tokio::net::lookup_host(&flags.target)
+        .await
+        .with_context(|| format!("cannot resolve {}", flags.target))?
+        .next()
+        .with_context(|| format!("{} has no address", flags.target))?;
+    let outcome = Arc::new(Mutex::new(Outcome::default()));
+    let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
+    let started_at = Instant::now();
+    let end = started_at + Duration::from_secs(flags.seconds);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut stdin = tokio::io::stdin();
+    let mut byte = [0_u8; 1];
+    let mut started = 0_u64;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            read = stdin.read(&mut byte), if flags.count.is_none() => {
+                if matches!(read, Ok(0) | Err(_)) { break; }
+                continue;
+            }
+        }
+        let due = (started_at.elapsed().as_micros() as u64 * u64::from(flags.rate) / 1_000_000).min(flags.count.unwrap_or(u64::MAX));
+        while started < due {
+            let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            started += 1;
+            let outcome = outcome.clone();
+            tokio::spawn(async move {
+                record(&outcome, once(address).await);
+                drop(slot);
+            });
+        }
+        if Instant::now() >= end || flags.count.is_some_and(|count| started >= count) {
+            break;
+        }
+    }
+    // All slots free again means every connection has been counted.
+    let _ = slots.acquire_many(IN_FLIGHT_MAX as u32).await;
+    let mut outcome = outcome.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
+    outcome.started = started;
+    Ok(outcome)
+}
+
+fn record(outcome: &Mutex<Outcome>, result: Result<String, (&'static str, String)>) {
+    let mut outcome = outcome.lock().unwrap_or_else(|poison| poison.into_inner());
+    match result {
+        Ok(pod) => {
+            outcome.ok += 1;
+            *outcome.by_pod.entry(pod).or_default() += 1;
+        }
+        Err((kind, text)) => {
+            *outcome.failed.entry(kind.to_owned()).or_default() += 1;
+            outcome.example.get_or_insert(text);
+        }
+    }
+}
+
+/// One new connection: request, whole answer, name of the pod that answered.
+async fn once(address: SocketAddr) -> Result<String, (&'static str, String)> {
+    match timeout(CONNECTION_TIMEOUT, exchange(address)).await {
+        Ok(Ok(answer)) => judge(&answer),
+        Ok(Err(error)) => Err((kind_of(&error), error.to_string())),
+        Err(_) => Err(("timeout", format!("no whole answer from {address} in {CONNECTION_TIMEOUT:?}"))),
+    }
+}
+
+async fn exchange(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+fn judge(answer: &str) -> Result<String, (&'static str, String)> {
+    let short = || ("short", format!("an incomplete answer of {} bytes", answer.len()));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(short)?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(("status", head.lines().next().unwrap_or_default().to_owned()));
+    }
+    let body: serde_json::Value = serde_json::from_str(body).map_err(|_| short())?;
+    body["pod"].as_str().map(str::to_owned).ok_or_else(short)
+}
+
+fn kind_of(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "refused",
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => "reset",
+        std::io::ErrorKind::TimedOut => "timeout",
+        std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => "unreachable",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_answer_counts() {
+        let whole = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"pod\":\"a\"}";
+        assert_eq!(judge(whole).unwrap(), "a");
+        assert_eq!(judge(&whole[..whole.len() - 2]).unwrap_err().0, "short");
+        assert_eq!(judge("").unwrap_err().0, "short");
+        assert_eq!(judge("HTTP/1.1 503 Busy\r\n\r\n").unwrap_err().0, "status");
+    }
+}

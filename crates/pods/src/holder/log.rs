@@ -1,0 +1,120 @@
+//! A container's output: bytes from its pipes in, lines with time and stream in a bounded file out.
+//!
+//! The holder does this itself, so that pods keep writing while the supervisor is away.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::limits;
+
+/// One output stream of a container on its way to the log.
+pub struct Stream {
+    /// Non-blocking end of the container's pipe.
+    pub pipe: OwnedFd,
+    name: &'static str,
+    rest: Vec<u8>,
+}
+
+impl Stream {
+    /// A stream called `stdout` or `stderr`.
+    pub fn new(pipe: OwnedFd, name: &'static str) -> Self {
+        Self { pipe, name, rest: Vec::new() }
+    }
+
+    /// Moves what is there to `log`; whether the stream goes on.
+    pub fn pump(&mut self, log: &mut Log) -> bool {
+        let mut buffer = [0u8; 16 << 10];
+        let mut taken = 0;
+        while taken < limits::LOG_TURN_BYTES {
+            match rustix::io::read(&self.pipe, &mut buffer) {
+                Ok(0) => {
+                    self.flush(log);
+                    return false;
+                }
+                Ok(count) => {
+                    taken += count;
+                    self.take(&buffer[..count], log);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Moves everything that is there, at the end of the container.
+    pub fn drain(&mut self, log: &mut Log) {
+        // The processes are dead, so the pipe holds at most its capacity; the bound only guards against a leak of its
+        // write end.
+        for _ in 0..64 {
+            if !self.pump(log) {
+                return;
+            }
+        }
+        self.flush(log);
+    }
+
+    fn take(&mut self, bytes: &[u8], log: &mut Log) {
+        self.rest.extend_from_slice(bytes);
+        let mut from = 0;
+        while let Some(end) = self.rest[from..].iter().position(|byte| *byte == b'\n') {
+            log.line(self.name, 'F', &self.rest[from..from + end]);
+            from += end + 1;
+        }
+        while self.rest.len() - from > limits::LOG_LINE_BYTES {
+            log.line(self.name, 'P', &self.rest[from..from + limits::LOG_LINE_BYTES]);
+            from += limits::LOG_LINE_BYTES;
+        }
+        self.rest.drain(..from);
+    }
+
+    fn flush(&mut self, log: &mut Log) {
+        if !self.rest.is_empty() {
+            log.line(self.name, 'P', &self.rest);
+            self.rest.clear();
+        }
+    }
+}
+
+/// A log file, rotated by size.
+pub struct Log {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens (or continues) a log.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Self { path, file, bytes })
+    }
+
+    fn line(&mut self, stream: &str, part: char, text: &[u8]) {
+        let mut line = format!("{:.9} {stream} {part} ", jiff::Timestamp::now()).into_bytes();
+        line.extend_from_slice(text);
+        line.push(b'\n');
+        // A full disk loses log lines, not the container.
+        if self.file.write_all(&line).is_ok() {
+            self.bytes += line.len() as u64;
+        }
+        if self.bytes > limits::LOG_BYTES {
+            self.rotate();
+        }
+    }
+
+    fn rotate(&mut self) {
+        let mut old = self.path.clone().into_os_string();
+        old.push(".old");
+        if std::fs::rename(&self.path, old).is_ok()
+            && let Ok(file) = OpenOptions::new().create(true).append(true).open(&self.path)
+        {
+            self.file = file;
+        }
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,197 @@
+//! What supervisor and holder say to each other: one JSON value per SEQPACKET message, descriptors beside it.
+//!
+//! JSON because the two may come from different releases (an upgraded supervisor adopts an old holder): unknown fields
+//! are skipped, missing ones have defaults. Messages are few (several per pod), so their cost does not matter.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use kernel::unix_socket::{self, Wait};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// Version of this protocol; a supervisor refuses a holder of another one.
+pub const VERSION: u32 = 1;
+/// Name of the holder's socket in the data directory.
+pub const SOCKET: &str = "holder.sock";
+
+/// What the holder is asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Who are you? Answer: [`Reply::Hello`] with the sandbox's network namespace.
+    Hello,
+    /// Send [`Reply::Changed`] on this connection whenever a container ends.
+    Subscribe,
+    /// Make the network namespace of a pod, or find it. Answer: [`Reply::Done`] with the namespace.
+    PodNetns {
+        /// Uid of the pod.
+        pod: String,
+    },
+    /// Start a container. Answer: [`Reply::Done`], or an error if its program could not be started.
+    Spawn(Box<Spawn>),
+    /// Send a signal to the first process of a container.
+    Signal {
+        /// Uid of the pod.
+        pod: String,
+        /// Name of the container.
+        container: String,
+        /// Signal number.
+        signal: i32,
+    },
+    /// Run a command beside a container or on the node, with three descriptors (or one terminal). Answers:
+    /// [`Reply::Done`], later [`Reply::Exited`]. The command is killed when the connection ends.
+    Exec(Box<Exec>),
+    /// Containers after the given one (pod, container), in order.
+    Containers {
+        /// The last one already known; empty names for the start.
+        after: (String, String),
+    },
+    /// Pods that have a network namespace.
+    Pods {
+        /// The last one already known; empty for the start.
+        after: String,
+    },
+    /// Kill what is left of a pod and forget it.
+    RemovePod {
+        /// Uid of the pod.
+        pod: String,
+    },
+}
+
+/// What the holder answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Who it is; the sandbox's network namespace comes along.
+    Hello {
+        /// Version of the protocol it speaks.
+        version: u32,
+        /// Version of the program it runs.
+        program: String,
+    },
+    /// Done.
+    Done,
+    /// Not done, and why.
+    Error(String),
+    /// Some containers.
+    Containers(Vec<ContainerRecord>),
+    /// Some pods.
+    Pods(Vec<String>),
+    /// The command of this connection ended with this code (128 + number for a signal).
+    Exited(i32),
+    /// Something ended; ask for [`Request::Containers`].
+    Changed,
+}
+
+/// A container to start.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Spawn {
+    /// Uid of its pod.
+    pub pod: String,
+    /// Name of the container.
+    pub container: String,
+    /// How many times it was started before.
+    pub attempt: u32,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub cwd: String,
+    /// Host name.
+    pub hostname: String,
+    /// Uses the node's network instead of the pod's own.
+    pub host_network: bool,
+    /// File that gets its output.
+    pub log: PathBuf,
+    /// What its file system looks like.
+    pub root: Root,
+}
+
+/// What a container's file system adds to (and hides from) the read-only view of the host's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Root {
+    /// Files shown under another name: (path inside, file outside).
+    pub files: Vec<(PathBuf, PathBuf)>,
+    /// Directories of the host that the pod must not see.
+    pub hide: Vec<PathBuf>,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+}
+
+/// A directory (or file) of the pod's volumes inside a container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Volume {
+    /// Path outside.
+    pub source: PathBuf,
+    /// Path inside.
+    pub target: PathBuf,
+    /// May not be written.
+    pub read_only: bool,
+}
+
+/// A command to run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Exec {
+    /// Pod uid and container beside which it runs; none for the node itself.
+    pub container: Option<(String, String)>,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Environment; on the node added to the holder's own.
+    pub env: Vec<(String, String)>,
+    /// Working directory; empty for `/`.
+    pub cwd: String,
+    /// The one descriptor sent is a terminal.
+    pub tty: bool,
+}
+
+/// What the holder knows of a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Uid of its pod.
+    pub pod: String,
+    /// Name.
+    pub container: String,
+    /// How many times it was started before.
+    pub attempt: u32,
+    /// When it was started, Unix milliseconds.
+    pub started_ms: i64,
+    /// How it ended, if it has.
+    pub ended: Option<Ended>,
+}
+
+/// The end of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Exit code; 128 + number for a signal.
+    pub code: i32,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+}
+
+/// Sends one message.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+    wait: Wait,
+) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    if bytes.len() > limits::MESSAGE_BYTES {
+        let text = format!("message of {} bytes is longer than {}", bytes.len(), limits::MESSAGE_BYTES);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    unix_socket::send(socket, &bytes, descriptors, wait)
+}
+
+/// Receives one message; none at the end of the connection.
+pub fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; limits::MESSAGE_BYTES];
+    let (length, descriptors) = unix_socket::receive(socket, &mut buffer)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&buffer[..length])?, descriptors)))
+}

@@ -1,0 +1,199 @@
+//! The holder: the first process of a sandbox, alone in one thread; requests in, namespaces, containers and exits out.
+//!
+//! It outlives the supervisor, so that pods and virtual addresses go on while that is restarted or upgraded; its end is
+//! the end of everything in the sandbox.
+
+pub mod log;
+pub mod message;
+pub mod root;
+mod spawn;
+mod state;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use kernel::unix_socket::{self, Wait};
+use kernel::{mount, process};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::limits;
+use message::{Reply, Request};
+pub use state::PROGRAM;
+use state::State;
+
+/// First argument of the re-executed binary that makes it the holder.
+pub const ROLE: &str = "holder";
+
+struct Connection {
+    socket: OwnedFd,
+    subscribed: bool,
+}
+
+/// Runs the holder: arguments are the data directory, the number of the bound socket and the names of the applets.
+pub fn main(arguments: &[String]) -> ! {
+    let done = match arguments {
+        [directory, socket, applets @ ..] => match socket.parse() {
+            Ok(socket) => run(Path::new(directory), socket, applets),
+            Err(_) => Err(io::Error::other("the socket is not a number")),
+        },
+        _ => Err(io::Error::other("the holder is started by Mainstay itself")),
+    };
+    let code = match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("holder: {error}");
+            1
+        }
+    };
+    process::exit_now(code)
+}
+
+fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
+    let listener = process::keep_only_as_three(socket)?;
+    prepare(directory, applets)?;
+    let signals = process::child_signals()?;
+    let mut state = State::new(directory)?;
+    let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
+    let mut next = 0;
+    // Listening comes last: a client that can connect finds everything ready.
+    unix_socket::listen(listener.as_fd())?;
+    loop {
+        let ready = wait(&signals, &listener, &connections, &state)?;
+        for (key, index) in ready.pipes {
+            state.pump(&key, index);
+        }
+        if ready.signal {
+            collect(&signals, &mut state, &connections);
+        }
+        for id in ready.connections {
+            if !serve(id, &mut connections, &mut state) {
+                connections.remove(&id);
+                state.disconnected(id);
+            }
+        }
+        if ready.listener
+            && let Ok(socket) = unix_socket::accept(listener.as_fd())
+            && connections.len() < limits::CONNECTIONS
+        {
+            connections.insert(next, Connection { socket, subscribed: false });
+            next += 1;
+        }
+    }
+}
+
+/// Makes the namespaces fit for use: private mounts, a private directory, /proc of the new pid namespace, forwarding.
+fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
+    // The supervisor's session and terminal must not end the sandbox; fails harmlessly if this is a leader already.
+    let _ = rustix::process::setsid();
+    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let stderr = io::stderr();
+    process::set_stdio([null.as_fd(), null.as_fd(), stderr.as_fd()])?;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+    let _ = rustix::thread::set_name(c"mainstay-holder");
+    mount::make_private()?;
+    let run = directory.join("run");
+    mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
+    let names: Vec<_> = applets.iter().map(String::as_str).collect();
+    state::install_programs(directory, &names)?;
+    if let Err(error) = mount::proc(Path::new("/proc")) {
+        eprintln!("holder: going on with the old /proc: {error}");
+    }
+    for (name, value) in [
+        ("ipv4/ip_forward", "1"),
+        ("ipv6/conf/all/forwarding", "1"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv6/conf/all/accept_dad", "0"),
+        ("ipv6/conf/default/accept_dad", "0"),
+        ("ipv4/ip_unprivileged_port_start", "0"),
+        ("ipv4/ping_group_range", "0 0"),
+    ] {
+        if let Err(error) = fs::write(format!("/proc/sys/net/{name}"), value) {
+            eprintln!("holder: sysctl net/{name}: {error}");
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Ready {
+    signal: bool,
+    listener: bool,
+    connections: Vec<u64>,
+    pipes: Vec<((String, String), usize)>,
+}
+
+fn wait(
+    signals: &OwnedFd,
+    listener: &OwnedFd,
+    connections: &BTreeMap<u64, Connection>,
+    state: &State,
+) -> io::Result<Ready> {
+    fn input<'a>(fd: BorrowedFd<'a>) -> PollFd<'a> {
+        PollFd::from_borrowed_fd(fd, PollFlags::IN)
+    }
+    let mut polled = vec![input(signals.as_fd()), input(listener.as_fd())];
+    polled.extend(connections.values().map(|connection| input(connection.socket.as_fd())));
+    polled.extend(state.pipes().map(|(_, _, pipe)| input(pipe.as_fd())));
+    match rustix::event::poll(&mut polled, None) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
+        Err(error) => return Err(error.into()),
+    }
+    let hit = |index: usize| polled.get(index).is_some_and(|polled| !polled.revents().is_empty());
+    let ids = connections.keys().enumerate().filter(|(index, _)| hit(2 + index)).map(|(_, id)| *id).collect();
+    // Streams of one container are pumped from the last to the first, so that removing one keeps the others' indices.
+    let first = 2 + connections.len();
+    let mut pipes: Vec<_> = state
+        .pipes()
+        .enumerate()
+        .filter(|(index, _)| hit(first + index))
+        .map(|(_, ((pod, name), index, _))| ((pod.clone(), name.clone()), index))
+        .collect();
+    pipes.reverse();
+    Ok(Ready { signal: hit(0), listener: hit(1), connections: ids, pipes })
+}
+
+/// Takes one request of a connection and answers it; whether the connection goes on.
+fn serve(id: u64, connections: &mut BTreeMap<u64, Connection>, state: &mut State) -> bool {
+    let Some(connection) = connections.get_mut(&id) else { return false };
+    let (request, descriptors) = match message::receive::<Request>(connection.socket.as_fd()) {
+        Ok(Some(received)) => received,
+        Ok(None) => return false,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData || error.get_ref().is_some() => {
+            let refused = Reply::Error(format!("request not understood: {error}"));
+            return message::send(connection.socket.as_fd(), &refused, &[], Wait::Never).is_ok();
+        }
+        Err(_) => return false,
+    };
+    connection.subscribed |= matches!(request, Request::Subscribe);
+    let (reply, given) = match state.handle(id, request, &descriptors) {
+        Ok(done) => done,
+        Err(error) => (Reply::Error(error.to_string()), Vec::new()),
+    };
+    let given: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+    message::send(connection.socket.as_fd(), &reply, &given, Wait::Never).is_ok()
+}
+
+/// Reaps children and tells those who wait. A full socket loses nothing: the receiver has an unread wake-up already, and
+/// ends are kept until asked for.
+fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Connection>) {
+    let mut buffer = [0u8; 1024];
+    while rustix::io::read(signals, &mut buffer).is_ok_and(|count| count > 0) {}
+    let reaped = state.reap();
+    for (id, code) in reaped.sessions {
+        if let Some(connection) = connections.get(&id) {
+            let _ = message::send(connection.socket.as_fd(), &Reply::Exited(code), &[], Wait::Never);
+        }
+    }
+    if reaped.containers {
+        for connection in connections.values().filter(|connection| connection.subscribed) {
+            let _ = message::send(connection.socket.as_fd(), &Reply::Changed, &[], Wait::Never);
+        }
+    }
+}

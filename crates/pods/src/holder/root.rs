@@ -1,0 +1,189 @@
+//! The file system of a container: the host's, read-only, under a root of its own, private where programs write.
+//!
+//! Runs in the child between clone and exec, inside the container's own mount and pid namespaces.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use kernel::mount;
+
+use super::message::{Root, Volume};
+use crate::limits::{ROOT_TMPFS_BYTES, WRITABLE_TMPFS_BYTES};
+
+/// Where the programs built into Mainstay are found inside a pod.
+pub const PROGRAMS: &str = "/run/mainstay/bin";
+/// Directories at the top that are empty and writable in a pod.
+const WRITABLE: [(&str, &str); 7] = [
+    ("tmp", "1777"),
+    ("run", "755"),
+    ("root", "700"),
+    ("home", "755"),
+    ("mnt", "755"),
+    ("media", "755"),
+    ("srv", "755"),
+];
+/// Directories further down that are empty and writable in a pod.
+const WRITABLE_BELOW: [(&str, &str); 3] = [("/var/tmp", "1777"), ("/var/log", "755"), ("/var/cache", "755")];
+/// Top directories that a pod gets afresh.
+const FRESH: [&str; 3] = ["proc", "sys", "dev"];
+/// Device nodes a pod sees.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Builds the root described by `root` at `at` (an empty directory) and moves the calling process into it.
+/// `programs` is the directory shown at [`PROGRAMS`].
+pub fn enter(root: &Root, at: &Path, programs: &Path) -> io::Result<()> {
+    mount::tmpfs(at, "755", ROOT_TMPFS_BYTES)?;
+    copy_top(at)?;
+    fresh(at)?;
+    let shown = at.join(&PROGRAMS[1..]);
+    fs::create_dir_all(&shown)?;
+    mount::bind_recursive(programs, &shown)?;
+    for (path, mode) in WRITABLE_BELOW {
+        let target = at.join(&path[1..]);
+        // Only real directories: a link such as /var/tmp -> /tmp already leads to a private one.
+        if fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
+            mount::tmpfs(&target, mode, WRITABLE_TMPFS_BYTES)?;
+        }
+    }
+    for hidden in &root.hide {
+        let target = at.join(hidden.strip_prefix("/").unwrap_or(hidden));
+        if target.is_dir() {
+            mount::tmpfs(&target, "700", ROOT_TMPFS_BYTES)?;
+        }
+    }
+    for (inside, outside) in &root.files {
+        show_file(at, inside, outside)?;
+    }
+    for volume in &root.volumes {
+        show_volume(at, volume)?;
+    }
+    mount::change_root(at)
+}
+
+/// Shows every top-level entry of the host in the new root, so that directories can still be added at the top.
+fn copy_top(at: &Path) -> io::Result<()> {
+    for entry in fs::read_dir("/")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let (source, target) = (entry.path(), at.join(&name));
+        let kind = entry.file_type()?;
+        let own = |listed: &str| name.to_str() == Some(listed);
+        if FRESH.iter().any(|listed| own(listed)) || WRITABLE.iter().any(|(listed, _)| own(listed)) {
+            continue;
+        }
+        if kind.is_symlink() {
+            symlink(fs::read_link(&source)?, &target)?;
+        } else if kind.is_dir() {
+            fs::create_dir(&target)?;
+            mount::bind_recursive(&source, &target)?;
+            mount::read_only_recursive(&target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Mounts what is the pod's own: writable directories, /proc, /sys and a minimal /dev.
+fn fresh(at: &Path) -> io::Result<()> {
+    for (name, mode) in WRITABLE {
+        let target = at.join(name);
+        fs::create_dir(&target)?;
+        mount::tmpfs(&target, mode, WRITABLE_TMPFS_BYTES)?;
+    }
+    for name in FRESH {
+        fs::create_dir(at.join(name))?;
+    }
+    // A container that masks parts of /proc forbids a new one (mount_too_revealing in the kernel): use the old one.
+    if mount::proc(&at.join("proc")).is_err() {
+        mount::bind_recursive(Path::new("/proc"), &at.join("proc"))?;
+    }
+    if mount::sysfs(&at.join("sys")).is_err() {
+        mount::bind_recursive(Path::new("/sys"), &at.join("sys"))?;
+        mount::read_only_recursive(&at.join("sys"))?;
+    }
+    let dev = at.join("dev");
+    mount::tmpfs(&dev, "755", ROOT_TMPFS_BYTES)?;
+    for name in DEVICES {
+        let (source, target) = (Path::new("/dev").join(name), dev.join(name));
+        if source.exists() {
+            fs::write(&target, "")?;
+            mount::bind(&source, &target)?;
+        }
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        fs::create_dir(dev.join(name))?;
+    }
+    mount::devpts(&dev.join("pts"))?;
+    mount::tmpfs(&dev.join("shm"), "1777", WRITABLE_TMPFS_BYTES)?;
+    symlink("pts/ptmx", dev.join("ptmx"))?;
+    symlink("/proc/self/fd", dev.join("fd"))?;
+    for (number, name) in ["stdin", "stdout", "stderr"].iter().enumerate() {
+        symlink(format!("/proc/self/fd/{number}"), dev.join(name))?;
+    }
+    Ok(())
+}
+
+/// Shows the file `outside` at the path `inside`, which may be absent or a dangling link on the host.
+fn show_file(at: &Path, inside: &Path, outside: &Path) -> io::Result<()> {
+    let target = at.join(inside.strip_prefix("/").unwrap_or(inside));
+    match fs::symlink_metadata(&target) {
+        Ok(found) if found.is_file() => return mount::bind(outside, &target),
+        _ => {}
+    }
+    // The host's read-only directory has no plain file of that name: give the pod a copy of the directory that has.
+    let directory = target.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?.to_owned();
+    shadow(at, &directory)?;
+    let _ = fs::remove_file(&target);
+    fs::write(&target, "")?;
+    mount::bind(outside, &target)
+}
+
+/// Covers a directory by a tmpfs with the same entries: links are copied, files and directories bound.
+fn shadow(at: &Path, directory: &Path) -> io::Result<()> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        entries.push((entry.file_name(), entry.file_type()?));
+    }
+    let beside = at.join("run/mainstay/shadow");
+    fs::create_dir_all(&beside)?;
+    mount::bind_recursive(directory, &beside)?;
+    mount::tmpfs(directory, "755", ROOT_TMPFS_BYTES)?;
+    for (name, kind) in entries {
+        let (source, target) = (beside.join(&name), directory.join(&name));
+        if kind.is_symlink() {
+            symlink(fs::read_link(&source)?, &target)?;
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&target)?;
+        } else {
+            fs::write(&target, "")?;
+        }
+        mount::bind_recursive(&source, &target)?;
+    }
+    mount::detach(&beside)
+}
+
+fn show_volume(at: &Path, volume: &Volume) -> io::Result<()> {
+    let target = at.join(volume.target.strip_prefix("/").unwrap_or(&volume.target));
+    let made = if volume.source.is_dir() {
+        fs::create_dir_all(&target)
+    } else {
+        target.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| match target.exists() {
+            true => Ok(()),
+            false => fs::write(&target, ""),
+        })
+    };
+    made.map_err(|error| {
+        let text = format!(
+            "mount volume at {}: {error}: pods see the host's file system read-only, so a mount path must exist there or lie \
+             under a new top directory, /tmp, /run, /mnt, /srv, /home or /root",
+            volume.target.display()
+        );
+        io::Error::new(error.kind(), text)
+    })?;
+    mount::bind_recursive(&volume.source, &target)?;
+    if volume.read_only { mount::read_only_recursive(&target) } else { Ok(()) }
+}

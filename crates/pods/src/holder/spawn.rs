@@ -1,0 +1,171 @@
+//! The steps between clone and exec: namespaces entered, root changed, capabilities dropped, program executed.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use kernel::process::{self, Child, Fork};
+use kernel::{mount, namespace};
+use rustix::thread::CapabilitySet;
+
+use super::message::{Exec, Spawn};
+use super::root;
+
+/// What a pod may keep of root's powers: Docker's list without raw sockets and device nodes. Without SYS_ADMIN,
+/// NET_ADMIN and SYS_PTRACE no pod can edit the sandbox's network or enter another pod.
+const KEPT: [CapabilitySet; 10] = [
+    CapabilitySet::CHOWN,
+    CapabilitySet::DAC_OVERRIDE,
+    CapabilitySet::FSETID,
+    CapabilitySet::FOWNER,
+    CapabilitySet::SETGID,
+    CapabilitySet::SETUID,
+    CapabilitySet::SETPCAP,
+    CapabilitySet::NET_BIND_SERVICE,
+    CapabilitySet::SYS_CHROOT,
+    CapabilitySet::KILL,
+];
+/// Highest capability number that is tried; the kernel answers EINVAL for those it does not know.
+const LAST_CAPABILITY: u32 = 63;
+
+/// Where things are in the holder's own file system.
+pub(super) struct Places<'a> {
+    /// Empty directory over which each container's root is built.
+    pub root: &'a Path,
+    /// Built-in programs.
+    pub programs: &'a Path,
+    /// The resolver file of the node network, if written.
+    pub node_resolv: &'a Path,
+}
+
+/// Starts a container; returns once its program runs.
+pub(super) fn container(
+    spawn: &Spawn,
+    netns: Option<BorrowedFd<'_>>,
+    output: [OwnedFd; 2],
+    places: &Places<'_>,
+) -> io::Result<Child> {
+    let [out, err] = output;
+    start(namespace::MOUNT | namespace::UTS | namespace::PID | namespace::IPC, None, || {
+        if let Some(netns) = netns {
+            namespace::enter_net(netns)?;
+        }
+        rustix::system::sethostname(spawn.hostname.as_bytes())?;
+        root::enter(&spawn.root, places.root, places.programs)?;
+        let null = File::open("/dev/null")?;
+        process::set_stdio([null.as_fd(), out.as_fd(), err.as_fd()])?;
+        rustix::process::setsid()?;
+        drop_capabilities()?;
+        Ok(command(&spawn.argv, &spawn.env, &spawn.cwd, true))
+    })
+}
+
+/// Starts a command beside a container, in its namespaces.
+pub(super) fn beside(
+    exec: &Exec,
+    container: BorrowedFd<'_>,
+    stdio: &[OwnedFd],
+    own_pid: BorrowedFd<'_>,
+) -> io::Result<Child> {
+    start(0, Some((container, own_pid)), || {
+        namespace::enter_container_of(container)?;
+        session(stdio, exec.tty)?;
+        drop_capabilities()?;
+        Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
+    })
+}
+
+/// Starts a command in the node's own network, with the cluster's resolver.
+pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io::Result<Child> {
+    start(namespace::MOUNT, None, || {
+        let resolv = Path::new("/etc/resolv.conf");
+        // A host without a plain resolv.conf keeps its own names; the command itself still runs.
+        if places.node_resolv.exists() && resolv.exists() {
+            mount::bind(places.node_resolv, resolv)?;
+        }
+        session(stdio, exec.tty)?;
+        Ok(command(&exec.argv, &exec.env, &exec.cwd, false))
+    })
+}
+
+fn session(stdio: &[OwnedFd], tty: bool) -> io::Result<()> {
+    rustix::process::setsid()?;
+    match (tty, stdio) {
+        (true, [terminal, ..]) => {
+            rustix::process::ioctl_tiocsctty(terminal)?;
+            process::set_stdio([terminal.as_fd(), terminal.as_fd(), terminal.as_fd()])
+        }
+        (false, [input, output, error]) => process::set_stdio([input.as_fd(), output.as_fd(), error.as_fd()]),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "a command needs three descriptors or a terminal")),
+    }
+}
+
+fn command(argv: &[String], env: &[(String, String)], cwd: &str, clear: bool) -> Command {
+    let mut command = Command::new(argv.first().map_or("", String::as_str));
+    command.args(argv.iter().skip(1)).current_dir(if cwd.is_empty() { "/" } else { cwd });
+    if clear {
+        command.env_clear();
+    }
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Forks, runs `prepare` in the child and executes the command that it returns. An error of the child comes back through
+/// a pipe that closes by itself when the program starts.
+fn start(
+    flags: i32,
+    pid_of: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+    prepare: impl FnOnce() -> io::Result<Command>,
+) -> io::Result<Child> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    if let Some((container, _)) = pid_of {
+        let processes = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
+        rustix::thread::move_into_thread_name_spaces(container, processes)?;
+    }
+    let forked = process::fork(flags);
+    match forked {
+        Ok(Fork::Child) => {
+            let failed = match prepare() {
+                Ok(mut command) => {
+                    process::unblock_signals();
+                    let program = command.get_program().to_string_lossy().into_owned();
+                    let error = command.exec();
+                    format!("exec: \"{program}\": {error}")
+                }
+                Err(error) => error.to_string(),
+            };
+            let _ = File::from(write).write_all(failed.as_bytes());
+            process::exit_now(127)
+        }
+        forked => {
+            drop(write);
+            if let Some((_, own)) = pid_of {
+                namespace::enter_pid_for_children(own)?;
+            }
+            let Fork::Parent(child) = forked? else { return Err(io::Error::other("fork returned twice")) };
+            let mut failed = String::new();
+            File::from(read).read_to_string(&mut failed)?;
+            if failed.is_empty() { Ok(child) } else { Err(io::Error::other(failed)) }
+        }
+    }
+}
+
+fn drop_capabilities() -> io::Result<()> {
+    for number in 0..=LAST_CAPABILITY {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if KEPT.contains(&capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let kept = KEPT.iter().fold(CapabilitySet::empty(), |all, one| all | *one);
+    let inheritable = CapabilitySet::empty();
+    let sets = rustix::thread::CapabilitySets { effective: kept, permitted: kept, inheritable };
+    rustix::thread::set_capabilities(None, sets).map_err(Into::into)
+}

@@ -1,0 +1,28 @@
+//! Every bound of this crate, named in one place.
+
+use std::time::Duration;
+
+/// Longest message between supervisor and holder.
+pub const MESSAGE_BYTES: usize = 128 << 10;
+/// Containers in one answer of the holder; more are asked for from the last one on.
+pub const CONTAINERS_PER_ANSWER: usize = 128;
+/// Connections the holder serves at once (supervisor, `mainstay exec`, exec sessions).
+pub const CONNECTIONS: usize = 512;
+/// A log file is rotated when it grows beyond this; one old file is kept.
+pub const LOG_BYTES: u64 = 10 << 20;
+/// A log line longer than this is split, as container runtimes do.
+pub const LOG_LINE_BYTES: usize = 16 << 10;
+/// Bytes taken from one container's output before the others get their turn.
+pub const LOG_TURN_BYTES: usize = 64 << 10;
+/// Size of the root tmpfs of a pod, which holds mount points only.
+pub const ROOT_TMPFS_BYTES: u64 = 16 << 20;
+/// Size of the holder's own tmpfs, which may have to hold a copy of the executable.
+pub const HOLDER_TMPFS_BYTES: u64 = 256 << 20;
+/// Size of each writable tmpfs of a pod.
+pub const WRITABLE_TMPFS_BYTES: u64 = 512 << 20;
+/// How long a recorded holder that does not answer is waited for before it is killed.
+pub const HOLDER_MUTE: Duration = Duration::from_secs(1);
+/// How long `kill` waits for the holder's end.
+pub const HOLDER_END: Duration = Duration::from_secs(5);
+/// How long a start waits for the lock that a dying predecessor may still hold.
+pub const LOCK_WAIT: Duration = Duration::from_millis(500);

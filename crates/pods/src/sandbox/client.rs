@@ -1,0 +1,153 @@
+//! The supervisor's end of the holder's socket: typed calls in, answers, wake-ups and sessions out.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use kernel::unix_socket::{self, Wait};
+
+use crate::holder::message::{self, ContainerRecord, Exec, Reply, Request, SOCKET, Spawn};
+
+/// A connection to the holder. Calls block for the few milliseconds that the holder takes; clones share the connection.
+#[derive(Clone)]
+pub struct Client {
+    directory: PathBuf,
+    socket: Arc<Mutex<OwnedFd>>,
+}
+
+/// A command that runs in the sandbox; dropping it kills the command.
+pub struct Session {
+    socket: Arc<OwnedFd>,
+}
+
+impl Client {
+    /// Connects to the holder of a data directory.
+    pub fn connect(directory: &Path) -> io::Result<Self> {
+        let socket = unix_socket::connect(directory, SOCKET)?;
+        Ok(Self { directory: directory.to_owned(), socket: Arc::new(Mutex::new(socket)) })
+    }
+
+    /// The holder's process id.
+    pub fn peer_pid(&self) -> io::Result<i32> {
+        unix_socket::peer_pid(self.lock().as_fd())
+    }
+
+    /// Asks and waits for the answer; an answer that says "not done" becomes an error.
+    pub fn call(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Reply, Vec<OwnedFd>)> {
+        let socket = self.lock();
+        call(socket.as_fd(), request, descriptors)
+    }
+
+    /// The network namespace of a pod, made if needed.
+    pub fn pod_netns(&self, pod: &str) -> io::Result<OwnedFd> {
+        let (_, mut descriptors) = self.call(&Request::PodNetns { pod: pod.to_owned() }, &[])?;
+        descriptors.pop().ok_or_else(|| io::Error::other("the holder sent no network namespace"))
+    }
+
+    /// Starts a container. The error is the reason why its program could not be started.
+    pub fn spawn(&self, spawn: Spawn) -> io::Result<()> {
+        self.call(&Request::Spawn(Box::new(spawn)), &[]).map(drop)
+    }
+
+    /// Sends a signal to a container; one that has ended is not an error.
+    pub fn signal(&self, pod: &str, container: &str, signal: i32) -> io::Result<()> {
+        let request = Request::Signal { pod: pod.to_owned(), container: container.to_owned(), signal };
+        self.call(&request, &[]).map(drop)
+    }
+
+    /// Every container the holder knows, running or ended.
+    pub fn containers(&self) -> io::Result<Vec<ContainerRecord>> {
+        let mut all: Vec<ContainerRecord> = Vec::new();
+        loop {
+            let after = all.last().map(|last| (last.pod.clone(), last.container.clone())).unwrap_or_default();
+            match self.call(&Request::Containers { after }, &[])?.0 {
+                Reply::Containers(some) if some.is_empty() => return Ok(all),
+                Reply::Containers(some) => all.extend(some),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Uids of all pods that have a network namespace.
+    pub fn pods(&self) -> io::Result<Vec<String>> {
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let after = all.last().cloned().unwrap_or_default();
+            match self.call(&Request::Pods { after }, &[])?.0 {
+                Reply::Pods(some) if some.is_empty() => return Ok(all),
+                Reply::Pods(some) => all.extend(some),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Kills what is left of a pod and forgets it.
+    pub fn remove_pod(&self, pod: &str) -> io::Result<()> {
+        self.call(&Request::RemovePod { pod: pod.to_owned() }, &[]).map(drop)
+    }
+
+    /// Runs a command with the given three descriptors (or one terminal) on a connection of its own.
+    pub fn exec(&self, exec: Exec, descriptors: &[BorrowedFd<'_>]) -> io::Result<Session> {
+        let socket = unix_socket::connect(&self.directory, SOCKET)?;
+        call(socket.as_fd(), &Request::Exec(Box::new(exec)), descriptors)?;
+        Ok(Session { socket: Arc::new(socket) })
+    }
+
+    /// Calls `wake` from a thread of its own whenever some container has ended, until the holder is gone; then `lost`.
+    pub fn subscribe(&self, wake: impl Fn() + Send + 'static, lost: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let socket = unix_socket::connect(&self.directory, SOCKET)?;
+        call(socket.as_fd(), &Request::Subscribe, &[])?;
+        std::thread::Builder::new().name("holder-events".into()).spawn(move || {
+            while let Ok(Some((Reply::Changed, _))) = message::receive::<Reply>(socket.as_fd()) {
+                wake();
+            }
+            lost();
+        })?;
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, OwnedFd> {
+        self.socket.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+impl Session {
+    /// Waits for the command's end: its exit code.
+    pub fn wait(&self) -> io::Result<i32> {
+        match message::receive::<Reply>(self.socket.as_fd())? {
+            Some((Reply::Exited(code), _)) => Ok(code),
+            Some((other, _)) => Err(unexpected(&other)),
+            None => Err(io::Error::other("the sandbox ended")),
+        }
+    }
+
+    /// A handle that can end the command from another thread.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let socket = self.socket.clone();
+        move || unix_socket::shutdown(socket.as_fd())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        unix_socket::shutdown(self.socket.as_fd());
+    }
+}
+
+fn call(
+    socket: BorrowedFd<'_>,
+    request: &Request,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<(Reply, Vec<OwnedFd>)> {
+    message::send(socket, request, descriptors, Wait::Block)?;
+    match message::receive::<Reply>(socket)? {
+        Some((Reply::Error(why), _)) => Err(io::Error::other(why)),
+        Some(answer) => Ok(answer),
+        None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the holder is gone, and with it the sandbox")),
+    }
+}
+
+fn unexpected(reply: &Reply) -> io::Error {
+    io::Error::other(format!("the holder answered {reply:?}, which is no answer to the request"))
+}

@@ -1,0 +1,34 @@
+//! Every bound of the store in one place: what is kept, queued and handed out at once.
+
+/// Bounds of one store. `Limits::default()` suits a server; tests shrink them to reach the edges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Changes kept for watches and for reads in the past; older ones are compacted.
+    pub history_events: usize,
+    /// Bytes that the kept changes may hold beyond the live objects (replaced and deleted bodies).
+    pub history_bytes: usize,
+    /// Writes that may wait for the log at once; the next writer waits its turn before its closure runs.
+    pub pending_writes: usize,
+    /// Bytes after which the log thread closes a batch; a single larger write still goes through, alone.
+    pub batch_bytes: usize,
+    /// Changes that one `Watch::next` hands out at most.
+    pub watch_events: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            history_events: 100_000,
+            history_bytes: 64 << 20,
+            pending_writes: 4096,
+            batch_bytes: 16 << 20,
+            watch_events: 1024,
+        }
+    }
+}
+
+/// What a kept change costs besides bodies: the event, its two shared pointers and a version slot.
+pub(crate) const EVENT_BYTES: usize = 192;
+
+/// Memory that redb may use for pages: reads are served by ours, so only the upper part of its tree is worth keeping.
+pub(crate) const LOG_CACHE_BYTES: usize = 8 << 20;

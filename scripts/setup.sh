@@ -1,0 +1,74 @@
+#!/bin/sh
+# Installs what is missing on a Debian or Ubuntu machine: a C compiler, and with the argument "test" also the stock
+# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, setpriv). Says what it does; changes nothing else.
+set -eu
+
+want() { # want PROGRAM PACKAGE: remember the package if the program is missing
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+
+install_missing() {
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        echo "setup: missing:$missing. Run as root, or: sudo apt-get install -y$missing" >&2
+        exit 1
+    fi
+    echo "setup: installing$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of packages
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+kubectl_minor() { # prints the minor version of the kubectl on PATH, or nothing
+    kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -n 1
+}
+
+kubectl_is_new_enough() {
+    minor=$(kubectl_minor)
+    [ -n "$minor" ] && [ "$minor" -ge 30 ]
+}
+
+install_kubectl() {
+    kubectl_is_new_enough && return 0
+    if [ "$(id -u)" != 0 ]; then
+        echo "setup: kubectl 1.30 or newer is missing. Run as root, or install it: https://kubernetes.io/docs/tasks/tools/" >&2
+        exit 1
+    fi
+    candidate=$(apt-cache policy kubernetes-client 2>/dev/null | sed -n 's/ *Candidate: [0-9:]*1\.\([0-9]*\).*/\1/p')
+    if [ "${candidate:-0}" -ge 30 ]; then
+        echo "setup: installing kubectl from the distribution"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends kubernetes-client >/dev/null
+    else
+        version=v1.34.1
+        case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) arch=$(uname -m) ;; esac
+        url=https://dl.k8s.io/release/$version/bin/linux/$arch/kubectl
+        echo "setup: downloading kubectl $version from $url"
+        curl -fsSLo /usr/local/bin/kubectl "$url"
+        echo "$(curl -fsSL "$url.sha256")  /usr/local/bin/kubectl" | sha256sum --check --quiet
+        chmod 755 /usr/local/bin/kubectl
+    fi
+    kubectl_is_new_enough || {
+        echo "setup: still no kubectl 1.30 or newer on PATH; install it: https://kubernetes.io/docs/tasks/tools/" >&2
+        exit 1
+    }
+}
+
+# A cargo installed by rustup is not on root's PATH in a fresh shell.
+command -v cargo >/dev/null 2>&1 || [ ! -x "$HOME/.cargo/bin/cargo" ] || PATH="$HOME/.cargo/bin:$PATH"
+command -v cargo >/dev/null 2>&1 || {
+    echo "setup: cargo is missing; install Rust 1.95 or newer from https://rustup.rs and try again" >&2
+    exit 1
+}
+
+missing=""
+want cc gcc
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+if [ "${1:-}" = test ]; then
+    want curl curl
+    want dig bind9-dnsutils
+    want nft nftables
+    want setpriv util-linux
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+fi
+install_missing
+[ "${1:-}" != test ] || install_kubectl

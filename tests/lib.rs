@@ -1,1 +1,0 @@
-//! Tests that need more than one crate; see the files beside this one.
