@@ -273,7 +273,7 @@ fn quality_of_service() {
     };
     let both = json!({ "limits": { "cpu": "1", "memory": "1Gi" } });
     assert_eq!(class(&[json!({})]), "BestEffort");
-    assert_eq!(class(&[both.clone()]), "Guaranteed");
+    assert_eq!(class(std::slice::from_ref(&both)), "Guaranteed");
     assert_eq!(
         class(&[
             json!({ "limits": { "cpu": "1", "memory": "1Gi" }, "requests": { "cpu": "1000m", "memory": "1024Mi" } })

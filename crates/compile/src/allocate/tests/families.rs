@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Make = fn() -> Cluster;
+
 /// Policy, families and number of addresses of what is created.
 fn outcome(mut cluster: Cluster, members: Value) -> (String, Value, usize) {
     let service = cluster.create("web", spec(members.clone())).unwrap_or_else(|error| panic!("{members}: {error}"));
@@ -13,7 +15,7 @@ fn outcome(mut cluster: Cluster, members: Value) -> (String, Value, usize) {
 fn families_of_new_services() {
     let (four, six) = (json!(["IPv4"]), json!(["IPv6"]));
     let (both, turned) = (json!(["IPv4", "IPv6"]), json!(["IPv6", "IPv4"]));
-    let table: Vec<(fn() -> Cluster, Value, &str, &Value, usize)> = vec![
+    let table: Vec<(Make, Value, &str, &Value, usize)> = vec![
         (single, json!({}), "SingleStack", &four, 1),
         (dual, json!({}), "SingleStack", &four, 1),
         (dual, json!({ "ipFamilies": ["IPv6"] }), "SingleStack", &six, 1),
@@ -64,7 +66,7 @@ fn families_of_new_services() {
 
 #[test]
 fn refusals_before_anything_is_taken() {
-    let table: Vec<(fn() -> Cluster, Value, &str)> = vec![
+    let table: Vec<(Make, Value, &str)> = vec![
         (
             single,
             json!({ "ipFamilyPolicy": "RequireDualStack" }),
