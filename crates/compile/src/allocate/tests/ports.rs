@@ -130,3 +130,22 @@ fn health_check_ports() {
     let plain = cluster.patch(&again, json!({ "type": "ClusterIP" })).unwrap();
     assert_eq!((number(&plain), cluster.taken.counts()), (0, (1, 0)));
 }
+
+#[test]
+fn one_write_never_draws_a_number_twice() {
+    for seed in 0..100 {
+        let mut cluster = cluster(&["10.96.0.0/16"], 30000..=30003);
+        cluster.seed = seed;
+        let ports = [port("a", 1, "TCP", 0), port("b", 2, "UDP", 0), port("c", 3, "SCTP", 0)];
+        let members = json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": ports });
+        let made = cluster.create("web", spec(members.clone())).unwrap();
+        let mut numbers: BTreeSet<_> = node_ports(&made).into_iter().collect();
+        numbers.extend(made["spec"]["healthCheckNodePort"].as_i64());
+        assert_eq!(numbers, (30000..=30003).collect(), "seed {seed}: four numbers for four needs");
+
+        cluster.taken = Taken::default();
+        let plain = cluster.create("web", spec(json!({ "ports": ports }))).unwrap();
+        let grown = cluster.update(&plain, spec(members)).unwrap();
+        assert_eq!(node_ports(&grown).into_iter().collect::<BTreeSet<_>>().len(), 3, "seed {seed}: on update too");
+    }
+}
