@@ -222,7 +222,8 @@ impl Worker {
     /// Takes over ends that the holder reports.
     pub(super) async fn note_ends(&mut self) {
         let records = self.node.records.borrow().clone();
-        let policy = if self.pod.metadata.deletion_timestamp.is_some() { "Never".to_owned() } else { self.restart_policy() };
+        let policy =
+            if self.pod.metadata.deletion_timestamp.is_some() { "Never".to_owned() } else { self.restart_policy() };
         let mut backing_off = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.running()) {
             let key = (self.uid.clone(), slot.spec.name.clone());

@@ -138,7 +138,10 @@ struct Pipe(AsyncFd<OwnedFd>);
 impl Pipe {
     fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        #[expect(deprecated, reason = "its unsafe successor wants what OwnedFd promises: one descriptor for its whole life")]
+        #[expect(
+            deprecated,
+            reason = "its unsafe successor wants what OwnedFd promises: one descriptor for its whole life"
+        )]
         let registered = AsyncFd::new(fd)?;
         Ok(Self(registered))
     }
