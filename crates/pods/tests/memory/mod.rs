@@ -13,9 +13,12 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-/// Objects by kind and key, with a revision per write.
+/// Objects by kind and key.
+type Objects = BTreeMap<(&'static str, ObjectKey), Value>;
+
+/// Objects with a revision per write.
 pub(crate) struct Memory {
-    objects: Mutex<(u64, BTreeMap<(&'static str, ObjectKey), Value>)>,
+    objects: Mutex<(u64, Objects)>,
     steps: broadcast::Sender<WatchStep>,
 }
 
