@@ -3,9 +3,15 @@
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`kind`].
 
 pub mod decode;
+pub mod discovery;
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod names;
 pub mod object;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;

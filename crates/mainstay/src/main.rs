@@ -1,1 +1,66 @@
-fn main() {}
+//! The binary: one process role or subcommand per start, chosen before any thread exists.
+
+mod cli;
+mod config;
+mod guest;
+mod instance;
+mod manifest;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().collect();
+    // Inside a pod this program is an image or an applet, and beside the pods it is their holder: neither is a subcommand.
+    if arguments.get(1).is_some_and(|role| role == pods::holder::ROLE) {
+        pods::holder::main(&arguments[2..]);
+    }
+    if let Some(role) = guest::role(&arguments) {
+        guest::run(&role);
+    }
+    if arguments.first().is_some_and(|name| name.rsplit('/').next() == Some("load")) {
+        arguments.insert(1, "load".to_owned());
+    }
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed already");
+    }
+    match dispatch(Cli::parse_from(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mainstay: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Up(flags) => cli::up::run(&flags)?,
+        Command::Down(flags) => cli::down::run(&flags)?,
+        Command::Load(flags) => cli::load::run(&flags)?,
+        Command::Bench(flags) => cli::bench::run(&flags)?,
+        Command::Dump(flags) => cli::dump::run(&flags)?,
+        Command::Status(flags) => client(cli::status::run(&flags))?,
+        Command::Image(flags) => client(cli::image::run(&flags))?,
+        Command::Exec(flags) => {
+            let code = client(cli::exec::run(&flags))?;
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
+        }
+        Command::Demo(flags) => {
+            let all_seen = client(cli::demo::run(&flags))?;
+            return Ok(if all_seen { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a subcommand that only talks to an instance.
+fn client<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}

@@ -19,15 +19,22 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// The path of the collection an object belongs to: `/api/v1/namespaces/default/services`.
-pub fn collection(object: &Value) -> Result<String> {
+/// The kind of an object.
+pub fn kind(object: &Value) -> Result<&'static api::kind::Kind> {
     let (Some(version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str()) else {
         bail!("a manifest has no apiVersion or no kind.\nEvery document needs both, for example apiVersion: v1, kind: Service");
     };
     let Some(kind) = api::kinds::ALL.iter().find(|known| known.kind == kind && known.api_version() == version) else {
         bail!("{version} {kind} is not a kind that Mainstay serves.\nSee: kubectl api-resources");
     };
-    let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{version}") };
+    Ok(kind)
+}
+
+/// The path of the collection an object belongs to: `/api/v1/namespaces/default/services`.
+pub fn collection(object: &Value) -> Result<String> {
+    let kind = kind(object)?;
+    let root =
+        if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", kind.api_version()) };
     if !kind.namespaced {
         return Ok(format!("{root}/{}", kind.plural));
     }

@@ -1,5 +1,18 @@
 //! Pods as processes in namespaces: Pod objects in, running containers, statuses, logs and exits out.
 
+pub mod addresses;
+pub mod builtin;
+pub mod environment;
 pub mod holder;
+pub mod images;
+mod kubelet;
 pub mod limits;
+pub mod name_files;
+pub mod network;
+pub mod references;
 pub mod sandbox;
+mod streams;
+pub mod volumes;
+
+pub use kubelet::{Config, Kubelet};
+pub use streams::Streams;

@@ -16,6 +16,8 @@ pub const LOG_LINE_BYTES: usize = 16 << 10;
 pub const LOG_TURN_BYTES: usize = 64 << 10;
 /// Size of the root tmpfs of a pod, which holds mount points only.
 pub const ROOT_TMPFS_BYTES: u64 = 16 << 20;
+/// Size of the holder's own tmpfs, which may have to hold a copy of the executable.
+pub const HOLDER_TMPFS_BYTES: u64 = 256 << 20;
 /// Size of each writable tmpfs of a pod.
 pub const WRITABLE_TMPFS_BYTES: u64 = 512 << 20;
 /// How long a recorded holder that does not answer is waited for before it is killed.

@@ -66,9 +66,7 @@ fn check(
     unknown: &mut Vec<String>,
 ) -> Result<Value, String> {
     match (r#type, value) {
-        (Type::Object(id), Value::Object(members)) => {
-            Ok(Value::Object(fields(schema, *id, members, place, unknown)?))
-        }
+        (Type::Object(id), Value::Object(members)) => Ok(Value::Object(fields(schema, *id, members, place, unknown)?)),
         (Type::List(item), Value::Array(items)) => {
             let mut kept = Vec::with_capacity(items.len());
             for (index, value) in items.iter().enumerate() {
@@ -82,8 +80,7 @@ fn check(
             let mut kept = Map::new();
             for (name, value) in members {
                 let place = Place { owner: place.owner, go: place.go.clone(), exact: join(&place.exact, name) };
-                let value =
-                    if value.is_null() { empty(item) } else { check(schema, item, value, &place, unknown)? };
+                let value = if value.is_null() { empty(item) } else { check(schema, item, value, &place, unknown)? };
                 kept.insert(name.clone(), value);
             }
             Ok(Value::Object(kept))
@@ -158,13 +155,20 @@ fn mismatch(schema: &Schema, r#type: &Type, value: &Value, place: &Place<'_>) ->
     let found = match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => "bool".to_owned(),
-        Value::Number(number) if matches!(r#type, Type::Integer { .. } | Type::IntOrString) => format!("number {number}"),
+        Value::Number(number) if matches!(r#type, Type::Integer { .. } | Type::IntOrString) => {
+            format!("number {number}")
+        }
         Value::Number(_) => "number".to_owned(),
         Value::String(_) => "string".to_owned(),
         Value::Array(_) => "array".to_owned(),
         Value::Object(_) => "object".to_owned(),
     };
-    format!("json: cannot unmarshal {found} into Go struct field {}.{} of type {}", place.owner, place.go, go(schema, r#type))
+    format!(
+        "json: cannot unmarshal {found} into Go struct field {}.{} of type {}",
+        place.owner,
+        place.go,
+        go(schema, r#type)
+    )
 }
 
 /// The name Go has for a type.

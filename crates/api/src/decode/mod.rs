@@ -13,6 +13,8 @@ use crate::schema::Schema;
 use crate::status::Status;
 
 pub use json::parse_json;
+#[cfg(test)]
+pub(crate) use tests::any_json;
 
 /// What to do about unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +62,9 @@ pub fn decode_with(
     validation: Validation,
 ) -> Result<Decoded, Status> {
     let Some(members) = body.as_object() else {
-        return Err(Status::bad_request("the object provided is unrecognized (must be of type Object with kind and apiVersion)"));
+        return Err(Status::bad_request(
+            "the object provided is unrecognized (must be of type Object with kind and apiVersion)",
+        ));
     };
     identify(kind, members)?;
     let schema = Schema::get();
@@ -100,5 +104,8 @@ fn identify(kind: &Kind, members: &serde_json::Map<String, Value>) -> Result<(),
 }
 
 fn cannot(kind: &Kind, why: &str) -> Status {
-    Status::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind))
+    Status::bad_request(format!(
+        "{} in version \"{}\" cannot be handled as a {}: {why}",
+        kind.kind, kind.version, kind.kind
+    ))
 }

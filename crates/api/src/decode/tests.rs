@@ -13,12 +13,30 @@ fn service(spec: Value) -> Value {
 #[test]
 fn wrong_types_are_named_as_go_names_them() {
     for (spec, expected) in [
-        (json!({"ports": [{"port": "http"}]}), "json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32"),
-        (json!({"ports": "x"}), "json: cannot unmarshal string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort"),
-        (json!({"ports": [{"port": 99_999_999_999_i64}]}), "json: cannot unmarshal number 99999999999 into Go struct field ServicePort.spec.ports.port of type int32"),
-        (json!({"ports": [{"port": 80.5}]}), "cannot unmarshal number 80.5 into Go struct field ServicePort.spec.ports.port of type int32"),
-        (json!({"selector": {"a": 1}}), "cannot unmarshal number into Go struct field ServiceSpec.spec.selector of type string"),
-        (json!({"selector": ["a"]}), "cannot unmarshal array into Go struct field ServiceSpec.spec.selector of type map[string]string"),
+        (
+            json!({"ports": [{"port": "http"}]}),
+            "json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32",
+        ),
+        (
+            json!({"ports": "x"}),
+            "json: cannot unmarshal string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort",
+        ),
+        (
+            json!({"ports": [{"port": 99_999_999_999_i64}]}),
+            "json: cannot unmarshal number 99999999999 into Go struct field ServicePort.spec.ports.port of type int32",
+        ),
+        (
+            json!({"ports": [{"port": 80.5}]}),
+            "cannot unmarshal number 80.5 into Go struct field ServicePort.spec.ports.port of type int32",
+        ),
+        (
+            json!({"selector": {"a": 1}}),
+            "cannot unmarshal number into Go struct field ServiceSpec.spec.selector of type string",
+        ),
+        (
+            json!({"selector": ["a"]}),
+            "cannot unmarshal array into Go struct field ServiceSpec.spec.selector of type map[string]string",
+        ),
         (json!("x"), "cannot unmarshal string into Go struct field Service.spec of type v1.ServiceSpec"),
     ] {
         let error = decode(&kinds::SERVICE, &service(spec), Validation::Ignore).unwrap_err();
@@ -86,8 +104,23 @@ fn secrets_must_be_base64() {
 /// Any JSON, with member names that the schemas know mixed in.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let names = prop::sample::select(vec![
-        "metadata", "spec", "status", "ports", "port", "name", "labels", "containers", "selector", "template", "env",
-        "$patch", "$retainKeys", "$setElementOrder/ports", "$deleteFromPrimitiveList/finalizers", "finalizers", "x",
+        "metadata",
+        "spec",
+        "status",
+        "ports",
+        "port",
+        "name",
+        "labels",
+        "containers",
+        "selector",
+        "template",
+        "env",
+        "$patch",
+        "$retainKeys",
+        "$setElementOrder/ports",
+        "$deleteFromPrimitiveList/finalizers",
+        "finalizers",
+        "x",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),

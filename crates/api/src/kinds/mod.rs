@@ -1,9 +1,26 @@
 //! The table of kinds: one row per kind that the API serves, each with its rules in a module of its own.
 
-use serde_json::Value;
+use crate::kind::Kind;
 
-use crate::field::FieldErrors;
-use crate::kind::{Column, Kind, Rules, Target};
+pub mod address;
+mod check;
+mod config_map;
+mod endpoint_slice;
+mod endpoints;
+mod event;
+mod lease;
+mod metadata;
+mod namespace;
+mod node;
+mod pod;
+mod print;
+pub mod read;
+mod secret;
+pub mod service;
+mod service_account;
+mod workload;
+
+pub use metadata::validate_metadata;
 
 /// Every kind, in the order discovery lists them.
 pub static ALL: [&Kind; 13] = [
@@ -34,12 +51,18 @@ const CORE: Kind = Kind {
     subresources: &[],
     create_on_update: false,
     generation: false,
-    rules: &Plain,
+    rules: &service_account::ServiceAccount,
 };
 
 /// ConfigMap.
-pub static CONFIG_MAP: Kind =
-    Kind { kind: "ConfigMap", plural: "configmaps", singular: "configmap", short_names: &["cm"], ..CORE };
+pub static CONFIG_MAP: Kind = Kind {
+    kind: "ConfigMap",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    rules: &config_map::ConfigMap,
+    ..CORE
+};
 /// Endpoints, the older form of EndpointSlice.
 pub static ENDPOINTS: Kind = Kind {
     kind: "Endpoints",
@@ -47,11 +70,19 @@ pub static ENDPOINTS: Kind = Kind {
     singular: "endpoints",
     short_names: &["ep"],
     create_on_update: true,
+    rules: &endpoints::Endpoints,
     ..CORE
 };
 /// Event of the core group.
-pub static EVENT: Kind =
-    Kind { kind: "Event", plural: "events", singular: "event", short_names: &["ev"], create_on_update: true, ..CORE };
+pub static EVENT: Kind = Kind {
+    kind: "Event",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    create_on_update: true,
+    rules: &event::Event,
+    ..CORE
+};
 /// Namespace.
 pub static NAMESPACE: Kind = Kind {
     kind: "Namespace",
@@ -60,6 +91,7 @@ pub static NAMESPACE: Kind = Kind {
     short_names: &["ns"],
     namespaced: false,
     subresources: &["status", "finalize"],
+    rules: &namespace::Namespace,
     ..CORE
 };
 /// Node.
@@ -70,6 +102,7 @@ pub static NODE: Kind = Kind {
     short_names: &["no"],
     namespaced: false,
     subresources: &["status"],
+    rules: &node::Node,
     ..CORE
 };
 /// Pod.
@@ -81,16 +114,19 @@ pub static POD: Kind = Kind {
     categories: &["all"],
     subresources: &["status", "log", "exec", "binding"],
     generation: true,
+    rules: &pod::Pod,
     ..CORE
 };
 /// Secret.
-pub static SECRET: Kind = Kind { kind: "Secret", plural: "secrets", singular: "secret", ..CORE };
+pub static SECRET: Kind =
+    Kind { kind: "Secret", plural: "secrets", singular: "secret", rules: &secret::Secret, ..CORE };
 /// ServiceAccount.
 pub static SERVICE_ACCOUNT: Kind = Kind {
     kind: "ServiceAccount",
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
+    rules: &service_account::ServiceAccount,
     ..CORE
 };
 /// Service.
@@ -102,6 +138,7 @@ pub static SERVICE: Kind = Kind {
     categories: &["all"],
     subresources: &["status"],
     create_on_update: true,
+    rules: &service::Service,
     ..CORE
 };
 /// Deployment.
@@ -114,6 +151,7 @@ pub static DEPLOYMENT: Kind = Kind {
     categories: &["all"],
     subresources: &["status", "scale"],
     generation: true,
+    rules: &workload::Deployment,
     ..CORE
 };
 /// ReplicaSet.
@@ -126,6 +164,7 @@ pub static REPLICA_SET: Kind = Kind {
     categories: &["all"],
     subresources: &["status", "scale"],
     generation: true,
+    rules: &workload::ReplicaSet,
     ..CORE
 };
 /// Lease.
@@ -135,6 +174,7 @@ pub static LEASE: Kind = Kind {
     plural: "leases",
     singular: "lease",
     create_on_update: true,
+    rules: &lease::Lease,
     ..CORE
 };
 /// EndpointSlice.
@@ -144,23 +184,20 @@ pub static ENDPOINT_SLICE: Kind = Kind {
     plural: "endpointslices",
     singular: "endpointslice",
     generation: true,
+    rules: &endpoint_slice::EndpointSlice,
     ..CORE
 };
 
-/// Rules of a kind without any: nothing defaulted, nothing refused.
-struct Plain;
-
-impl Rules for Plain {
-    fn default(&self, _object: &mut Value) {}
-    fn prepare_create(&self, _object: &mut Value) {}
-    fn prepare_update(&self, _new: &mut Value, _old: &Value, _target: Target) {}
-    fn validate(&self, _new: &Value, _old: Option<&Value>, _target: Target) -> FieldErrors {
-        FieldErrors::default()
-    }
-    fn columns(&self) -> &'static [Column] {
-        &[]
-    }
-    fn cells(&self, _object: &Value, _now_seconds: i64) -> Vec<Value> {
-        Vec::new()
-    }
+/// The kind served under a resource name, for example `("apps", "v1", "deployments")`.
+pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    ALL.into_iter().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
 }
+
+/// The kind that a manifest names, for example `("apps/v1", "Deployment")`.
+pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ALL.into_iter().find(|known| (known.group, known.version, known.kind) == (group, version, kind))
+}
+
+#[cfg(test)]
+mod tests;

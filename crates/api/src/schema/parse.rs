@@ -19,8 +19,7 @@ pub(super) fn parse(text: &str) -> Schema {
 }
 
 fn definition(name: &str, schema: &Value, by_name: &BTreeMap<String, DefinitionId>) -> Definition {
-    let required: Vec<&str> =
-        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let empty = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&empty);
     let field = |(name, schema): (&String, &Value)| {

@@ -97,7 +97,7 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"mainstay-holder");
     mount::make_private()?;
     let run = directory.join("run");
-    mount::tmpfs(&run, "755", limits::ROOT_TMPFS_BYTES)?;
+    mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
     state::install_programs(directory, &names)?;
     if let Err(error) = mount::proc(Path::new("/proc")) {

@@ -265,7 +265,11 @@ pub(super) fn install_programs(directory: &Path, applets: &[&str]) -> io::Result
     std::fs::create_dir_all(directory.join("run/root"))?;
     let program = programs.join(PROGRAM);
     std::fs::write(&program, "")?;
-    mount::bind(Path::new("/proc/self/exe"), &program)?;
+    // The link itself leads through the mounts of the supervisor's namespace, which cannot be bound here; its text names
+    // the same file. A file that is already replaced is copied.
+    if std::fs::read_link("/proc/self/exe").and_then(|path| mount::bind(&path, &program)).is_err() {
+        std::fs::copy("/proc/self/exe", &program)?;
+    }
     for applet in applets {
         std::os::unix::fs::symlink(PROGRAM, programs.join(applet))?;
     }

@@ -1,0 +1,79 @@
+//! Turns the parts that Deployments and ReplicaSets share (selector, template, counts) into what is wrong with them.
+
+use serde_json::Value;
+
+use super::label_selector;
+use crate::field::FieldErrors;
+use crate::kinds::check::{immutable, nonnegative};
+use crate::kinds::{pod, read};
+
+pub(super) fn validate(errors: &mut FieldErrors, new: &Value, old: Option<&Value>) {
+    for count in ["replicas", "minReadySeconds"] {
+        nonnegative(errors, &format!("spec.{count}"), new, &format!("/spec/{count}"));
+    }
+    label_selector::validate(errors, new);
+    let selector = new.pointer("/spec/selector").cloned().unwrap_or_default();
+    let labels = read::pairs(new, "/spec/template/metadata/labels");
+    let given = new.pointer("/spec/template/metadata/labels").cloned();
+    match label_selector::matches(&selector, &labels) {
+        None => errors.invalid("spec.selector", selector, "invalid label selector"),
+        Some(matching) => {
+            if !matching {
+                let why = "`selector` does not match template `labels`";
+                errors.invalid("spec.template.metadata.labels", given.unwrap_or_default(), why);
+            }
+            pod::validate_template(errors, new);
+            restart_policy(errors, new);
+        }
+    }
+    if let Some(old) = old {
+        immutable(errors, "spec.selector", new, old, "/spec/selector");
+    }
+}
+
+fn restart_policy(errors: &mut FieldErrors, new: &Value) {
+    let field = "spec.template.spec";
+    let policy = read::text(new, "/spec/template/spec/restartPolicy");
+    if policy != "Always" {
+        errors.not_supported(format!("{field}.restartPolicy"), policy, &["Always"]);
+    }
+    if read::present(new, "/spec/template/spec/activeDeadlineSeconds") {
+        let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        errors.forbidden(format!("{field}.activeDeadlineSeconds"), why);
+    }
+}
+
+/// Checks counters of a reported status: none negative, parts not above the whole.
+pub(super) fn validate_status(errors: &mut FieldErrors, new: &Value, counters: &[&str], parts: &[(&str, &str)]) {
+    for counter in counters {
+        nonnegative(errors, &format!("status.{counter}"), new, &format!("/status/{counter}"));
+    }
+    let count = |name: &str| read::int(new, &format!("/status/{name}")).unwrap_or(0);
+    for (part, whole) in parts {
+        if count(part) > count(whole) {
+            errors.invalid(
+                format!("status.{part}"),
+                count(part),
+                &format!("cannot be greater than {}", whole_name(whole)),
+            );
+        }
+    }
+}
+
+fn whole_name(counter: &str) -> &str {
+    if counter == "replicas" { "status.replicas" } else { counter }
+}
+
+/// Names and images of the template's containers, as cells.
+pub(super) fn containers(workload: &Value) -> [Value; 2] {
+    let containers = read::list(workload, "/spec/template/spec/containers");
+    ["/name", "/image"].map(|member| {
+        let texts: Vec<_> = containers.iter().map(|container| read::text(container, member)).collect();
+        texts.join(",").into()
+    })
+}
+
+/// A count cell, zero if absent.
+pub(super) fn count(workload: &Value, pointer: &str) -> Value {
+    read::int(workload, pointer).unwrap_or(0).into()
+}

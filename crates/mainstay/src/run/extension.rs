@@ -1,0 +1,73 @@
+//! What the API serves beside Kubernetes, under /mainstay/: status, problems, faults.
+
+use std::sync::Arc;
+
+use api::status::Status;
+use apiserver::Extension;
+use compile::snapshot::Snapshot;
+use contract::applied::Applied;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::faults::Faults;
+use super::nft;
+
+/// Answers for one running instance.
+pub struct Instance {
+    /// URL of the API.
+    pub server: String,
+    /// Name of the node.
+    pub node: String,
+    /// Data directory.
+    pub data_dir: String,
+    /// Name of the dataplane.
+    pub dataplane: &'static str,
+    /// Newest durable revision.
+    pub store: store::Store,
+    /// What the sinks have confirmed.
+    pub applied: Applied,
+    /// Newest snapshot.
+    pub latest: watch::Receiver<Arc<Snapshot>>,
+    /// The nftables sink.
+    pub report: nft::Report,
+    /// Switches for tests.
+    pub faults: Faults,
+    /// The zone as text.
+    pub zone: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+impl Extension for Instance {
+    fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
+        match (method, path) {
+            ("GET", "/mainstay/status") => Some(Ok(self.status())),
+            ("GET", "/mainstay/faults") => Some(Ok(self.faults.to_json())),
+            ("GET", "/mainstay/zone") => Some(Ok(json!({ "text": (self.zone)() }))),
+            ("PUT", "/mainstay/faults") => Some(self.faults.set(body).map(|()| self.faults.to_json())),
+            _ => None,
+        }
+    }
+}
+
+impl Instance {
+    fn status(&self) -> Value {
+        let snapshot = self.latest.borrow().clone();
+        let sinks: Map<String, Value> =
+            self.applied.sinks().into_iter().map(|(name, revision)| (name.to_owned(), revision.0.into())).collect();
+        json!({
+            "server": self.server,
+            "node": self.node,
+            "dataDir": self.data_dir,
+            "dataplane": self.dataplane,
+            "revision": self.store.revision().0,
+            "applied": self.applied.node().0,
+            "sinks": sinks,
+            "programming": self.report.totals(),
+            "problems": self.report.problems(),
+            "objects": {
+                "services": snapshot.services.size(),
+                "endpointslices": snapshot.slices.size(),
+                "pods": snapshot.pods.size(),
+            },
+        })
+    }
+}

@@ -1,0 +1,266 @@
+//! The only wiring: settings and a sandbox in, a running instance with every role out.
+
+mod dns;
+mod extension;
+pub mod faults;
+mod network;
+pub mod nft;
+mod node_thread;
+pub mod phases;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use api::object::Revision;
+use apiserver::{Api, Credentials, Server};
+use compile::allocate::Ranges;
+use compile::service_table;
+use contract::applied::Applied;
+use controller::{Controllers, Feed};
+use pods::sandbox::Sandbox;
+use pods::{Config as KubeletConfig, Kubelet};
+use store::Store;
+use tokio::sync::watch;
+
+use crate::config::{DataDir, Network};
+use crate::instance::Instance;
+use faults::Faults;
+use phases::Phases;
+
+/// Port of the API on the node's addresses inside the node's network.
+const API_PORT: u16 = 6443;
+/// Node ports, as in Kubernetes.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+
+/// What `mainstay up` was told.
+pub struct Settings {
+    /// Where everything is kept.
+    pub data_dir: DataDir,
+    /// Ranges and addresses.
+    pub network: Network,
+    /// Where the API listens on the host.
+    pub listener: TcpListener,
+    /// Name of the node.
+    pub node: String,
+    /// Cluster domain.
+    pub domain: String,
+    /// Another place for the kubeconfig.
+    pub kubeconfig: Option<PathBuf>,
+    /// Which dataplane.
+    pub dataplane: nft::Kind,
+    /// Faults that may be set.
+    pub faults: Faults,
+}
+
+/// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
+pub struct Running {
+    /// URL of the API.
+    pub server: String,
+    /// What the sinks have confirmed.
+    pub applied: Applied,
+    /// Snapshots.
+    pub feed: Feed,
+    /// The API, in this process.
+    pub api: Api,
+    /// The kubelet's task; it ends with an error when the sandbox is gone.
+    pub kubelet: tokio::task::JoinHandle<Result<(), String>>,
+    stop: watch::Sender<bool>,
+    _controllers: Controllers,
+    _dataplane: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends watches and connections in order.
+    pub fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    /// Waits until everything up to now is applied by every sink, the fixed Services included.
+    pub async fn ready(&self) {
+        let mut latest = self.feed.latest();
+        let fixed = |snapshot: &Arc<compile::snapshot::Snapshot>| {
+            let has = |namespace: &str, name: &str| {
+                snapshot.services.contains_key(&api::object::ObjectKey::new(namespace, name))
+            };
+            has("default", "kubernetes") && has("kube-system", "kube-dns")
+        };
+        // The feed lives as long as this does, so waiting cannot fail.
+        let revision = latest.wait_for(fixed).await.map_or(Revision(0), |snapshot| snapshot.revision);
+        self.applied.reached(revision).await;
+    }
+}
+
+/// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
+pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults } = settings;
+    let address = listener.local_addr()?;
+    let server = format!("https://{address}");
+    let store = Store::open_dir(data_dir.store())?;
+    phases.done("store", &format!("revision {} in {}", store.revision(), data_dir.store().display()));
+
+    let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
+    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
+    let api = Api::new(store.clone(), apiserver::Config::new(ranges)).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let https = Arc::new(Server::new(api.clone(), &credentials)?);
+    let (stop, stopping) = watch::channel(false);
+    listener.set_nonblocking(true)?;
+    let host = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(serve(https.clone(), host, stopping.clone()));
+    write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
+    phases.done("api", &server);
+
+    let node_runtime = node_thread::start(sandbox.clone(), network.clone())?;
+    for address in &network.node_addresses {
+        let inside = inside_listener(&node_runtime, SocketAddr::new(*address, API_PORT)).await?;
+        node_runtime.spawn(serve(https.clone(), inside, stopping.clone()));
+    }
+    phases.done("network", &format!("node {} at {}", node, join(&network.node_addresses)));
+
+    let applied = Applied::default();
+    let nft_confirm = applied.sink("nft");
+    let dns_confirm = applied.sink("dns");
+    let access: Arc<dyn contract::access::Access> = Arc::new(api.clone());
+    let controllers = controller::start(controllers_config(&network, &node, &credentials), access.clone(), applied.clone());
+    let feed = controllers.feed.clone();
+    let table = table_config(&network, &node);
+    let (report, thread) =
+        nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, faults.clone())?;
+    let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
+    phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
+
+    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
+    let built_ins = vec![names.built_in()];
+    let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
+        .context("cannot start the kubelet")?;
+    api.set_streams(kubelet.streams());
+    let kubelet = tokio::spawn(kubelet.run());
+    tokio::spawn(dns::keep_pod(access, node.clone()));
+    phases.done("pods", &format!("kubelet of {node}"));
+
+    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
+    api.set_extension(Arc::new(extension::Instance {
+        server: server.clone(),
+        node,
+        data_dir: data_dir.path().display().to_string(),
+        dataplane: dataplane.name(),
+        store,
+        applied: applied.clone(),
+        latest: feed.latest(),
+        report,
+        faults,
+        zone: names.text(),
+    }));
+    instance.write(&data_dir)?;
+    Ok(Running { server, applied, feed, api, kubelet, stop, _controllers: controllers, _dataplane: thread })
+}
+
+async fn serve(server: Arc<Server>, listener: tokio::net::TcpListener, stop: apiserver::Stop) {
+    server.serve(listener, stop).await;
+}
+
+/// A listener in the node's network: sockets belong to the network of the thread that makes them.
+async fn inside_listener(runtime: &tokio::runtime::Handle, address: SocketAddr) -> Result<tokio::net::TcpListener> {
+    let bind = runtime.spawn(async move { tokio::net::TcpListener::bind(address).await });
+    bind.await?.with_context(|| format!("cannot listen on {address} in the node's network"))
+}
+
+fn credentials(
+    data_dir: &DataDir,
+    network: &Network,
+    node: &str,
+    domain: &str,
+    listen: SocketAddr,
+) -> Result<Credentials> {
+    let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        .map(str::to_owned)
+        .into();
+    names.push(format!("kubernetes.default.svc.{domain}"));
+    names.push(node.to_owned());
+    let mut addresses: Vec<IpAddr> = vec![IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()];
+    if !listen.ip().is_unspecified() {
+        addresses.push(listen.ip());
+    }
+    addresses.extend(&network.node_addresses);
+    addresses.extend(network.service_cidrs.iter().map(|cidr| crate::config::offset(cidr.network, 1)));
+    Ok(Credentials::load_or_create(&data_dir.pki(), &names, &addresses)?)
+}
+
+/// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.
+fn write_kubeconfig(data_dir: &DataDir, other: Option<&Path>, text: &str) -> Result<()> {
+    let directory = serde_json::Value::from(data_dir.path().to_string_lossy());
+    let extension = format!("  cluster:\n    extensions:\n    - name: mainstay\n      extension:\n        dataDir: {directory}\n");
+    let text = text.replacen("  cluster:\n", &extension, 1);
+    for path in std::iter::once(data_dir.kubeconfig().as_path()).chain(other) {
+        write_private(path, &text).with_context(|| {
+            format!("cannot write the kubeconfig to {}.\nChoose another place: --kubeconfig PATH", path.display())
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner may read, replacing it at once.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(&new, path)
+}
+
+fn controllers_config(network: &Network, node: &str, credentials: &Credentials) -> controller::Config {
+    controller::Config {
+        node: node.to_owned(),
+        node_addresses: network.node_addresses.clone(),
+        pod_cidrs: network.pod_cidrs.iter().map(ToString::to_string).collect(),
+        api_port: API_PORT,
+        kubernetes_address: crate::config::offset(network.service_cidrs[0].network, 1),
+        dns_addresses: network.dns_addresses.clone(),
+        ca_pem: credentials.ca_pem().to_owned(),
+        version: format!("v{}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+fn table_config(network: &Network, node: &str) -> service_table::Config {
+    service_table::Config {
+        node: node.into(),
+        pod_cidrs: network.pod_cidrs.clone(),
+        service_cidrs: network.service_cidrs.clone(),
+        node_port_addresses: network.node_addresses.clone(),
+        dns_addresses: network.dns_addresses.clone(),
+    }
+}
+
+fn kubelet_config(
+    network: &Network,
+    node: &str,
+    domain: &str,
+    faults: &Faults,
+    node_runtime: tokio::runtime::Handle,
+) -> Result<KubeletConfig> {
+    let range = |cidr: &compile::allocate::Cidr| {
+        let text = cidr.to_string();
+        pods::addresses::Range::parse(&text).with_context(|| format!("--pod-cidr {text} is not a range"))
+    };
+    let names = pods::name_files::Names {
+        dns: network.dns_addresses.clone(),
+        domain: domain.to_owned(),
+        host_resolv: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+    };
+    Ok(KubeletConfig {
+        node_name: node.to_owned(),
+        node_addresses: network.node_addresses.clone(),
+        pod_ranges: network.pod_cidrs.iter().map(range).collect::<Result<_>>()?,
+        names,
+        drain: faults.drain(),
+        node_runtime,
+    })
+}
+
+fn join(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

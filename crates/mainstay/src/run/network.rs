@@ -1,0 +1,38 @@
+//! The node's own network inside a sandbox: its addresses on `lo`, the cluster DNS addresses, routes to the Services.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use kernel::nl::route::{NewAddress, NewRoute, Rtnetlink, Scope};
+
+use crate::config::Network;
+
+/// Sets up the network namespace of the calling thread. What is there already stays: the namespace may be adopted.
+pub fn set_up(network: &Network) -> Result<()> {
+    let mut netlink = Rtnetlink::open().context("cannot open a netlink socket in the sandbox")?;
+    let index = netlink.link_index("lo").context("the sandbox has no lo")?;
+    netlink.link_set_up(index, true).context("cannot set lo up")?;
+    for address in network.node_addresses.iter().chain(&network.dns_addresses) {
+        let prefix_len = if address.is_ipv4() { 32 } else { 128 };
+        let new = NewAddress { index, address: *address, prefix_len, scope: Scope::Global };
+        unless_there(netlink.address_add(&new)).with_context(|| format!("cannot add {address} to lo"))?;
+    }
+    // Without a route the node's own packets to a Service address would fail before any rule sees them.
+    for cidr in &network.service_cidrs {
+        let source = network.node_addresses.iter().find(|address| same_family(**address, cidr.network)).copied();
+        let route = NewRoute { source, ..NewRoute::direct(cidr.network, cidr.prefix, index) };
+        unless_there(netlink.route_add(&route)).with_context(|| format!("cannot add a route to {}", cidr.network))?;
+    }
+    Ok(())
+}
+
+fn same_family(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+fn unless_there(result: kernel::nl::Result<()>) -> kernel::nl::Result<()> {
+    match result {
+        Err(error) if error.already_exists() => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,177 @@
+//! The nftables sink: snapshots in, the kernel's maps follow; on a thread of its own inside the node's network.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+use compile::nft::{Programmer, rules, state::State, text};
+use compile::service_table::Config;
+use compile::snapshot::{Changes, Snapshot};
+use contract::applied::SinkHandle;
+use controller::{Backoff, Sink, SinkError, Subscription, drive};
+use dataplane::Dataplane;
+use dataplane::memory::Memory;
+use dataplane::nft::{Nft, encoded_len};
+use pods::sandbox::Sandbox;
+
+use super::faults::Faults;
+
+/// Which dataplane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The kernel's nftables.
+    #[default]
+    Nft,
+    /// Memory: nothing is translated (for tests).
+    Memory,
+}
+
+impl Kind {
+    /// Its name in figures and status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nft => "nft",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// What others may look at while the sink works.
+#[derive(Clone, Default)]
+pub struct Report {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    problems: Vec<String>,
+    batches: u64,
+    bytes: u64,
+    keys: u64,
+    failures: u64,
+    last_error: Option<String>,
+}
+
+impl Report {
+    /// What is not programmed, and why.
+    pub fn problems(&self) -> Vec<String> {
+        let inner = self.lock();
+        inner.last_error.iter().chain(&inner.problems).cloned().collect()
+    }
+
+    /// Totals since the start.
+    pub fn totals(&self) -> BTreeMap<&'static str, u64> {
+        let inner = self.lock();
+        BTreeMap::from([
+            ("batches", inner.batches),
+            ("bytes", inner.bytes),
+            ("keysCompiled", inner.keys),
+            ("failures", inner.failures),
+        ])
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+struct NftSink {
+    programmer: Programmer,
+    plane: Box<dyn Dataplane>,
+    /// Whether the programmer knows what the kernel holds.
+    known: bool,
+    faults: Faults,
+    report: Report,
+}
+
+impl NftSink {
+    fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
+        if !self.known {
+            let state = match self.plane.observe()? {
+                Some(state) => state,
+                None => {
+                    self.plane.install()?;
+                    State::new()
+                }
+            };
+            self.programmer.adopt(state);
+            self.known = true;
+        }
+        let plan = self.programmer.plan(snapshot, changes, self.plane.batch_bytes_max(), &encoded_len);
+        for batch in &plan.batches {
+            self.plane.apply(batch)?;
+        }
+        let mut report = self.report.lock();
+        report.batches += plan.batches.len() as u64;
+        report.bytes += plan.bytes as u64;
+        report.keys += plan.keys_compiled as u64;
+        report.last_error = None;
+        if plan.keys_compiled > 0 {
+            report.problems =
+                self.programmer.problems().map(|problem| format!("{}: {}", problem.service, problem.why)).collect();
+        }
+        Ok(())
+    }
+}
+
+impl Sink for NftSink {
+    fn apply(&mut self, snapshot: &Arc<Snapshot>, changes: &Changes) -> Result<(), SinkError> {
+        let delay = self.faults.apply_delay();
+        if !delay.is_zero() && !changes.is_empty() {
+            std::thread::sleep(delay);
+        }
+        if self.faults.fail_applies() {
+            return Err(SinkError("failing on request (--faults)".to_owned()));
+        }
+        self.program(snapshot, changes).map_err(|error| {
+            self.known = false;
+            let mut report = self.report.lock();
+            report.failures += 1;
+            report.last_error = Some(format!("the dataplane failed: {error}"));
+            SinkError(error.to_string())
+        })
+    }
+}
+
+/// Starts the sink's thread. It ends when the feed does.
+pub fn start(
+    kind: Kind,
+    sandbox: Arc<Sandbox>,
+    config: Config,
+    subscription: Subscription,
+    confirm: SinkHandle,
+    faults: Faults,
+) -> Result<(Report, JoinHandle<()>)> {
+    let report = Report::default();
+    let shared = report.clone();
+    let (opened, wait) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
+        let plane = sandbox.enter().context("cannot enter the sandbox's network").and_then(|()| open(kind));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        match (plane, runtime) {
+            (Ok(plane), Ok(runtime)) => {
+                let _ = opened.send(Ok(()));
+                let sink = NftSink { programmer: Programmer::new(config), plane, known: false, faults, report: shared };
+                runtime.block_on(drive(subscription, sink, confirm, Backoff::default()));
+            }
+            (Err(error), _) => drop(opened.send(Err(error))),
+            (_, Err(error)) => drop(opened.send(Err(error.into()))),
+        }
+    })?;
+    wait.recv().context("the dataplane's thread ended at once")??;
+    Ok((report, thread))
+}
+
+fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {
+    Ok(match kind {
+        Kind::Nft => Box::new(Nft::open().context("cannot open nftables")?),
+        Kind::Memory => Box::new(Memory::default()),
+    })
+}
+
+/// The rules and data that the kernel holds in the calling thread's network namespace, as text.
+pub fn dump() -> Result<String> {
+    let state = Nft::open()?.observe()?.context("the kernel holds no table of this version of Mainstay here")?;
+    Ok(format!("{}{}", text::ruleset(&rules::ruleset(true)), text::state(&state)))
+}

@@ -1,0 +1,185 @@
+//! A command beside a container: descriptors passed to the holder in, asynchronous streams and the exit code out.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use api::status::Status;
+use contract::streams::{ExecOptions, ExecSession};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use rustix::pipe::PipeFlags;
+use rustix::pty::OpenptFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::environment;
+use crate::holder::message::Exec;
+use crate::kubelet::Node;
+
+/// Terminal sizes that wait to be set.
+const RESIZES: usize = 8;
+
+/// Our ends of the command's streams and the ends that it gets.
+struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    theirs: Vec<OwnedFd>,
+}
+
+/// Starts the command.
+pub(super) async fn start(
+    node: &Arc<Node>,
+    pod: &Pod,
+    container: &Container,
+    options: &ExecOptions,
+) -> Result<ExecSession, Status> {
+    let failed = |error: io::Error| Status::internal(format!("error executing command in container: {error}"));
+    let mut ends = if options.tty { terminal() } else { pipes(options) }.map_err(failed)?;
+    let resize = match (&ends.stdout, options.tty) {
+        (Some(terminal), true) => Some(resizer(terminal.try_clone().map_err(failed)?)),
+        _ => None,
+    };
+    let exec = Exec {
+        container: Some((pod.metadata.uid.clone().unwrap_or_default(), container.name.clone())),
+        argv: options.command.clone(),
+        env: environment(node, pod, container).await,
+        cwd: container.working_dir.clone().unwrap_or_default(),
+        tty: options.tty,
+    };
+    let (client, theirs) = (node.client.clone(), std::mem::take(&mut ends.theirs));
+    let started = tokio::task::spawn_blocking(move || {
+        let theirs: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        client.exec(exec, &theirs)
+    });
+    let session = started.await.map_err(|error| Status::internal(error.to_string()))?.map_err(failed)?;
+    let (mut done, exit) = oneshot::channel();
+    let stop = session.stopper();
+    let waiting = tokio::task::spawn_blocking(move || session.wait().map_err(|error| error.to_string()));
+    tokio::spawn(async move {
+        let mut waiting = waiting;
+        tokio::select! {
+            ended = &mut waiting => {
+                let _ = done.send(ended.unwrap_or_else(|error| Err(error.to_string())));
+            }
+            // The session was dropped: the client is gone, so the command goes too.
+            () = done.closed() => stop(),
+        }
+    });
+    let read = |end: Option<OwnedFd>| -> io::Result<Option<Box<dyn AsyncRead + Send + Unpin>>> {
+        Ok(match end {
+            Some(end) => Some(Box::new(Pipe::new(end)?)),
+            None => None,
+        })
+    };
+    let stdin = match ends.stdin {
+        Some(end) => Some(Box::new(Pipe::new(end).map_err(failed)?) as Box<dyn AsyncWrite + Send + Unpin>),
+        None => None,
+    };
+    let (stdout, stderr) = (read(ends.stdout).map_err(failed)?, read(ends.stderr).map_err(failed)?);
+    Ok(ExecSession { stdin, stdout, stderr, resize, exit })
+}
+
+/// The container's own environment, or at least a search path when something it refers to is gone.
+async fn environment(node: &Node, pod: &Pod, container: &Container) -> Vec<(String, String)> {
+    let references = crate::references::References::load(node.access.as_ref(), pod).await;
+    let ips = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+    let ips: Vec<_> = ips.filter_map(|ip| ip.ip.parse().ok()).collect();
+    let all = environment::of(pod, container, &ips, &node.config.node_addresses, &references);
+    all.unwrap_or_else(|_| environment::default_path())
+}
+
+fn terminal() -> io::Result<Ends> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = rustix::pty::openpt(flags)?;
+    rustix::pty::unlockpt(&ours)?;
+    let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags)?;
+    Ok(Ends { stdin: Some(ours.try_clone()?), stdout: Some(ours), stderr: None, theirs: vec![theirs] })
+}
+
+fn pipes(options: &ExecOptions) -> io::Result<Ends> {
+    let null = || io::Result::Ok(OwnedFd::from(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?));
+    let output = |wanted: bool| -> io::Result<(Option<OwnedFd>, OwnedFd)> {
+        if !wanted {
+            return Ok((None, null()?));
+        }
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        Ok((Some(read), write))
+    };
+    let (stdin, input) = if options.stdin {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        (Some(write), read)
+    } else {
+        (None, null()?)
+    };
+    let (stdout, out) = output(options.stdout)?;
+    let (stderr, err) = output(options.stderr)?;
+    Ok(Ends { stdin, stdout, stderr, theirs: vec![input, out, err] })
+}
+
+fn resizer(terminal: OwnedFd) -> mpsc::Sender<(u16, u16)> {
+    let (sender, mut receiver) = mpsc::channel::<(u16, u16)>(RESIZES);
+    tokio::spawn(async move {
+        while let Some((columns, rows)) = receiver.recv().await {
+            let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            // A terminal whose command has ended has no size to set.
+            let _ = rustix::termios::tcsetwinsize(&terminal, size);
+        }
+    });
+    sender
+}
+
+/// A pipe or terminal end as an asynchronous stream. A terminal whose other end is closed reads as EIO, which is its end.
+struct Pipe(AsyncFd<OwnedFd>);
+
+impl Pipe {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        #[expect(
+            deprecated,
+            reason = "its unsafe successor wants what OwnedFd promises: one descriptor for its whole life"
+        )]
+        let registered = AsyncFd::new(fd)?;
+        Ok(Self(registered))
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(context))?;
+            let space = buffer.initialize_unfilled();
+            match guard.try_io(|fd| rustix::io::read(fd.get_ref(), space).map_err(io::Error::from)) {
+                Ok(Ok(count)) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => return Poll::Ready(Ok(())),
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.0.poll_write_ready(context))?;
+            if let Ok(done) = guard.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
+                return Poll::Ready(done);
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

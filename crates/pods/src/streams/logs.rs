@@ -1,0 +1,271 @@
+//! Log files in, the lines that a client asked for out.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::status::Status;
+use bytes::Bytes;
+use contract::streams::LogOptions;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::mpsc;
+
+use crate::builtin::BuiltIn;
+use crate::kubelet::Node;
+
+/// How often a followed log is looked at.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(100);
+/// Chunks that wait for a slow client.
+const CHUNKS: usize = 16;
+/// Bytes after which a chunk is sent.
+const CHUNK_BYTES: usize = 32 << 10;
+
+type Lines = BoxStream<'static, io::Result<Bytes>>;
+
+/// Picks and formats lines; keeps count of the byte limit.
+struct Filter {
+    options: LogOptions,
+    since: Option<String>,
+    left: Option<u64>,
+}
+
+impl Filter {
+    fn new(options: LogOptions) -> Self {
+        let since = options.since_seconds.map(|seconds| {
+            let ago = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+            let now = jiff::Timestamp::now();
+            format!("{:.9}", now.checked_sub(ago).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+        });
+        let left = options.limit_bytes;
+        Self { options, since, left }
+    }
+
+    /// One stored line (`TIME STREAM PART TEXT`) as the client wants it; none if it is left out.
+    fn line(&mut self, stored: &[u8]) -> Option<Vec<u8>> {
+        let mut parts = stored.splitn(4, |byte| *byte == b' ');
+        let (time, _stream, part) = (parts.next()?, parts.next()?, parts.next()?);
+        let text = parts.next().unwrap_or_default();
+        if self.since.as_ref().is_some_and(|since| time < since.as_bytes()) || self.left == Some(0) {
+            return None;
+        }
+        let mut out = Vec::with_capacity(stored.len());
+        if self.options.timestamps {
+            out.extend_from_slice(time);
+            out.push(b' ');
+        }
+        out.extend_from_slice(text);
+        if part != b"P" {
+            out.push(b'\n');
+        }
+        if let Some(left) = &mut self.left {
+            out.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= out.len() as u64;
+        }
+        Some(out)
+    }
+
+    fn full(&self) -> bool {
+        self.left == Some(0)
+    }
+}
+
+/// The log of a container's current (or previous) run.
+pub(super) fn of_container(
+    node: Arc<Node>,
+    pod: &Pod,
+    container: &Container,
+    options: LogOptions,
+) -> Result<Lines, Status> {
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let directory = node.directory.join(&uid).join(&container.name);
+    let runs = runs(&directory);
+    let place = if options.previous { runs.len().checked_sub(2) } else { runs.len().checked_sub(1) };
+    let Some(run) = place.and_then(|place| runs.get(place)).copied() else {
+        let (name, of) = (pod.metadata.name.as_deref().unwrap_or_default(), &container.name);
+        return Err(Status::bad_request(if options.previous {
+            format!("previous terminated container \"{of}\" in pod \"{name}\" not found")
+        } else {
+            format!("container \"{of}\" in pod \"{name}\" is waiting to start: ContainerCreating")
+        }));
+    };
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let path = directory.join(format!("{run}.log"));
+    let name = container.name.clone();
+    let running = move || {
+        let known = node.client.containers().unwrap_or_default();
+        let mut own = known.iter().filter(|record| record.pod == uid && record.container == name);
+        own.any(|record| record.attempt == run && record.ended.is_none())
+    };
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = read(&path, options, &sender, running) {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    Ok(stream(receiver))
+}
+
+/// The log of a part of Mainstay that shows as a pod.
+pub(super) fn of_built_in(part: Arc<dyn BuiltIn>, options: LogOptions) -> Lines {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    tokio::spawn(async move {
+        let (follow, tail) = (options.follow, options.tail_lines);
+        let mut filter = Filter::new(options);
+        let mut last = None;
+        let mut first = true;
+        loop {
+            let lines = part.logs();
+            let new = match last.as_ref().and_then(|last| lines.iter().rposition(|line| line == last)) {
+                Some(at) => at + 1,
+                None if first => lines.len().saturating_sub(tail.map_or(usize::MAX, |tail| tail as usize)),
+                None => 0,
+            };
+            for line in &lines[new..] {
+                let time = jiff::Timestamp::from_millisecond(line.at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+                let stored = format!("{time:.9} stdout F {}", line.text);
+                let Some(text) = filter.line(stored.as_bytes()) else { continue };
+                if sender.send(Ok(text.into())).await.is_err() {
+                    return;
+                }
+            }
+            last = lines.last().cloned().or(last);
+            first = false;
+            if !follow || filter.full() || sender.is_closed() {
+                return;
+            }
+            tokio::time::sleep(FOLLOW_PERIOD).await;
+        }
+    });
+    stream(receiver)
+}
+
+fn stream(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Lines {
+    futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) }).boxed()
+}
+
+/// Numbers of the runs that have a log, in order.
+fn runs(directory: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut runs: Vec<u32> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect();
+    runs.sort_unstable();
+    runs
+}
+
+/// Reads a log (with the part that was rotated away), then what is added to it while its container runs.
+fn read(
+    path: &PathBuf,
+    options: LogOptions,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+    running: impl Fn() -> bool,
+) -> io::Result<()> {
+    let follow = options.follow;
+    let mut skip = match options.tail_lines {
+        Some(tail) => count(path)?.saturating_sub(tail),
+        None => 0,
+    };
+    let mut filter = Filter::new(options);
+    let old = rotated(path);
+    if let Ok(file) = File::open(&old) {
+        send_lines(&mut BufReader::new(file), &mut filter, &mut skip, sender, &mut Vec::new())?;
+    }
+    let mut file = BufReader::new(File::open(path)?);
+    let mut rest = Vec::new();
+    loop {
+        // Asked before reading: what an ended container has written is then in the file.
+        let more = follow && running();
+        if !send_lines(&mut file, &mut filter, &mut skip, sender, &mut rest)? || filter.full() || !more {
+            return Ok(());
+        }
+        std::thread::sleep(FOLLOW_PERIOD);
+        if sender.is_closed() {
+            return Ok(());
+        }
+        let position = file.stream_position()?;
+        if std::fs::metadata(path).is_ok_and(|found| found.len() < position) {
+            // Rotated: the file of this name is a new one.
+            send_lines(&mut file, &mut filter, &mut skip, sender, &mut rest)?;
+            file = BufReader::new(File::open(path)?);
+            file.seek(SeekFrom::Start(0))?;
+        }
+    }
+}
+
+fn rotated(path: &Path) -> PathBuf {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    PathBuf::from(old)
+}
+
+fn count(path: &Path) -> io::Result<u64> {
+    let mut lines = 0;
+    for path in [rotated(path), path.to_owned()] {
+        let Ok(file) = File::open(&path) else { continue };
+        let mut file = BufReader::new(file);
+        let mut line = Vec::new();
+        while file.by_ref().read_until(b'\n', &mut line)? > 0 {
+            lines += u64::from(line.ends_with(b"\n"));
+            line.clear();
+        }
+    }
+    Ok(lines)
+}
+
+/// Sends every complete line; `rest` keeps a line that is still being written. False when nobody listens any more.
+fn send_lines(
+    file: &mut BufReader<File>,
+    filter: &mut Filter,
+    skip: &mut u64,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+    rest: &mut Vec<u8>,
+) -> io::Result<bool> {
+    let mut chunk = Vec::new();
+    while file.read_until(b'\n', rest)? > 0 && rest.ends_with(b"\n") {
+        rest.pop();
+        if *skip > 0 {
+            *skip -= 1;
+        } else if let Some(line) = filter.line(rest) {
+            chunk.extend_from_slice(&line);
+        }
+        rest.clear();
+        if chunk.len() >= CHUNK_BYTES && sender.blocking_send(Ok(std::mem::take(&mut chunk).into())).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(chunk.is_empty() || sender.blocking_send(Ok(chunk.into())).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "2026-01-01T00:00:00.000000001Z stdout F one\n2026-01-01T00:00:01.000000000Z stderr P two \n\
+                       2026-01-01T00:00:01.000000001Z stderr F three\n";
+
+    fn lines(options: LogOptions) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0.log");
+        std::fs::write(&path, LOG).unwrap();
+        let (sender, mut receiver) = mpsc::channel(CHUNKS);
+        read(&path, options, &sender, || false).unwrap();
+        drop(sender);
+        let mut out = Vec::new();
+        while let Some(chunk) = receiver.blocking_recv() {
+            out.extend_from_slice(&chunk.unwrap());
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn split_lines_are_joined_and_limits_hold() {
+        assert_eq!(lines(LogOptions::default()), "one\ntwo three\n");
+        assert_eq!(lines(LogOptions { tail_lines: Some(1), ..LogOptions::default() }), "three\n");
+        assert_eq!(lines(LogOptions { limit_bytes: Some(5), ..LogOptions::default() }), "one\nt");
+        assert_eq!(lines(LogOptions { since_seconds: Some(1), ..LogOptions::default() }), "");
+        let timed = lines(LogOptions { timestamps: true, tail_lines: Some(3), ..LogOptions::default() });
+        assert!(timed.starts_with("2026-01-01T00:00:00.000000001Z one\n"), "{timed}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Logs and commands of this node's pods: a pod's name and options in, byte streams out.
+
+mod exec;
+mod logs;
+
+use std::sync::Arc;
+
+use api::kinds::POD;
+use api::object::ObjectKey;
+use api::status::Status;
+use async_trait::async_trait;
+use bytes::Bytes;
+use contract::streams::{ExecOptions, ExecSession, LogOptions, PodStreams};
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use crate::kubelet::Node;
+
+/// [`PodStreams`] over the holder and the log files.
+pub struct Streams {
+    node: Arc<Node>,
+}
+
+impl Streams {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// The newest object of a pod and the container meant: the named one, else the first.
+    fn find(&self, key: &ObjectKey, container: &str) -> Result<(Arc<Pod>, Container), Status> {
+        let running = self.node.running.lock().unwrap_or_else(|poison| poison.into_inner());
+        let pod = running.get(key).cloned().ok_or_else(|| Status::not_found(&POD, &key.name))?;
+        let spec = pod.spec.clone().unwrap_or_default();
+        let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let found = all.find(|known| container.is_empty() || known.name == container).cloned();
+        let why = || Status::bad_request(format!("container {container} is not valid for pod {}", key.name));
+        Ok((pod, found.ok_or_else(why)?))
+    }
+}
+
+#[async_trait]
+impl PodStreams for Streams {
+    async fn logs(
+        &self,
+        pod: &ObjectKey,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
+        let (object, container) = self.find(pod, &options.container)?;
+        let image = container.image.as_deref().unwrap_or_default();
+        if let Some(part) = self.node.built_ins.iter().find(|known| known.image() == image) {
+            return Ok(logs::of_built_in(part.clone(), options.clone()));
+        }
+        logs::of_container(self.node.clone(), &object, &container, options.clone())
+    }
+
+    async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
+        let (object, container) = self.find(pod, &options.container)?;
+        exec::start(&self.node, &object, &container, options).await
+    }
+}

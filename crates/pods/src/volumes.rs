@@ -1,0 +1,71 @@
+//! Volumes of a Pod: its spec and the objects it refers to in, directories on the node and their places in containers out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, Volume};
+
+use crate::holder::message;
+use crate::references::References;
+
+/// Makes every volume below `directory`; the error says which volume cannot be had.
+pub fn prepare(pod: &Pod, directory: &Path, references: &References) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut made = BTreeMap::new();
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        if volume.projected.is_some() {
+            // The service account token that admission adds elsewhere: nothing here authenticates by it.
+            continue;
+        }
+        let at = directory.join(&volume.name);
+        let io = |error: io::Error| format!("volume {:?}: {error}", volume.name);
+        let files = contents(volume, references).map_err(|why| format!("volume {:?}: {why}", volume.name))?;
+        fs::create_dir_all(&at).map_err(io)?;
+        for (name, content) in files {
+            if name.starts_with('/') || name.split('/').any(|part| part == "..") {
+                return Err(format!("volume {:?}: path {name:?} leads out of the volume", volume.name));
+            }
+            let file = at.join(name);
+            file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, content)).map_err(io)?;
+        }
+        made.insert(volume.name.clone(), at);
+    }
+    Ok(made)
+}
+
+fn contents(volume: &Volume, references: &References) -> Result<Vec<(String, Vec<u8>)>, String> {
+    if volume.empty_dir.is_some() {
+        return Ok(Vec::new());
+    }
+    let (all, items) = if let Some(source) = &volume.config_map {
+        (references.all("ConfigMap", &source.name, source.optional.unwrap_or(false))?, &source.items)
+    } else if let Some(source) = &volume.secret {
+        let name = source.secret_name.as_deref().unwrap_or_default();
+        (references.all("Secret", name, source.optional.unwrap_or(false))?, &source.items)
+    } else {
+        return Err("only emptyDir, configMap and secret volumes are supported; use one of these".to_owned());
+    };
+    Ok(select(all, items))
+}
+
+fn select(all: BTreeMap<String, Vec<u8>>, items: &Option<Vec<KeyToPath>>) -> Vec<(String, Vec<u8>)> {
+    match items {
+        None => all.into_iter().collect(),
+        Some(items) => items.iter().filter_map(|item| Some((item.path.clone(), all.get(&item.key)?.clone()))).collect(),
+    }
+}
+
+/// Where a container sees its volumes.
+pub fn mounts(container: &Container, made: &BTreeMap<String, PathBuf>) -> Vec<message::Volume> {
+    let mounts = container.volume_mounts.iter().flatten();
+    let shown = mounts.filter_map(|mount| {
+        let source = made.get(&mount.name)?;
+        Some(message::Volume {
+            source: mount.sub_path.as_ref().map_or_else(|| source.clone(), |below| source.join(below)),
+            target: PathBuf::from(&mount.mount_path),
+            read_only: mount.read_only.unwrap_or(false),
+        })
+    });
+    shown.collect()
+}
