@@ -137,7 +137,7 @@ pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phase
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
     let kubelet = tokio::spawn(kubelet.run());
-    tokio::spawn(dns::keep_pod(access, node.clone()));
+    tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
 
     let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
