@@ -1,1 +1,36 @@
-//! stub
+//! The Kubernetes API over HTTPS: requests in, one pipeline of rules and transactions, answers and watches out.
+//!
+//! - [`Api`] is the pipeline; HTTP and [`contract::access::Access`] both go through it.
+//! - [`Server`] puts it on sockets: TLS, then `handle` takes a request apart (`route`, `query`, `negotiate`,
+//!   `body`), `resource` calls the pipeline, `reply` writes the answer.
+//! - `write` changes objects, `list` and `watch` read them, `table` prints them, `exec` and `logs` reach into pods.
+
+mod access;
+mod auth;
+mod body;
+pub mod clock;
+mod credentials;
+mod documents;
+mod events;
+mod exec;
+mod handle;
+pub mod limits;
+mod list;
+mod logs;
+mod negotiate;
+mod object;
+mod pipeline;
+mod query;
+mod reply;
+mod resource;
+mod route;
+mod select;
+mod server;
+mod table;
+mod watch;
+mod write;
+
+pub use crate::credentials::{Credentials, CredentialsError};
+pub use crate::pipeline::{Api, Config, Extension, VersionInfo};
+pub use crate::server::Server;
+pub use crate::watch::Stop;

@@ -16,18 +16,21 @@ use cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
+    let mut arguments: Vec<String> = std::env::args().collect();
     // Inside a pod this program is an image or an applet, and beside the pods it is their holder: neither is a subcommand.
     if arguments.get(1).is_some_and(|role| role == pods::holder::ROLE) {
         pods::holder::main(&arguments);
     }
-    if let Some(code) = guest::run(&arguments) {
-        return code;
+    if let Some(role) = guest::role(&arguments) {
+        guest::run(&role);
+    }
+    if arguments.first().is_some_and(|name| name.rsplit('/').next() == Some("load")) {
+        arguments.insert(1, "load".to_owned());
     }
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed already");
     }
-    match dispatch(Cli::parse()) {
+    match dispatch(Cli::parse_from(arguments)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("mainstay: {error:#}");

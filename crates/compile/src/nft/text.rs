@@ -10,7 +10,7 @@ use super::expr::{
     Ruleset, Set, Verdict,
 };
 use super::rules::describe;
-use super::state::{Batch, Element, State};
+use super::state::{Batch, Element, SetName, State};
 
 /// The fixed part of the table.
 pub fn ruleset(rules: &Ruleset) -> String {
@@ -53,6 +53,11 @@ pub fn batch(batch: &Batch) -> String {
         let _ = writeln!(out, "flush {mark:#x}");
     }
     out
+}
+
+/// Where an element lives: its set and key.
+pub fn place(name: SetName, key: &[u8]) -> String {
+    element(&describe(name), key, &[])
 }
 
 fn element(set: &Set, key: &[u8], value: &[u8]) -> String {

@@ -82,7 +82,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     let domain = domain(&flags.cluster_domain)?;
     let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
     let listener = listen(flags.listen)?;
-    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), crate::guest::APPLETS)?);
+    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
     phases.done("sandbox", if sandbox.adopted() { "adopted with its pods" } else { "new namespaces" });
     let settings = Settings {
         data_dir: data_dir.clone(),

@@ -14,6 +14,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use api::kinds::POD;
@@ -45,8 +46,8 @@ pub struct Config {
     pub pod_ranges: Vec<Range>,
     /// What names in pods resolve by.
     pub names: Names,
-    /// Hold SIGTERM until no node sends new connections (`--drain=on`).
-    pub drain: bool,
+    /// Hold SIGTERM until no node sends new connections (`--drain=on`); may be switched while running.
+    pub drain: Arc<AtomicBool>,
     /// A runtime whose sockets belong to the node's network; probes dial from there.
     pub node_runtime: tokio::runtime::Handle,
 }

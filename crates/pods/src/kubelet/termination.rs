@@ -1,6 +1,7 @@
 //! The end of a Pod: held until no node sends new connections, then SIGTERM, grace, SIGKILL, and the object removed.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use api::kinds::POD;
@@ -98,7 +99,7 @@ impl Worker {
 
     /// Holds until the decision is to release; false when the Pod is to go without further ado.
     async fn drain(&mut self, begun: Instant) -> bool {
-        if !self.node.config.drain || self.host_network() {
+        if !self.node.config.drain.load(Ordering::Relaxed) || self.host_network() {
             return self.left().is_some();
         }
         let mut snapshots = self.node.snapshot.clone();

@@ -13,6 +13,7 @@ mod steps;
 mod updates;
 
 use cluster::Cluster;
+pub use proof::Kernel;
 use report::{Report, Said, Unseen};
 
 /// Flags of `mainstay demo`.

@@ -1,0 +1,74 @@
+//! The body of a request in, a JSON value out; too large, malformed or foreign bodies are one Status each.
+
+use api::status::Status;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use crate::limits;
+use crate::negotiate::Format;
+
+/// Reads a body of bounded size.
+pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    match Limited::new(body, limits::BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {}", limits::BODY_BYTES),
+        )),
+        Err(error) => Err(Status::bad_request(format!("cannot read the body of the request: {error}"))),
+    }
+}
+
+/// A parsed body and the paths of keys that it names twice.
+pub(crate) struct Parsed {
+    /// The value.
+    pub value: Value,
+    /// Duplicate keys, for `fieldValidation`.
+    pub duplicates: Vec<String>,
+}
+
+/// Parses JSON or YAML.
+pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Parsed, Status> {
+    match format {
+        Format::Json => {
+            let (value, duplicates) = api::decode::parse_json(bytes)?;
+            Ok(Parsed { value, duplicates })
+        }
+        Format::Yaml => {
+            let malformed = |why: String| {
+                Status::bad_request(format!("error converting YAML to JSON: {}", why.lines().next().unwrap_or("")))
+            };
+            let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
+            let value = serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
+            Ok(Parsed { value, duplicates: Vec::new() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        let at = |size: usize| read(Full::new(Bytes::from(vec![b' '; size])));
+        assert_eq!(at(limits::BODY_BYTES).await.unwrap().len(), limits::BODY_BYTES);
+        let refused = at(limits::BODY_BYTES + 1).await.unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (413, "Request entity too large: limit is 3145728"));
+    }
+
+    #[test]
+    fn yaml_is_json_in_other_words() {
+        let parsed = parse(b"kind: Service\nspec:\n  ports:\n  - port: 80\n", Format::Yaml).unwrap();
+        assert_eq!(parsed.value, serde_json::json!({"kind": "Service", "spec": {"ports": [{"port": 80}]}}));
+        assert_eq!(parse(b"a: [", Format::Yaml).err().unwrap().code, 400);
+    }
+}

@@ -1,0 +1,163 @@
+//! The API itself: the one pipeline that HTTP requests and local callers share, over the store.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use api::kind::Kind;
+use api::kinds;
+use api::object::{ObjectKey, Revision};
+use api::status::Status;
+use arc_swap::ArcSwapOption;
+use compile::allocate::{Ranges, Taken};
+use contract::access::Object;
+use contract::streams::PodStreams;
+use serde_json::{Value, json};
+use store::{ReadError, Store};
+
+use crate::clock::{Clock, Ids, SystemClock, SystemIds};
+use crate::object::{parsed, shown, table};
+
+/// What an API needs to know besides its objects.
+pub struct Config {
+    /// Service address ranges and the node port range.
+    pub ranges: Ranges,
+    /// What `/version` says.
+    pub version: VersionInfo,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes uids and name suffixes.
+    pub ids: Arc<dyn Ids>,
+}
+
+impl Config {
+    /// With the system's clock and random numbers.
+    pub fn new(ranges: Ranges) -> Self {
+        Self {
+            ranges,
+            version: VersionInfo::default(),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds::default()),
+        }
+    }
+}
+
+/// What `/version` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// Major version of the API spoken.
+    pub major: String,
+    /// Minor version of the API spoken.
+    pub minor: String,
+    /// The whole version, with our mark as build metadata.
+    pub git_version: String,
+}
+
+impl Default for VersionInfo {
+    fn default() -> Self {
+        Self { major: "1".into(), minor: "37".into(), git_version: "v1.37.0+mainstay".into() }
+    }
+}
+
+/// The API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) config: Config,
+    /// Addresses and ports in use; only touched inside write transactions, which run one at a time.
+    taken: Mutex<Taken>,
+    streams: ArcSwapOption<Arc<dyn PodStreams>>,
+    extension: ArcSwapOption<Arc<dyn Extension>>,
+}
+
+/// What the program serves on the same address beside Kubernetes, under `/mainstay/`, to administrators only.
+pub trait Extension: Send + Sync + 'static {
+    /// Answers a request; none if there is no such path. `body` is null when the request had none.
+    fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>>;
+}
+
+impl Inner {
+    pub(crate) fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Api {
+    /// An API over a store. Reads every Service once, to know which addresses and ports are in use.
+    pub fn new(store: Store, config: Config) -> Result<Self, Status> {
+        let services = store.list(table(&kinds::SERVICE), &store::Range::default(), None).map_err(read_failure)?;
+        let mut taken = Taken::default();
+        for record in services.records {
+            taken.add(&parsed(&record.body)?);
+        }
+        let inner = Inner {
+            store,
+            config,
+            taken: Mutex::new(taken),
+            streams: ArcSwapOption::empty(),
+            extension: ArcSwapOption::empty(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says where the logs and commands of pods are to be had.
+    pub fn set_streams(&self, streams: Arc<dyn PodStreams>) {
+        self.inner.streams.store(Some(Arc::new(streams)));
+    }
+
+    /// Says who answers under `/mainstay/`.
+    pub fn set_extension(&self, extension: Arc<dyn Extension>) {
+        self.inner.extension.store(Some(Arc::new(extension)));
+    }
+
+    pub(crate) fn extension(&self) -> Option<Arc<dyn Extension>> {
+        self.inner.extension.load_full().map(|extension| Arc::clone(&*extension))
+    }
+
+    /// The store underneath.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn streams(&self) -> Result<Arc<dyn PodStreams>, Status> {
+        let streams: Option<Arc<dyn PodStreams>> = self.inner.streams.load_full().map(|streams| Arc::clone(&*streams));
+        streams.ok_or_else(|| {
+            let why = "the node's pod runtime is not running yet; try again in a moment";
+            Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
+        })
+    }
+
+    /// One object as it is now.
+    pub fn read(&self, kind: &'static Kind, key: &ObjectKey) -> Result<Arc<Object>, Status> {
+        match self.inner.store.get(table(kind), key, None).map_err(read_failure)? {
+            Some(record) => Ok(shown(&record)),
+            None => Err(Status::not_found(kind, &key.name)),
+        }
+    }
+
+    pub(crate) fn now_seconds(&self) -> i64 {
+        self.inner.config.clock.now().as_second()
+    }
+}
+
+/// What a client sees when a read cannot be served.
+pub(crate) fn read_failure(error: ReadError) -> Status {
+    match error {
+        ReadError::Compacted { asked, oldest } => too_old(asked, oldest),
+        ReadError::Future { asked, current } => {
+            let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
+            let details = json!({
+                "retryAfterSeconds": 1,
+                "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }],
+            });
+            Status { details, ..Status::new(504, "Timeout", message) }
+        }
+    }
+}
+
+/// The 410 that tells a client to list again.
+pub(crate) fn too_old(asked: Revision, oldest: Revision) -> Status {
+    Status::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+}

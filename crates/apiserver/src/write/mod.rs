@@ -1,0 +1,179 @@
+//! One write in, one transaction out: everything that is checked or allocated is so against the state it changes.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod finish;
+pub(crate) mod patch;
+pub(crate) mod subresource;
+pub(crate) mod update;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use api::decode::Validation;
+use api::kind::Kind;
+use api::kinds;
+use api::object::{ObjectKey, Revision};
+use api::status::Status;
+use bytes::Bytes;
+use contract::access::Object;
+use jiff::Timestamp;
+use serde_json::Value;
+use store::{Record, Txn, WriteError};
+
+use crate::object::{meta_mut, parsed, set, table};
+use crate::pipeline::{Api, Inner};
+
+/// How a write is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteOptions {
+    /// Do everything but store the result.
+    pub dry_run: bool,
+    /// What to do about unknown and duplicate fields.
+    pub validation: Validation,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { dry_run: false, validation: Validation::Ignore }
+    }
+}
+
+/// What a write did.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// The object as it now is, or as it last was.
+    pub object: Arc<Object>,
+    /// Whether it did not exist before.
+    pub created: bool,
+    /// Whether it no longer exists.
+    pub gone: bool,
+    /// Texts for `Warning:` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Outcome {
+    fn of(object: Arc<Object>) -> Self {
+        Self { object, created: false, gone: false, warnings: Vec::new() }
+    }
+}
+
+enum Refusal {
+    Status(Status),
+    /// Not a failure: a dry run ends like one, so that the store drops what it staged.
+    DryRun(Box<Outcome>),
+}
+
+/// A transaction of the API: the store's, with Kubernetes' bookkeeping.
+pub(crate) struct Draft<'d, 't> {
+    txn: &'d mut Txn<'t>,
+    pub(crate) api: &'d Inner,
+    pub(crate) now: Timestamp,
+    pub(crate) dry_run: bool,
+    /// Services before and after, to book once nothing can fail any more.
+    services: Vec<(Option<Value>, Option<Value>)>,
+}
+
+impl Api {
+    /// Runs `change` in a transaction; its result is durable when this returns.
+    pub(crate) async fn commit(
+        &self,
+        dry_run: bool,
+        change: impl FnOnce(&mut Draft<'_, '_>) -> Result<Outcome, Status> + Send,
+    ) -> Result<Outcome, Status> {
+        let inner = &self.inner;
+        let written = inner.store.write(|txn| {
+            let now = inner.config.clock.now();
+            let mut draft = Draft { txn, api: inner, now, dry_run, services: Vec::new() };
+            let outcome = change(&mut draft).map_err(Refusal::Status)?;
+            if dry_run {
+                return Err(Refusal::DryRun(Box::new(outcome)));
+            }
+            draft.book();
+            Ok(outcome)
+        });
+        match written.await {
+            Ok((outcome, _)) => Ok(outcome),
+            Err(WriteError::Refused(Refusal::DryRun(outcome))) => Ok(*outcome),
+            Err(WriteError::Refused(Refusal::Status(status))) => Err(status),
+            Err(WriteError::Log(why)) => {
+                tracing::error!(%why, "the store cannot write");
+                Err(Status::internal(format!("the store cannot write: {why}; free disk space and restart mainstay")))
+            }
+        }
+    }
+}
+
+impl Draft<'_, '_> {
+    /// The stored record, if there is one.
+    pub(crate) fn record(&self, kind: &Kind, key: &ObjectKey) -> Option<Arc<Record>> {
+        self.txn.get(table(kind), key)
+    }
+
+    /// The stored object; 404 if there is none.
+    pub(crate) fn existing(&self, kind: &Kind, key: &ObjectKey) -> Result<(Arc<Record>, Value), Status> {
+        let record = self.record(kind, key).ok_or_else(|| Status::not_found(kind, &key.name))?;
+        let object = parsed(&record.body)?;
+        Ok((record, object))
+    }
+
+    /// Stores an object under its next revision.
+    pub(crate) fn put(&mut self, kind: &Kind, key: &ObjectKey, mut object: Value, old: Option<&Value>) -> Arc<Object> {
+        let (revision, body) = self.stamp(&mut object, old);
+        self.txn.put(table(kind), key.clone(), body.clone());
+        if kind.kind == kinds::SERVICE.kind {
+            self.services.push((old.cloned(), Some(object)));
+        }
+        Arc::new(Object { key: key.clone(), revision, json: body })
+    }
+
+    /// Removes an object; watchers see it once more as it last was.
+    pub(crate) fn remove(&mut self, kind: &Kind, key: &ObjectKey, mut last: Value, old: &Value) -> Arc<Object> {
+        let (revision, body) = self.stamp(&mut last, Some(old));
+        self.txn.delete(table(kind), key, body.clone());
+        if kind.kind == kinds::SERVICE.kind {
+            self.services.push((Some(old.clone()), None));
+            self.remove_endpoints(key);
+        }
+        Arc::new(Object { key: key.clone(), revision, json: body })
+    }
+
+    /// Endpoints of a Service go with it, in the same transaction (their EndpointSlices are garbage collected).
+    fn remove_endpoints(&mut self, key: &ObjectKey) {
+        let kind = &kinds::ENDPOINTS;
+        if let Some(record) = self.record(kind, key)
+            && let Ok(old) = parsed(&record.body)
+        {
+            let mut last = old.clone();
+            let (_, body) = self.stamp(&mut last, Some(&old));
+            self.txn.delete(table(kind), key, body);
+        }
+    }
+
+    /// Writes the next revision into an object. A dry run shows the stored one, or none.
+    fn stamp(&self, object: &mut Value, old: Option<&Value>) -> (Revision, Bytes) {
+        let revision = self.txn.next_revision();
+        let version = if self.dry_run {
+            old.and_then(|old| old["metadata"].get("resourceVersion").cloned())
+        } else {
+            Some(revision.to_string().into())
+        };
+        set(meta_mut(object), "resourceVersion", version);
+        (revision, object.to_string().into())
+    }
+
+    /// Books addresses and ports of Services. Called last, when the transaction can no longer be refused.
+    fn book(&mut self) {
+        let mut taken = self.api.taken();
+        for (old, new) in self.services.drain(..) {
+            if let Some(old) = old {
+                taken.remove(&old);
+            }
+            if let Some(new) = new {
+                taken.add(&new);
+            }
+        }
+    }
+}
