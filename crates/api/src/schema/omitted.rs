@@ -1,8 +1,8 @@
 //! Which plain fields vanish when they hold "", 0 or false: Kubernetes' types cannot tell those from nothing.
 //!
-//! Only fields that people write by hand are listed: `clusterIP: ""` and `nodePort: 0` ask for an allocation. A field
-//! that is not here keeps what it holds, because in most of them (`loadBalancerClass`, the name of an EndpointSlice
-//! port) an empty text is a value of its own. Statuses are left as their controllers write them.
+//! People write some of them by hand (`clusterIP: ""` and `nodePort: 0` ask for an allocation), and clients that speak
+//! protobuf send all of them. A field that is not here keeps what it holds, because in most of them
+//! (`loadBalancerClass`, the name of an EndpointSlice port) an empty text is a value of its own. Statuses are left as their controllers write them.
 
 const FIELDS: &[(&str, &[&str])] = &[
     ("ObjectMeta", &["generateName", "generation", "name", "namespace", "resourceVersion", "selfLink", "uid"]),
@@ -44,6 +44,12 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("VolumeMount", &["readOnly", "subPath", "subPathExpr"]),
     ("Probe", &["failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds"]),
     ("HTTPGetAction", &["host", "path", "scheme"]),
+    ("TCPSocketAction", &["host"]),
+    ("Toleration", &["effect", "key", "operator", "value"]),
+    ("EmptyDirVolumeSource", &["medium"]),
+    ("ObjectReference", &["apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid"]),
+    ("Event", &["action", "count", "message", "reason", "reportingComponent", "reportingInstance", "type"]),
+    ("EventSource", &["component", "host"]),
     ("DeploymentSpec", &["minReadySeconds", "paused"]),
     ("DeploymentStrategy", &["type"]),
     ("ReplicaSetSpec", &["minReadySeconds"]),
