@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod limits;
 pub mod names;
 pub mod object;
 pub mod openapi;

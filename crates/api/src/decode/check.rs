@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::{DefinitionId, Schema, Type};
+use super::shortened;
+use crate::limits::FIELD_FAULTS_MAX;
+use crate::schema::{DefinitionId, Field, Schema, Type};
 
 /// Where in the object we are: `spec.ports` as Go prints it (no indexes), `spec.ports[0]` as Kubernetes does.
 struct Place<'a> {
@@ -34,7 +36,9 @@ fn fields(
     for (name, value) in members {
         let exact = join(&place.exact, name);
         let Some(field) = definition.fields.get(name) else {
-            unknown.push(exact);
+            if unknown.len() < FIELD_FAULTS_MAX {
+                unknown.push(shortened(&exact).to_owned());
+            }
             continue;
         };
         if value.is_null() {
@@ -43,17 +47,20 @@ fn fields(
         let place = Place { owner: definition.short_name(), go: join(&place.go, name), exact };
         let value = check(schema, &field.r#type, value, &place, unknown)?;
         // What Kubernetes' types mark as omitted when empty does not survive storage, so it is not kept here either.
-        if field.required || !is_empty(&field.r#type, &value) {
+        if field.required || !is_empty(field, &value) {
             kept.insert(name.clone(), value);
         }
     }
     Ok(kept)
 }
 
-fn is_empty(r#type: &Type, value: &Value) -> bool {
-    match (r#type, value) {
+fn is_empty(field: &Field, value: &Value) -> bool {
+    match (&field.r#type, value) {
         (Type::List(_), Value::Array(items)) => items.is_empty(),
         (Type::Map(_), Value::Object(members)) => members.is_empty(),
+        (_, Value::String(text)) => field.zero_is_absent && text.is_empty(),
+        (_, Value::Number(number)) => field.zero_is_absent && number.as_i64() == Some(0),
+        (_, Value::Bool(set)) => field.zero_is_absent && !set,
         _ => false,
     }
 }
@@ -92,12 +99,13 @@ fn check(
 /// What Go leaves where a null stands in a list or map.
 fn empty(r#type: &Type) -> Value {
     match r#type {
-        Type::String | Type::Bytes | Type::Quantity | Type::Time { .. } => Value::String(String::new()),
+        Type::String | Type::Bytes => Value::String(String::new()),
+        Type::Quantity => Value::String("0".to_owned()),
+        Type::Any | Type::Time { .. } => Value::Null,
         Type::Integer { .. } | Type::Number | Type::IntOrString => 0.into(),
         Type::Boolean => false.into(),
         Type::Object(_) | Type::Map(_) => Value::Object(Map::new()),
         Type::List(_) => Value::Array(Vec::new()),
-        Type::Any => Value::Null,
     }
 }
 
@@ -107,7 +115,7 @@ fn plain(schema: &Schema, r#type: &Type, value: &Value, place: &Place<'_>) -> Re
         Type::String => value.is_string(),
         Type::Boolean => value.is_boolean(),
         Type::Number => value.is_number(),
-        Type::Quantity => value.is_string() || value.is_number(),
+        Type::Quantity => return quantity(value, schema, r#type, place),
         Type::Integer { bits: 32 } => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         Type::Integer { .. } => value.as_i64().is_some(),
         Type::IntOrString => value.is_string() || value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
@@ -115,12 +123,36 @@ fn plain(schema: &Schema, r#type: &Type, value: &Value, place: &Place<'_>) -> Re
         Type::Time { .. } => return time(value, schema, r#type, place),
         Type::Object(_) | Type::List(_) | Type::Map(_) => false,
     };
-    match (right, r#type) {
-        (false, _) => Err(mismatch(schema, r#type, value, place)),
-        // A quantity given as a number is kept as text, which is how it is always shown.
-        (true, Type::Quantity) if value.is_number() => Ok(value.to_string().into()),
-        (true, _) => Ok(value.clone()),
+    if right { Ok(value.clone()) } else { Err(mismatch(schema, r#type, value, place)) }
+}
+
+/// A quantity given as a number is kept as text, which is how it is always shown.
+fn quantity(value: &Value, schema: &Schema, r#type: &Type, place: &Place<'_>) -> Result<Value, String> {
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err(mismatch(schema, r#type, value, place)),
+    };
+    if is_quantity(&text) {
+        return Ok(text.into());
     }
+    Err(format!(
+        "{}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        place.exact
+    ))
+}
+
+/// Digits with at most one point, then a suffix of ten or two to some power, or a decimal exponent.
+fn is_quantity(text: &str) -> bool {
+    const SUFFIXES: [&str; 16] = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let exponent = suffix.strip_prefix(['e', 'E']).map(|power| power.strip_prefix(['+', '-']).unwrap_or(power));
+    let exponent = exponent.is_some_and(|power| !power.is_empty() && power.bytes().all(|byte| byte.is_ascii_digit()));
+    number.bytes().any(|byte| byte.is_ascii_digit())
+        && number.matches('.').count() <= 1
+        && (SUFFIXES.contains(&suffix) || exponent)
 }
 
 fn bytes(value: &Value, schema: &Schema, r#type: &Type, place: &Place<'_>) -> Result<Value, String> {
@@ -145,9 +177,14 @@ fn illegal_base64(text: &str) -> Option<usize> {
 
 fn time(value: &Value, schema: &Schema, r#type: &Type, place: &Place<'_>) -> Result<Value, String> {
     let Some(text) = value.as_str() else { return Err(mismatch(schema, r#type, value, place)) };
-    match text.parse::<jiff::Timestamp>() {
-        Ok(_) => Ok(value.clone()),
-        Err(_) => Err(format!("{}: parsing time {text:?}: not in the form 2006-01-02T15:04:05Z", place.exact)),
+    // Any offset and fraction is read; UTC and the precision of the type are kept, as Kubernetes does.
+    match (text.parse::<jiff::Timestamp>(), r#type) {
+        (Ok(time), Type::Time { micro: true }) => Ok(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into()),
+        (Ok(time), _) => Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()),
+        (Err(_), _) => {
+            let text = shortened(text);
+            Err(format!("{}: parsing time {text:?}: not in the form 2006-01-02T15:04:05Z", place.exact))
+        }
     }
 }
 

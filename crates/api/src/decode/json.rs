@@ -5,35 +5,65 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::shortened;
+use crate::limits::{DEPTH_MAX, FIELD_FAULTS_MAX};
 use crate::status::Status;
 
-/// Deeper nesting than this is refused: no Kubernetes object needs a tenth of it, and recursion must end.
-const DEPTH_MAX: usize = 100;
-
-/// Parses JSON; also the paths of keys that occur twice (the later one wins).
+/// Parses JSON; also the paths of keys that occur twice (the later one wins), the first of them when there are many.
 pub fn parse_json(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let mut duplicates = Vec::new();
+    let mut walk = Walk::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { path: String::new(), depth: 0, duplicates: &mut duplicates };
-    let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    match parsed {
-        Ok(value) => Ok((value, duplicates)),
+    let parsed = Seed(&mut walk).deserialize(&mut deserializer);
+    match parsed.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok((value, walk.duplicates)),
         Err(error) => Err(Status::bad_request(format!("error decoding JSON: {error}"))),
     }
 }
 
-struct Seed<'a> {
-    path: String,
-    depth: usize,
-    duplicates: &'a mut Vec<String>,
+/// Where the parser is and what it found. The path is kept as steps and only written out for a duplicate: keys are the
+/// client's, and writing every path out would cost the square of a body with long keys.
+#[derive(Default)]
+struct Walk {
+    path: Vec<Step>,
+    duplicates: Vec<String>,
 }
+
+enum Step {
+    Name(String),
+    Index(usize),
+}
+
+impl Walk {
+    fn duplicate(&mut self) {
+        if self.duplicates.len() < FIELD_FAULTS_MAX {
+            self.duplicates.push(self.text());
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for step in &self.path {
+            match step {
+                Step::Name(name) if text.is_empty() => text.push_str(shortened(name)),
+                Step::Name(name) => {
+                    text.push('.');
+                    text.push_str(shortened(name));
+                }
+                Step::Index(index) => text.push_str(&format!("[{index}]")),
+            }
+        }
+        shortened(&text).to_owned()
+    }
+}
+
+struct Seed<'a>(&'a mut Walk);
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.depth > DEPTH_MAX {
-            return Err(D::Error::custom(format!("nested deeper than {DEPTH_MAX} levels at {:?}", self.path)));
+        if self.0.path.len() > DEPTH_MAX {
+            return Err(D::Error::custom(format!("nested deeper than {DEPTH_MAX} levels at {:?}", self.0.text())));
         }
         deserializer.deserialize_any(self)
     }
@@ -77,9 +107,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, list.len());
-            let seed = Seed { path, depth: self.depth + 1, duplicates: self.duplicates };
-            let Some(item) = items.next_element_seed(seed)? else { return Ok(Value::Array(list)) };
+            self.0.path.push(Step::Index(list.len()));
+            let item = items.next_element_seed(Seed(self.0))?;
+            self.0.path.pop();
+            let Some(item) = item else { return Ok(Value::Array(list)) };
             list.push(item);
         }
     }
@@ -87,12 +118,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-            let seed = Seed { path: path.clone(), depth: self.depth + 1, duplicates: self.duplicates };
-            let value = members.next_value_seed(seed)?;
-            if map.insert(name, value).is_some() {
-                self.duplicates.push(path);
+            let twice = map.contains_key(&name);
+            self.0.path.push(Step::Name(name.clone()));
+            let value = members.next_value_seed(Seed(self.0))?;
+            if twice {
+                self.0.duplicate();
             }
+            self.0.path.pop();
+            map.insert(name, value);
         }
         Ok(Value::Object(map))
     }

@@ -9,6 +9,7 @@ mod tests;
 use serde_json::Value;
 
 use crate::kind::Kind;
+use crate::limits::{FIELD_FAULTS_MAX, PATH_BYTES_MAX};
 use crate::schema::Schema;
 use crate::status::Status;
 
@@ -74,8 +75,8 @@ pub fn decode_with(
     object.insert("apiVersion".into(), kind.api_version().into());
     object.insert("kind".into(), kind.kind.into());
     let faults = unknown.iter().map(|path| format!("unknown field \"{path}\""));
-    let faults: Vec<String> =
-        faults.chain(duplicates.iter().map(|path| format!("duplicate field \"{path}\""))).collect();
+    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+    let faults: Vec<String> = faults.chain(duplicates).take(FIELD_FAULTS_MAX).collect();
     let warnings = match validation {
         Validation::Ignore => Vec::new(),
         Validation::Strict if !faults.is_empty() => {
@@ -88,7 +89,7 @@ pub fn decode_with(
 
 /// The body must say that it is what the URL asks for; saying nothing is tolerated, as in Kubernetes.
 fn identify(kind: &Kind, members: &serde_json::Map<String, Value>) -> Result<(), Status> {
-    let given = |field: &str| members.get(field).and_then(Value::as_str).unwrap_or_default();
+    let given = |field: &str| shortened(members.get(field).and_then(Value::as_str).unwrap_or_default());
     let (version, name) = (given("apiVersion"), given("kind"));
     let right = (version.is_empty() || version == kind.api_version()) && (name.is_empty() || name == kind.kind);
     if right {
@@ -101,6 +102,11 @@ fn identify(kind: &Kind, members: &serde_json::Map<String, Value>) -> Result<(),
         kind.api_version(),
         kind.kind
     )))
+}
+
+/// A path short enough to be told, cut between characters.
+fn shortened(path: &str) -> &str {
+    &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
 }
 
 fn cannot(kind: &Kind, why: &str) -> Status {

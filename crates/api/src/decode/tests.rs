@@ -101,6 +101,64 @@ fn secrets_must_be_base64() {
     }
 }
 
+#[test]
+fn what_asks_for_nothing_is_nothing() {
+    let body = service(json!({
+        "clusterIP": "", "type": "", "loadBalancerClass": "", "selector": {}, "externalIPs": [],
+        "ports": [{ "port": 0, "nodePort": 0, "name": "", "targetPort": 0 }] }));
+    let decoded = decode(&kinds::SERVICE, &body, Validation::Strict).unwrap().object;
+    // An empty class is a mistake that validation tells of, a required port of 0 as well.
+    assert_eq!(decoded["spec"], json!({ "loadBalancerClass": "", "ports": [{ "port": 0, "targetPort": 0 }] }));
+}
+
+#[test]
+fn quantities_and_times_have_one_form() {
+    let pod = |limits: Value, time: &str| {
+        json!({ "metadata": { "creationTimestamp": time },
+                "spec": { "containers": [{ "name": "a", "resources": { "limits": limits } }] } })
+    };
+    let decoded = decode(
+        &kinds::POD,
+        &pod(json!({ "cpu": 2, "memory": "1.5Gi" }), "2026-01-02T03:04:05.6+01:00"),
+        Validation::Strict,
+    );
+    let object = decoded.unwrap().object;
+    assert_eq!(object["metadata"]["creationTimestamp"], "2026-01-02T02:04:05Z");
+    assert_eq!(object["spec"]["containers"][0]["resources"]["limits"], json!({ "cpu": "2", "memory": "1.5Gi" }));
+    for good in ["0", "-1", "+.5", "5.", "100m", "1e3", "1E-3", "12Ki", "1E"] {
+        assert!(
+            decode(&kinds::POD, &pod(json!({ "cpu": good }), "2026-01-02T03:04:05Z"), Validation::Strict).is_ok(),
+            "{good}"
+        );
+    }
+    for bad in ["", ".", "x", "1x", "1.2.3", "1ki", "1e", "1 Gi", "--1", "1Kii"] {
+        let error =
+            decode(&kinds::POD, &pod(json!({ "cpu": bad }), "2026-01-02T03:04:05Z"), Validation::Strict).unwrap_err();
+        assert!(
+            error.message.contains("spec.containers[0].resources.limits.cpu: quantities must match"),
+            "{bad}: {error}"
+        );
+    }
+    for bad in ["yesterday", "2026-13-01T00:00:00Z", "2026-01-02T03:04:05", ""] {
+        let error = decode(&kinds::POD, &pod(json!({}), bad), Validation::Strict).unwrap_err();
+        assert!(error.message.contains("metadata.creationTimestamp: parsing time"), "{bad}: {error}");
+    }
+}
+
+/// Names are the client's: a body whose one long key holds many faults must not be answered with their product.
+#[test]
+fn faults_are_told_within_limits() {
+    let long = "x".repeat(100_000);
+    let twice = "\"a\":1,".repeat(3000);
+    let (_, duplicates) = parse_json(format!("{{\"{long}\":{{{twice}\"b\":2}}}}").as_bytes()).unwrap();
+    assert_eq!(duplicates.len(), FIELD_FAULTS_MAX);
+    assert!(duplicates.iter().all(|path| path.len() <= PATH_BYTES_MAX));
+    let unknown: serde_json::Map<String, Value> = (0..300).map(|n| (format!("é{n}{long}"), Value::Null)).collect();
+    let body = service(Value::Object(unknown));
+    let warnings = decode(&kinds::SERVICE, &body, Validation::Warn).unwrap().warnings;
+    assert!(warnings.len() == FIELD_FAULTS_MAX && warnings.iter().all(|text| text.len() <= PATH_BYTES_MAX + 20));
+}
+
 /// Any JSON, with member names that the schemas know mixed in.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let names = prop::sample::select(vec![

@@ -28,11 +28,10 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("ServiceSpec", "ports", by("port", &["port", "protocol"])),
     ("ServiceStatus", "conditions", by("type", &["type"])),
     ("ServiceAccount", "secrets", by("name", &["name"])),
-    ("ServiceAccount", "imagePullSecrets", ListKind { merge_key: Some("name"), map_keys: &[], set: false }),
     ("PodSpec", "containers", by("name", &["name"])),
     ("PodSpec", "initContainers", by("name", &["name"])),
     ("PodSpec", "ephemeralContainers", by("name", &["name"])),
-    ("PodSpec", "volumes", ListKind { merge_key: Some("name"), map_keys: &["name"], set: false }),
+    ("PodSpec", "volumes", by("name", &["name"])),
     ("PodSpec", "imagePullSecrets", by("name", &["name"])),
     ("PodSpec", "hostAliases", by("ip", &["ip"])),
     ("PodSpec", "topologySpreadConstraints", by("topologyKey", &["topologyKey", "whenUnsatisfiable"])),
@@ -50,6 +49,10 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("EphemeralContainer", "env", by("name", &["name"])),
     ("EphemeralContainer", "volumeMounts", by("mountPath", &["mountPath"])),
     ("EphemeralContainer", "volumeDevices", by("devicePath", &["devicePath"])),
+    ("ContainerStatus", "volumeMounts", by("mountPath", &["mountPath"])),
+    ("ContainerStatus", "allocatedResourcesStatus", by("name", &["name"])),
+    // A set for server-side apply only: a strategic patch replaces the addresses of an endpoint.
+    ("Endpoint", "addresses", ListKind { merge_key: None, map_keys: &[], set: true }),
     ("ResourceRequirements", "claims", ListKind { merge_key: None, map_keys: &["name"], set: false }),
     ("NodeSpec", "podCIDRs", SET),
     ("NodeStatus", "addresses", by("type", &["type"])),
@@ -60,7 +63,12 @@ const LISTS: &[(&str, &str, ListKind)] = &[
 ];
 
 /// Structures of which at most one member may be set: a strategic patch lists what stays in `$retainKeys`.
-const ONE_OF: &[(&str, &str)] = &[("DeploymentSpec", "strategy"), ("PodSpec", "volumes")];
+const ONE_OF: &[(&str, &str)] = &[
+    ("DeploymentSpec", "strategy"),
+    ("PodSpec", "volumes"),
+    ("PodSpec", "resourceClaims"),
+    ("PodStatus", "resourceClaimStatuses"),
+];
 
 /// How a list field merges.
 pub fn list_kind(definition: &str, field: &str) -> ListKind {

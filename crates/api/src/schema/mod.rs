@@ -1,6 +1,7 @@
 //! Types of every field of every kind: the dependency's schemas in, a small table for decoding and patching out.
 
 mod merge_keys;
+mod omitted;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ pub struct Field {
     pub r#type: Type,
     /// Whether Kubernetes always writes it, empty or not.
     pub required: bool,
+    /// Whether Kubernetes cannot tell "" (or 0, or false) from nothing here, and writes nothing.
+    pub zero_is_absent: bool,
 }
 
 /// An object type.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::omitted::zero_is_absent;
 use super::{Definition, DefinitionId, Field, Schema, Type};
 
 const REFERENCE: &str = "#/$defs/";
@@ -22,8 +23,13 @@ fn definition(name: &str, schema: &Value, by_name: &BTreeMap<String, DefinitionI
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let empty = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&empty);
+    let name_of_type = name.rsplit('.').next().unwrap_or(name);
     let field = |(name, schema): (&String, &Value)| {
-        let field = Field { r#type: type_of(schema, by_name), required: required.contains(&name.as_str()) };
+        let field = Field {
+            r#type: type_of(schema, by_name),
+            required: required.contains(&name.as_str()),
+            zero_is_absent: zero_is_absent(name_of_type, name),
+        };
         (name.clone(), field)
     };
     Definition { name: name.to_owned(), fields: properties.iter().map(field).collect() }
