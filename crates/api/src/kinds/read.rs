@@ -54,14 +54,19 @@ pub fn entry<'a>(object: &'a Value, pointer: &str, key: &str) -> Option<&'a str>
     object.pointer(pointer)?.get(key)?.as_str()
 }
 
-/// Puts `value` at `pointer`, making the objects on the way.
+/// Puts `value` at `pointer`, making the objects on the way; steps into list items that exist.
 pub fn put(object: &mut Value, pointer: &str, value: impl Into<Value>) {
     let mut at = object;
     for key in pointer.split('/').skip(1) {
+        let index = key.parse().ok().filter(|index: &usize| at.as_array().is_some_and(|items| *index < items.len()));
+        if let Some(index) = index {
+            at = &mut at[index];
+            continue;
+        }
         if !at.is_object() {
             *at = Value::Object(Map::new());
         }
-        at = &mut at[key];
+        at = &mut at[key.replace("~1", "/").replace("~0", "~")];
     }
     *at = value.into();
 }
@@ -122,5 +127,36 @@ fn is_zero(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Number(number) => number.as_i64() == Some(0),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn put_makes_objects_and_steps_into_lists() {
+        let mut object = json!({ "list": [{ "a": 1 }] });
+        put(&mut object, "/list/0/b", 2);
+        put(&mut object, "/x/y~1z", 3);
+        assert_eq!(object, json!({ "list": [{ "a": 1, "b": 2 }], "x": { "y/z": 3 } }));
+    }
+
+    #[test]
+    fn empty_members_are_left_out_and_false_ones_are_empty() {
+        let mut object = json!({ "a": "", "b": 0, "c": [], "d": {}, "e": false, "f": null, "g": "x", "h": 1 });
+        omit_empty(&mut object, &["/a", "/b", "/c", "/d", "/e", "/f", "/g", "/h", "/i/j"]);
+        assert_eq!(object, json!({ "g": "x", "h": 1 }));
+        put_zero(&mut object, "/h", 2);
+        put_zero(&mut object, "/z", 2);
+        put_missing(&mut object, "/z", 3);
+        assert_eq!(object, json!({ "g": "x", "h": 1, "z": 2 }));
+        let from = json!({ "g": "y" });
+        copy(&mut object, &from, "/g");
+        copy(&mut object, &from, "/z");
+        assert_eq!(object, json!({ "g": "y", "h": 1 }));
+        assert!(same(&json!({ "n": null }), &json!({}), "/n") && !same(&object, &from, "/h"));
     }
 }

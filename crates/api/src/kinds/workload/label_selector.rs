@@ -1,11 +1,14 @@
 //! Turns a LabelSelector into what is wrong with it, whether labels match it, and its text.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::field::FieldErrors;
 use crate::kinds::check::invalid_each;
 use crate::kinds::{metadata, read};
 use crate::names;
+use crate::selector::Labels;
 
 const FIELD: &str = "spec.selector";
 
@@ -47,20 +50,8 @@ pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
 
 /// Whether `labels` match the selector; none if the selector cannot be used at all.
 pub(super) fn matches(selector: &Value, labels: &[(&str, &str)]) -> Option<bool> {
-    let label = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-    let mut matching = read::pairs(selector, "/matchLabels").iter().all(|(key, value)| label(key) == Some(value));
-    for expression in read::list(selector, "/matchExpressions") {
-        let values = read::texts(expression, "/values");
-        let value = label(read::text(expression, "/key"));
-        matching &= match read::text(expression, "/operator") {
-            "In" => value.is_some_and(|value| values.contains(&value)),
-            "NotIn" => value.is_none_or(|value| !values.contains(&value)),
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            _ => return None,
-        };
-    }
-    Some(matching)
+    let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+    Labels::from_object(selector).ok().map(|selector| selector.matches(&labels))
 }
 
 /// The selector as kubectl's `-l` would take it, `<none>` without any requirement.

@@ -238,6 +238,10 @@ fn linked_address_fields() {
             ),
         ],
     );
+}
+
+#[test]
+fn mapped_and_stored_addresses() {
     let mapped = service(json!({ "clusterIP": "::ffff:1.2.3.4", "clusterIPs": ["::ffff:1.2.3.4"] }));
     assert_eq!(
         errors(&mapped),
@@ -249,7 +253,6 @@ fn linked_address_fields() {
 
 #[test]
 fn outside_access() {
-    let ranges = "service.beta.kubernetes.io/load-balancer-source-ranges";
     let only = "Forbidden: may only be used when `type` is 'LoadBalancer'";
     check(
         service,
@@ -312,6 +315,12 @@ fn outside_access() {
             ),
         ],
     );
+}
+
+#[test]
+fn source_ranges_by_annotation() {
+    let ranges = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let only = "Forbidden: may only be used when `type` is 'LoadBalancer'";
     let annotated =
         |service: Value, value: &str| merged(service, json!({ "metadata": { "annotations": { ranges: value } } }));
     assert_eq!(errors(&annotated(balanced(json!({})), "10.0.0.0/8, 11.0.0.0/8")), Vec::<String>::new());
