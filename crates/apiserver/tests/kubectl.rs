@@ -1,5 +1,7 @@
 //! A stock kubectl against the server: what people type, and what they then see.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 #[path = "kubectl/server.rs"]
 mod server;
 
@@ -235,4 +237,19 @@ async fn the_server_tells_what_it_serves() {
     has(&cluster.kubectl("get --raw /readyz").await, &["ok"]);
     has(&cluster.kubectl("cluster-info").await, &["is running at", &cluster.url]);
     has(&cluster.refused("get --raw /nowhere").await, &["NotFound"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_learn_the_version_and_nothing_else() {
+    let cluster = Cluster::start().await;
+    has(&cluster.get("/version", "").await, &["HTTP/1.1 200", "v1.37.0+mainstay"]);
+    has(&cluster.get("/readyz", "").await, &["HTTP/1.1 200", "ok"]);
+    let pods = "/api/v1/namespaces/default/pods";
+    let refused = cluster.get(pods, "").await;
+    has(&refused, &["HTTP/1.1 403", "User \\\"system:anonymous\\\" cannot list resource"]);
+    has(&cluster.get("/nowhere", "").await, &["HTTP/1.1 403"]);
+    has(&cluster.get(pods, "Authorization: Bearer guess\r\n").await, &["HTTP/1.1 401", "\"reason\":\"Unauthorized\""]);
+    let wrong = format!("--token=guess --kubeconfig=/dev/null --server={}", cluster.url);
+    has(&cluster.refused(&format!("{wrong} version")).await, &["certificate"]);
+    has(&cluster.refused(&format!("{wrong} --insecure-skip-tls-verify get pods")).await, &["You must be logged in"]);
 }
