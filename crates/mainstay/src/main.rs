@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().collect();
     // Inside a pod this program is an image or an applet, and beside the pods it is their holder: neither is a subcommand.
     if arguments.get(1).is_some_and(|role| role == pods::holder::ROLE) {
-        pods::holder::main(&arguments);
+        pods::holder::main(&arguments[2..]);
     }
     if let Some(role) = guest::role(&arguments) {
         guest::run(&role);

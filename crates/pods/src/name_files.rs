@@ -35,7 +35,10 @@ pub fn files(pod: &Pod, addresses: &[IpAddr], names: &Names) -> Vec<(&'static st
         ("/etc/hosts", hosts(pod, addresses, names)),
         ("/etc/hostname", format!("{}\n", hostname(pod))),
         // Only files and DNS: no name service of the host answers for cluster names.
-        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n".to_owned()),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n".to_owned(),
+        ),
     ]
 }
 
@@ -111,7 +114,8 @@ fn hosts(pod: &Pod, addresses: &[IpAddr], names: &Names) -> String {
         }
     }
     for alias in spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten()) {
-        text += &format!("{}\t{}\n", alias.ip, alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t"));
+        text +=
+            &format!("{}\t{}\n", alias.ip, alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t"));
     }
     text
 }

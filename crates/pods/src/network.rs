@@ -33,14 +33,8 @@ pub fn connect(
     let name = interface_of(uid);
     namespace::within_net(node, || {
         let mut netlink = open()?;
-        let veth = VethSpec {
-            name: &name,
-            peer_name: INTERFACE,
-            peer_netns: Some(pod),
-            mtu: None,
-            mac: None,
-            peer_mac: None,
-        };
+        let veth =
+            VethSpec { name: &name, peer_name: INTERFACE, peer_netns: Some(pod), mtu: None, mac: None, peer_mac: None };
         existing(netlink.veth_create(&veth))?;
         let index = netlink.link_index(&name).map_err(io::Error::other)?;
         if fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|value| value.trim() == "0") {

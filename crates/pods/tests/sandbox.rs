@@ -44,7 +44,8 @@ fn scenario(user: u32) {
     let program = home.path().join("program");
     fs::copy("/proc/self/exe", &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let directory = home.path().join("a data directory whose name is longer than the 108 bytes that a socket address has room for");
+    let directory =
+        home.path().join("a data directory whose name is longer than the 108 bytes that a socket address has room for");
     let run = |role: &str| play(&program, user, role, &directory);
 
     let mut first = run("supervise");
@@ -140,8 +141,16 @@ fn supervise(directory: &Path) {
     assert_eq!(code, 7, "{text}");
     assert!(text.starts_with("web-0\nnameserver 10.96.0.10\nCapEff:"), "{text}");
     let capabilities = u64::from_str_radix(text.trim().rsplit('\t').next().unwrap(), 16).unwrap();
-    assert_eq!(capabilities & (1 << 12 | 1 << 21 | 1 << 19 | 1 << 13), 0, "NET_ADMIN, SYS_ADMIN, PTRACE, NET_RAW: {text}");
-    let refused = client.spawn(Spawn { argv: vec!["/no/such".into()], container: "bad".into(), ..spawn(&logs, &resolv, directory) });
+    assert_eq!(
+        capabilities & (1 << 12 | 1 << 21 | 1 << 19 | 1 << 13),
+        0,
+        "NET_ADMIN, SYS_ADMIN, PTRACE, NET_RAW: {text}"
+    );
+    let refused = client.spawn(Spawn {
+        argv: vec!["/no/such".into()],
+        container: "bad".into(),
+        ..spawn(&logs, &resolv, directory)
+    });
     assert!(refused.unwrap_err().to_string().contains("exec: \"/no/such\""));
     exits_are_kept(&sandbox, &logs, &resolv, directory);
     let story = if sandbox.adopted() { "adopted" } else { "fresh" };

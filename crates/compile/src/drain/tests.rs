@@ -84,7 +84,10 @@ fn removal_from_the_slice_still_waits_for_the_nodes() {
 #[test]
 fn the_last_endpoint_is_released_at_once() {
     let last = world(true, vec![endpoint("a", false, true), endpoint("b", false, false)]);
-    assert_eq!(decide_at(&last, 0, 0, None), Decision::Release(Reason::LastEndpoint(vec![ObjectKey::new("ns", "web")])));
+    assert_eq!(
+        decide_at(&last, 0, 0, None),
+        Decision::Release(Reason::LastEndpoint(vec![ObjectKey::new("ns", "web")]))
+    );
 }
 
 #[test]
@@ -104,7 +107,6 @@ fn without_service_or_grace_nothing_is_waited_for() {
     let pod = ObjectKey::new("ns", "a");
     let full = world(false, vec![endpoint("a", true, false)]);
     let (applied, awaited) = (Revision(0), None);
-    let input =
-        Input { pod: &pod, uid: "a", snapshot: &full, applied, awaited, elapsed_ms: 0, grace_seconds: 0 };
+    let input = Input { pod: &pod, uid: "a", snapshot: &full, applied, awaited, elapsed_ms: 0, grace_seconds: 0 };
     assert_eq!(decide(&input), Decision::Release(Reason::NoGrace));
 }

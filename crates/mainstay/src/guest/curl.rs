@@ -92,7 +92,8 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
     let mut all = arguments.iter().cloned().collect::<std::collections::VecDeque<_>>();
     while let Some(argument) = all.pop_front() {
         if let Some(long) = argument.strip_prefix("--") {
-            let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
+            let (name, value) =
+                long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
             let letter = match name {
                 "silent" => 's',
                 "show-error" => 'S',
@@ -184,11 +185,14 @@ fn transfer(options: &Options, url: &str) -> Result<(), Failure> {
     let (secure, authority, host, port, path) = split(url)?;
     let found = (host.trim_matches(['[', ']']), port).to_socket_addrs();
     let found = found.map_err(|_| Failure(6, format!("Could not resolve host: {host}")))?;
-    let addresses: Vec<_> = found.filter(|address| options.family.is_none_or(|four| four == address.is_ipv4())).collect();
+    let addresses: Vec<_> =
+        found.filter(|address| options.family.is_none_or(|four| four == address.is_ipv4())).collect();
     let limit = options.limit.unwrap_or(LIMIT);
     let stream = connect(options, &addresses, host, port, limit)?;
     let broken = |error: io::Error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure(28, format!("Operation timed out after {limit:?}")),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Failure(28, format!("Operation timed out after {limit:?}"))
+        }
         _ => Failure(56, format!("Recv failure: {error}")),
     };
     stream.set_read_timeout(Some(limit)).and_then(|()| stream.set_write_timeout(Some(limit))).map_err(broken)?;
@@ -235,7 +239,13 @@ fn connect(
 }
 
 fn request(options: &Options, authority: &str, path: &str) -> String {
-    let default = if options.head { "HEAD" } else if options.body.is_some() { "POST" } else { "GET" };
+    let default = if options.head {
+        "HEAD"
+    } else if options.body.is_some() {
+        "POST"
+    } else {
+        "GET"
+    };
     let method = options.method.as_deref().unwrap_or(default);
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
@@ -246,7 +256,8 @@ fn request(options: &Options, authority: &str, path: &str) -> String {
         defaults.push(("Content-Type", "application/x-www-form-urlencoded".to_owned()));
     }
     for (name, value) in defaults {
-        let own = options.headers.iter().any(|own| own.split(':').next().is_some_and(|own| own.eq_ignore_ascii_case(name)));
+        let own =
+            options.headers.iter().any(|own| own.split(':').next().is_some_and(|own| own.eq_ignore_ascii_case(name)));
         if !own {
             text += &format!("{name}: {value}\r\n");
         }
@@ -284,7 +295,9 @@ fn show(options: &Options, answer: &[u8]) -> Result<(), Failure> {
     let mut body = answer[end..].to_vec();
     if header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
         body = unchunk(&body).ok_or_else(|| Failure(18, "transfer closed with outstanding read data".to_owned()))?;
-    } else if !options.head && header("content-length").and_then(|text| text.parse().ok()).is_some_and(|all: usize| all > body.len()) {
+    } else if !options.head
+        && header("content-length").and_then(|text| text.parse().ok()).is_some_and(|all: usize| all > body.len())
+    {
         return Err(Failure(18, "transfer closed with outstanding read data remaining".to_owned()));
     }
     if options.verbose {
@@ -301,7 +314,8 @@ fn show(options: &Options, answer: &[u8]) -> Result<(), Failure> {
         Some(path) => std::fs::write(path, &out).map_err(failed)?,
     }
     if let Some(format) = &options.write_out {
-        let text = format.replace("%{http_code}", &format!("{code:03}")).replace("%{response_code}", &format!("{code:03}"));
+        let text =
+            format.replace("%{http_code}", &format!("{code:03}")).replace("%{response_code}", &format!("{code:03}"));
         print!("{}", text.replace("\\n", "\n"));
     }
     Ok(())

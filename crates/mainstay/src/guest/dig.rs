@@ -21,7 +21,16 @@ struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (servers, names) = (Vec::new(), Vec::new());
-        Self { servers, names, port: 53, short: false, tcp: false, search: false, time: Duration::from_secs(5), tries: 3 }
+        Self {
+            servers,
+            names,
+            port: 53,
+            short: false,
+            tcp: false,
+            search: false,
+            time: Duration::from_secs(5),
+            tries: 3,
+        }
     }
 }
 
@@ -291,7 +300,10 @@ mod tests {
         assert_eq!(names("+short web.ns AAAA"), [("web.ns".to_owned(), Some(28))]);
         assert_eq!(names("-t SRV web.ns @10.0.0.1"), [("web.ns".to_owned(), Some(33))]);
         assert_eq!(names("-x 10.96.0.1"), [("1.0.96.10.in-addr.arpa".to_owned(), Some(12))]);
-        assert!(reverse("fd00::1".parse().unwrap()).starts_with("1.0.0.0.") && reverse("fd00::1".parse().unwrap()).ends_with("d.f.ip6.arpa"));
+        assert!(
+            reverse("fd00::1".parse().unwrap()).starts_with("1.0.0.0.")
+                && reverse("fd00::1".parse().unwrap()).ends_with("d.f.ip6.arpa")
+        );
         assert_eq!(parse(&["+trace".to_owned()]).err(), Some("+trace".to_owned()));
     }
 }

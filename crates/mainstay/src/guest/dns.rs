@@ -44,7 +44,10 @@ pub(super) fn kind_number(name: &str) -> Option<u16> {
 }
 
 pub(super) fn kind_name(number: u16) -> String {
-    KINDS.iter().find(|(_, known)| *known == number).map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
+    KINDS
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
 }
 
 impl Answer {

@@ -49,10 +49,12 @@ pub(super) fn run(arguments: &[String]) -> i32 {
 /// Ports from the arguments, else `$PORT`, else the container's ports, else 8080.
 fn ports(arguments: &[String], port: &str, declared: &str) -> Vec<u16> {
     let numbers = |text: &str| -> Vec<u16> {
-        let parts = text.split([',', ' ']).filter_map(|part| part.split('/').next()?.trim_start_matches(':').parse().ok());
+        let parts =
+            text.split([',', ' ']).filter_map(|part| part.split('/').next()?.trim_start_matches(':').parse().ok());
         parts.collect()
     };
-    let mut found = [arguments.join(" ").as_str(), port, declared].into_iter().map(numbers).find(|found| !found.is_empty());
+    let mut found =
+        [arguments.join(" ").as_str(), port, declared].into_iter().map(numbers).find(|found| !found.is_empty());
     let mut found = found.take().unwrap_or_else(|| vec![8080]);
     found.sort_unstable();
     found.dedup();
@@ -173,7 +175,9 @@ async fn converse(
                 stream.write_all(format!("{said}\n").as_bytes()).await?;
                 answered = true;
             }
-            Next::TooLong => return stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await,
+            Next::TooLong => {
+                return stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await;
+            }
             // An idle connection that has had its answer is closed; one that was accepted and not yet answered is not.
             Next::More if closing && answered && held.is_empty() => return stream.shutdown().await,
             Next::More => {
@@ -230,8 +234,7 @@ fn next(held: &mut Vec<u8>) -> Next {
     let connection = header("connection").to_ascii_lowercase();
     let keep = if version == "HTTP/1.1" { !connection.contains("close") } else { connection.contains("keep-alive") };
     let body = String::from_utf8_lossy(body).into_owned();
-    let request =
-        Request { method: method.to_owned(), target: target.to_owned(), host: header("host"), keep, body };
+    let request = Request { method: method.to_owned(), target: target.to_owned(), host: header("host"), keep, body };
     held.drain(..head + 4 + length);
     Next::Http(request)
 }
@@ -310,9 +313,13 @@ mod tests {
 
     #[test]
     fn requests_lines_and_halves_are_told_apart() {
-        let mut held = b"POST /a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiGET / HTTP/1.0\r\n\r\nhel".to_vec();
+        let mut held =
+            b"POST /a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhiGET / HTTP/1.0\r\n\r\nhel".to_vec();
         let Next::Http(first) = next(&mut held) else { panic!("a request") };
-        assert_eq!((first.method.as_str(), first.target.as_str(), first.body.as_str(), first.keep), ("POST", "/a?b", "hi", true));
+        assert_eq!(
+            (first.method.as_str(), first.target.as_str(), first.body.as_str(), first.keep),
+            ("POST", "/a?b", "hi", true)
+        );
         let Next::Http(second) = next(&mut held) else { panic!("a second request") };
         assert!(!second.keep);
         assert!(matches!(next(&mut held), Next::More));

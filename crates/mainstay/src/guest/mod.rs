@@ -79,6 +79,8 @@ fn host_program(name: &str, arguments: &[String], option: &str) -> i32 {
             return fail(&path, &error);
         }
     }
-    eprintln!("{name}: option {option} is not built in, and the host has no {name} to pass it to; leave it out or install {name}");
+    eprintln!(
+        "{name}: option {option} is not built in, and the host has no {name} to pass it to; leave it out or install {name}"
+    );
     2
 }

@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &[String]) -> i32 {
             rest.push(argument.as_str());
             continue;
         };
-        for letter in letters.chars() {
+        for (at, letter) in letters.char_indices() {
             match letter {
                 'u' => options.udp = true,
                 'z' => options.scan = true,
@@ -33,8 +33,11 @@ pub(super) fn run(arguments: &[String]) -> i32 {
                 'l' => options.listen = true,
                 'n' | 'p' | 'N' => {}
                 'w' | 'q' => {
-                    let seconds = all.next().and_then(|text| text.parse().ok()).unwrap_or(WAIT.as_secs());
+                    let attached = Some(&letters[at + 1..]).filter(|text| !text.is_empty());
+                    let text = attached.or_else(|| all.next().map(String::as_str));
+                    let seconds: u64 = text.and_then(|text| text.parse().ok()).unwrap_or(WAIT.as_secs());
                     options.wait = Duration::from_secs(seconds.max(1));
+                    break;
                 }
                 _ => return super::host_program("nc", arguments, argument),
             }

@@ -38,7 +38,8 @@ pub(super) fn wrap(
 
 fn roots(authorities: Option<&str>) -> io::Result<RootCertStore> {
     let system = || BUNDLES.into_iter().find(|path| Path::new(path).exists());
-    let path = authorities.or_else(system).ok_or_else(|| io::Error::other("no certificates to trust: use --cacert or -k"))?;
+    let path =
+        authorities.or_else(system).ok_or_else(|| io::Error::other("no certificates to trust: use --cacert or -k"))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(io::Error::other)? {
         // One unreadable certificate of a bundle does not take the others away.

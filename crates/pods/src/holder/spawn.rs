@@ -87,7 +87,11 @@ pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io
             mount::bind(places.node_resolv, resolv)?;
         }
         session(stdio, exec.tty)?;
-        Ok(command(&exec.argv, &exec.env, &exec.cwd, false))
+        // The host's own programs come first here; the built-in ones fill the gaps.
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
+        env.extend(exec.env.iter().cloned());
+        Ok(command(&exec.argv, &env, &exec.cwd, false))
     })
 }
 

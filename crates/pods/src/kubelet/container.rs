@@ -156,7 +156,9 @@ impl Slot {
     pub(super) fn restore(&mut self, pod: &Pod) {
         let Some(status) = &pod.status else { return };
         let all = [&status.container_statuses, &status.init_container_statuses];
-        let Some(known) = all.into_iter().flatten().flatten().find(|known| known.name == self.spec.name) else { return };
+        let Some(known) = all.into_iter().flatten().flatten().find(|known| known.name == self.spec.name) else {
+            return;
+        };
         self.attempt = u32::try_from(known.restart_count).unwrap_or(0);
         let ended = |state: &k8s_openapi::api::core::v1::ContainerState, attempt| {
             state.terminated.as_ref().map(|known| Ended {
@@ -243,10 +245,13 @@ mod tests {
         let status = slot.status("u");
         assert_eq!(status["restartCount"], 2);
         assert_eq!(status["state"]["waiting"]["reason"], "CrashLoopBackOff");
-        assert_eq!(slot.state, State::Waiting {
-            reason: "CrashLoopBackOff",
-            message: "back-off 10 s restarting failed container=c".into(),
-            until_ms: 10_009,
-        });
+        assert_eq!(
+            slot.state,
+            State::Waiting {
+                reason: "CrashLoopBackOff",
+                message: "back-off 10 s restarting failed container=c".into(),
+                until_ms: 10_009,
+            }
+        );
     }
 }

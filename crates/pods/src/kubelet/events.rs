@@ -49,7 +49,15 @@ impl Recorder {
         }
     }
 
-    fn new_event(&self, pod: &Pod, kind: &str, container: Option<&str>, reason: &str, message: &str, now: &str) -> Value {
+    fn new_event(
+        &self,
+        pod: &Pod,
+        kind: &str,
+        container: Option<&str>,
+        reason: &str,
+        message: &str,
+        now: &str,
+    ) -> Value {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let mut involved = json!({
             "apiVersion": "v1", "kind": "Pod", "name": name, "namespace": pod.metadata.namespace,

@@ -61,7 +61,9 @@ impl Worker {
         tokio::spawn(async move {
             let ended = records.wait_for(|records| {
                 let known = records.get(&key);
-                known.is_some_and(|record| record.attempt > attempt || (record.attempt == attempt && record.ended.is_some()))
+                known.is_some_and(|record| {
+                    record.attempt > attempt || (record.attempt == attempt && record.ended.is_some())
+                })
             });
             let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
             if tokio::time::timeout(grace, ended).await.is_err() {

@@ -81,14 +81,16 @@ impl Worker {
             Err(why) => {
                 self.event("Warning", Some(&name), "Failed", &format!("Error: {why}")).await;
                 let until_ms = now_ms() + CONFIG_RETRY_MS;
-                self.slots[index].state = State::Waiting { reason: "CreateContainerConfigError", message: why, until_ms };
+                self.slots[index].state =
+                    State::Waiting { reason: "CreateContainerConfigError", message: why, until_ms };
                 return;
             }
         };
         self.event("Normal", Some(&name), "Created", &format!("Container created: {name}")).await;
         let client = self.node.client.clone();
         let started = tokio::task::spawn_blocking(move || client.spawn(spawn)).await;
-        let started = started.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+        let started =
+            started.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
         match started {
             Ok(()) => {
                 self.running(index);
@@ -168,7 +170,9 @@ impl Worker {
         let mut argv = if command.is_empty() { program } else { command };
         argv.extend(expanded(&container.args));
         if argv.is_empty() {
-            return Err("image mainstay/host needs a command: set command: [\"PROGRAM\", ...] in the container".to_owned());
+            return Err(
+                "image mainstay/host needs a command: set command: [\"PROGRAM\", ...] in the container".to_owned()
+            );
         }
         let logs = directory.join(&container.name);
         fs::create_dir_all(&logs).map_err(|error| format!("create {}: {error}", logs.display()))?;

@@ -23,6 +23,8 @@ use crate::holder::message::ContainerRecord;
 const VERDICTS: usize = 16;
 /// How often a conflicting status write is tried again.
 const WRITES: usize = 8;
+/// When a status that could not be written is tried again.
+const WRITE_RETRY_MS: i64 = 1000;
 /// How long a failed set-up waits.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -120,9 +122,9 @@ impl Worker {
                 return self.terminate().await;
             }
             records.borrow_and_update();
-            let next = if done { None } else { self.act().await };
-            if !done {
-                self.publish().await;
+            let mut next = if done { None } else { self.act().await };
+            if !done && !self.publish().await {
+                next = Some(now_ms() + WRITE_RETRY_MS);
             }
             let pause = next.map_or(Duration::from_secs(3600), |at_ms| {
                 Duration::from_millis(u64::try_from(at_ms - now_ms()).unwrap_or(0).saturating_add(1))
@@ -222,7 +224,8 @@ impl Worker {
     /// Takes over ends that the holder reports.
     pub(super) async fn note_ends(&mut self) {
         let records = self.node.records.borrow().clone();
-        let policy = if self.pod.metadata.deletion_timestamp.is_some() { "Never".to_owned() } else { self.restart_policy() };
+        let policy =
+            if self.pod.metadata.deletion_timestamp.is_some() { "Never".to_owned() } else { self.restart_policy() };
         let mut backing_off = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.running()) {
             let key = (self.uid.clone(), slot.spec.name.clone());
@@ -287,13 +290,16 @@ impl Worker {
         }
     }
 
-    /// Writes the status if it changed, over whatever else has changed in the object.
-    pub(super) async fn publish(&mut self) {
+    /// Writes the status if it changed, over whatever else has changed in the object; false if it has to be tried again.
+    pub(super) async fn publish(&mut self) -> bool {
         for _ in 0..WRITES {
-            let Ok(object) = self.node.access.get(&POD, &self.key).await else { return };
-            let Ok(mut json) = serde_json::from_slice::<Value>(&object.json) else { return };
+            let object = match self.node.access.get(&POD, &self.key).await {
+                Ok(object) => object,
+                Err(status) => return status.code == 404,
+            };
+            let Ok(mut json) = serde_json::from_slice::<Value>(&object.json) else { return false };
             if json["metadata"]["uid"] != self.uid.as_str() {
-                return;
+                return true;
             }
             let spec = self.spec();
             let gates = spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone());
@@ -311,17 +317,18 @@ impl Worker {
             };
             let new = status::status(&input, &json["status"]);
             if new == json["status"] {
-                return;
+                return true;
             }
             json["status"] = new;
             match self.node.access.update_status(&POD, json).await {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(status) if status.code == 409 => {}
                 Err(status) => {
                     tracing::warn!(pod = %self.key, %status, "pod status not written");
-                    return;
+                    return false;
                 }
             }
         }
+        false
     }
 }

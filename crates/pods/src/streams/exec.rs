@@ -138,7 +138,10 @@ struct Pipe(AsyncFd<OwnedFd>);
 impl Pipe {
     fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        #[expect(deprecated, reason = "its unsafe successor wants what OwnedFd promises: one descriptor for its whole life")]
+        #[expect(
+            deprecated,
+            reason = "its unsafe successor wants what OwnedFd promises: one descriptor for its whole life"
+        )]
         let registered = AsyncFd::new(fd)?;
         Ok(Self(registered))
     }
@@ -166,9 +169,8 @@ impl AsyncWrite for Pipe {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.0.poll_write_ready(context))?;
-            match guard.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
-                Ok(done) => return Poll::Ready(done),
-                Err(_) => {}
+            if let Ok(done) = guard.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
+                return Poll::Ready(done);
             }
         }
     }
