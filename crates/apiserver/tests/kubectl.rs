@@ -1,7 +1,6 @@
 //! A stock kubectl against the server: what people type, and what they then see.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "kubectl/server.rs"]
 mod server;
 

@@ -1,3 +1,5 @@
+//! Sockets with a client on one end and a command on the other in; what each of them sees out.
+
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::oneshot;
 

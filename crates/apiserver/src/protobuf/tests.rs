@@ -1,3 +1,5 @@
+//! Hand-made protobuf bodies in, the JSON that Go would have written out.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Changes in, the events and pages that a client with selectors sees out.
+
 use ::api::kinds::CONFIG_MAP;
 use ::api::object::ObjectKey;
 use contract::access::{Access, DeleteOptions, WatchStep};

@@ -1,3 +1,5 @@
+//! Writes against a still clock and counted ids in, stored objects and refusals out.
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use ::api::kind::{Kind, Target};
