@@ -6,7 +6,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
 use crate::limits;
-use crate::negotiate::Format;
+use crate::negotiate::Written;
+use crate::protobuf;
 
 /// Reads a body of bounded size.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
@@ -33,19 +34,24 @@ pub(crate) struct Parsed {
     pub duplicates: Vec<String>,
 }
 
-/// Parses JSON or YAML.
-pub(crate) fn parse(bytes: &[u8], format: Format) -> Result<Parsed, Status> {
+/// Parses a body.
+pub(crate) fn parse(bytes: &[u8], format: Written) -> Result<Parsed, Status> {
     match format {
-        Format::Json => {
+        Written::Json => {
             let (value, duplicates) = api::decode::parse_json(bytes)?;
             Ok(Parsed { value, duplicates })
         }
-        Format::Yaml => {
+        Written::Yaml => {
             let malformed = |why: String| {
                 Status::bad_request(format!("error converting YAML to JSON: {}", why.lines().next().unwrap_or("")))
             };
             let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
             let value = serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
+            Ok(Parsed { value, duplicates: Vec::new() })
+        }
+        Written::Protobuf => {
+            let value = protobuf::decode(bytes)
+                .map_err(|why| Status::bad_request(format!("cannot read the body as Kubernetes protobuf: {why}")))?;
             Ok(Parsed { value, duplicates: Vec::new() })
         }
     }
@@ -67,8 +73,8 @@ mod tests {
 
     #[test]
     fn yaml_is_json_in_other_words() {
-        let parsed = parse(b"kind: Service\nspec:\n  ports:\n  - port: 80\n", Format::Yaml).unwrap();
+        let parsed = parse(b"kind: Service\nspec:\n  ports:\n  - port: 80\n", Written::Yaml).unwrap();
         assert_eq!(parsed.value, serde_json::json!({"kind": "Service", "spec": {"ports": [{"port": 80}]}}));
-        assert_eq!(parse(b"a: [", Format::Yaml).err().unwrap().code, 400);
+        assert_eq!(parse(b"a: [", Written::Yaml).err().unwrap().code, 400);
     }
 }

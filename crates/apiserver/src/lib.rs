@@ -20,6 +20,7 @@ mod logs;
 mod negotiate;
 mod object;
 mod pipeline;
+mod protobuf;
 mod query;
 mod reply;
 mod resource;

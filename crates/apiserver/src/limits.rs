@@ -36,3 +36,5 @@ pub const EXEC_CHUNK: usize = 32 << 10;
 pub const WARNING_BYTES: usize = 4 << 10;
 /// `Warning:` headers of one response.
 pub const WARNINGS: usize = 64;
+/// Depth to which messages of a protobuf body may be nested.
+pub const PROTOBUF_DEPTH: usize = 64;

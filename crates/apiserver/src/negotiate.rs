@@ -101,16 +101,28 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// `application/json`.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
+}
+
 /// How the body of a create or update is written; 415 if we cannot read it.
-pub(crate) fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
+pub(crate) fn body_format(headers: &HeaderMap) -> Result<Written, Status> {
     match content_type(headers).as_str() {
-        "" | "application/json" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
+        "" | "application/json" => Ok(Written::Json),
+        "application/yaml" => Ok(Written::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Written::Protobuf),
         _ => Err(Status::new(
             415,
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml",
+             application/yaml, application/vnd.kubernetes.protobuf",
         )),
     }
 }
@@ -183,10 +195,12 @@ mod tests {
     #[test]
     fn bodies() {
         let mut headers = HeaderMap::new();
-        assert_eq!(body_format(&headers).unwrap(), Format::Json);
+        assert_eq!(body_format(&headers).unwrap(), Written::Json);
         headers.insert(CONTENT_TYPE, "application/yaml; charset=utf-8".parse().unwrap());
-        assert_eq!(body_format(&headers).unwrap(), Format::Yaml);
+        assert_eq!(body_format(&headers).unwrap(), Written::Yaml);
         headers.insert(CONTENT_TYPE, "application/vnd.kubernetes.protobuf".parse().unwrap());
+        assert_eq!(body_format(&headers).unwrap(), Written::Protobuf);
+        headers.insert(CONTENT_TYPE, "application/cbor".parse().unwrap());
         assert_eq!(body_format(&headers).unwrap_err().code, 415);
     }
 

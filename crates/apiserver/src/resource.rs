@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::body::{self, Parsed};
 use crate::handle::Ask;
 use crate::list::{ListOptions, Listed};
-use crate::negotiate::{self, Accepted, Format, Shape, accepted, body_format};
+use crate::negotiate::{self, Accepted, Format, Shape, Written, accepted, body_format};
 use crate::object::{meta, parsed, revision};
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
@@ -235,7 +235,7 @@ async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
 async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
     let options = ask.write_options()?;
     let language = Language::of(&negotiate::content_type(&ask.headers))?;
-    let change = body::parse(&body::read(body).await?, Format::Json)?.value;
+    let change = body::parse(&body::read(body).await?, Written::Json)?.value;
     let key = ask.key();
     let outcome = match ask.subresource.as_str() {
         "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), options.dry_run).await?,

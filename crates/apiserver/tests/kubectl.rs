@@ -1,5 +1,6 @@
 //! A stock kubectl against the server: what people type, and what they then see.
 
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "kubectl/server.rs"]
 mod server;
 
@@ -160,6 +161,34 @@ async fn watches_follow_changes_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_are_created_from_the_command_line() {
+    // These commands send protobuf.
+    let cluster = Cluster::start().await;
+    has(&cluster.kubectl("create namespace perf").await, &["namespace/perf created"]);
+    has(
+        &cluster.kubectl("create deployment ham -n perf --image=mainstay/echo --replicas=0 --port=8080").await,
+        &["created"],
+    );
+    let path = "{.spec.replicas}/{.spec.template.spec.containers[0].ports[0].containerPort}/{.spec.strategy.type}";
+    has(&cluster.kubectl(&format!("get deploy ham -n perf -o jsonpath={path}")).await, &["0/8080/RollingUpdate"]);
+    has(&cluster.kubectl("create svc nodeport ham -n perf --tcp=80:8080 --node-port=30080").await, &["created"]);
+    has(&cluster.kubectl("get svc ham -n perf").await, &["NodePort", "80:30080/TCP"]);
+    has(
+        &cluster.refused("create svc nodeport eggs --tcp=80 --node-port=30080").await,
+        &["already allocated (by perf/ham)"],
+    );
+    has(&cluster.kubectl("create svc externalname out --external-name=example.org").await, &["created"]);
+    has(&cluster.kubectl("create secret generic key --from-literal=a=b").await, &["secret/key created"]);
+    has(&cluster.kubectl("get secret key -o jsonpath={.data.a}").await, &["Yg=="]);
+    has(&cluster.kubectl("create cm settings --from-literal=a=b").await, &["configmap/settings created"]);
+    has(&cluster.kubectl("create sa robot").await, &["serviceaccount/robot created"]);
+    has(&cluster.kubectl("delete ns perf --wait=false").await, &["namespace \"perf\" deleted"]);
+    has(&cluster.kubectl("get ns perf").await, &["Terminating"]);
+    has(&cluster.refused("create cm late -n perf").await, &["because it is being terminated"]);
+    has(&cluster.refused("delete ns default").await, &["this namespace may not be deleted"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_is_one_clear_line_and_changes_nothing() {
     let cluster = Cluster::start().await;
     let before = cluster.api.store().revision();
@@ -207,4 +236,19 @@ async fn the_server_tells_what_it_serves() {
     has(&cluster.kubectl("get --raw /readyz").await, &["ok"]);
     has(&cluster.kubectl("cluster-info").await, &["is running at", &cluster.url]);
     has(&cluster.refused("get --raw /nowhere").await, &["NotFound"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_learn_the_version_and_nothing_else() {
+    let cluster = Cluster::start().await;
+    has(&cluster.get("/version", "").await, &["HTTP/1.1 200", "v1.37.0+mainstay"]);
+    has(&cluster.get("/readyz", "").await, &["HTTP/1.1 200", "ok"]);
+    let pods = "/api/v1/namespaces/default/pods";
+    let refused = cluster.get(pods, "").await;
+    has(&refused, &["HTTP/1.1 403", "User \\\"system:anonymous\\\" cannot list resource"]);
+    has(&cluster.get("/nowhere", "").await, &["HTTP/1.1 403"]);
+    has(&cluster.get(pods, "Authorization: Bearer guess\r\n").await, &["HTTP/1.1 401", "\"reason\":\"Unauthorized\""]);
+    let wrong = format!("--token=guess --kubeconfig=/dev/null --server={}", cluster.url);
+    has(&cluster.refused(&format!("{wrong} version")).await, &["certificate"]);
+    has(&cluster.refused(&format!("{wrong} --insecure-skip-tls-verify get pods")).await, &["You must be logged in"]);
 }

@@ -8,7 +8,7 @@ pub(crate) mod subresource;
 pub(crate) mod update;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -15,8 +15,11 @@ use compile::allocate::Ranges;
 use contract::access::{Access, DeleteOptions};
 use contract::streams::{ExecOptions, ExecSession, LogOptions, PodStreams};
 use futures::stream::{self, BoxStream, StreamExt};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use store::Store;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
 
 /// Where kubectl is looked for.
@@ -28,6 +31,7 @@ pub(crate) struct Cluster {
     pub(crate) api: Api,
     /// Address of the server.
     pub(crate) url: String,
+    ca: String,
     dir: tempfile::TempDir,
     stop: watch::Sender<bool>,
 }
@@ -52,7 +56,7 @@ impl Cluster {
         let server = Server::new(api.clone(), &credentials).unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move { server.serve(listener, stopped).await });
-        let cluster = Self { api, url, dir, stop };
+        let cluster = Self { api, url, ca: credentials.ca_pem().to_owned(), dir, stop };
         cluster.create(&kinds::NAMESPACE, json!({ "metadata": { "name": "default" } })).await;
         cluster
     }
@@ -156,6 +160,28 @@ impl Cluster {
         self.command(line).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
     }
 
+    /// What a client without a certificate gets, head and body, for some more headers.
+    pub(crate) async fn get(&self, path: &str, headers: &str) -> String {
+        let ca = CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = self.url.strip_prefix("https://").unwrap();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
     /// Tells the server to stop.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
@@ -206,7 +232,6 @@ impl PodStreams for Echo {
         let (exit, exited) = oneshot::channel();
         let (command, wants_stdin) = (options.command.join(" "), options.stdin);
         tokio::spawn(async move {
-            use tokio::io::AsyncWriteExt;
             output.write_all(format!("ran {command}\n").as_bytes()).await.unwrap();
             if wants_stdin {
                 let mut input = input;
