@@ -179,7 +179,8 @@ fn candidates<'a>(
         let joined = slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol);
         for number in joined.filter_map(|own| own.port) {
             for endpoint in &slice.endpoints {
-                if let Some(class) = unusable(endpoint.address) {
+                let foreign = (Some(family_of(endpoint.address)) != slice.family).then_some("of another family");
+                if let Some(class) = foreign.or_else(|| unusable(endpoint.address)) {
                     let why = format!("endpoint {} of slice {} is {class}: not used", endpoint.address, slice.meta.key);
                     problems.push(Problem { service: service.meta.key.clone(), why });
                     continue;
@@ -238,24 +239,83 @@ fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems
     frontends
 }
 
-/// Ranges of one family; a list without any of that family, or with everything, restricts nothing.
+/// Ranges of one family; a list without any of that family, or with everything, restricts nothing. What cannot be read
+/// admits nobody: a typing error must not open a Service.
 fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Option<Vec<Cidr>> {
     let mut ranges = Vec::new();
+    let mut unread = false;
     for text in &service.source_ranges {
-        match text.trim().parse::<Cidr>() {
-            Ok(range) if family_of(range.network) == family => ranges.push(range),
-            Ok(_) => {}
-            Err(_) => {
-                let why = format!("spec.loadBalancerSourceRanges: {text:?} is not a range: ignored");
+        match range(text) {
+            Some(range) if family_of(range.network) == family => ranges.push(range),
+            Some(_) => {}
+            None => {
+                let why = format!("spec.loadBalancerSourceRanges: {text:?} is not a range: it admits nobody");
                 problems.push(Problem { service: service.meta.key.clone(), why });
+                unread = true;
             }
         }
     }
-    let restricted = !ranges.is_empty() && ranges.iter().all(|range| range.prefix > 0);
-    restricted.then_some(ranges)
+    let restricted = (unread || !ranges.is_empty()) && ranges.iter().all(|range| range.prefix > 0);
+    restricted.then(|| outermost(&ranges))
+}
+
+/// A range as Kubernetes reads it here: bits beyond the prefix are allowed, and mean nothing.
+fn range(text: &str) -> Option<Cidr> {
+    let (address, prefix) = text.trim().split_once('/')?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let network = match address.parse().ok()? {
+        IpAddr::V4(address) => {
+            let hosts = 32_u8.checked_sub(prefix)?;
+            IpAddr::V4((u32::from(address) & u32::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
+        }
+        IpAddr::V6(address) => {
+            let hosts = 128_u8.checked_sub(prefix)?;
+            IpAddr::V6((u128::from(address) & u128::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
+        }
+    };
+    Some(Cidr { network, prefix })
+}
+
+/// The ranges that lie in no other one, in order: sets of ranges refuse overlaps.
+pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| (range.prefix, range.network));
+    let mut kept: Vec<Cidr> = Vec::new();
+    for range in sorted {
+        if !kept.iter().any(|wider| wider.contains(range.network)) {
+            kept.push(range);
+        }
+    }
+    kept.sort_by_key(|range| range.network);
+    kept
 }
 
 /// Family of an address.
 pub fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_kubernetes_reads_them_and_what_cannot_be_read_admits_nobody() {
+        let sources = |texts: &[&str], family| {
+            let source_ranges = texts.iter().map(|text| (*text).into()).collect();
+            let mut problems = Vec::new();
+            let service = Service { source_ranges, ..Service::default() };
+            let ranges = sources(&service, family, &mut problems);
+            let ranges = ranges.map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>());
+            (ranges, problems.len())
+        };
+        let some = |texts: &[&str]| Some(texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(sources(&[" 203.0.113.77/24 "], Family::V4), (some(&["203.0.113.0/24"]), 0));
+        assert_eq!(sources(&["203.0.113.0/24"], Family::V6), (None, 0), "no range of the family");
+        assert_eq!(sources(&["10.0.0.0/8", "0.0.0.0/0"], Family::V4), (None, 0));
+        assert_eq!(sources(&["10.1.0.0/16", "10.0.0.0/8"], Family::V4), (some(&["10.0.0.0/8"]), 0), "no overlaps");
+        for wrong in ["10.0.0.0", "10.0.0.0/33", "2001:db8::/129", "x/8", "10.0.0.0/-1"] {
+            assert_eq!(sources(&[wrong], Family::V4), (some(&[]), 1), "{wrong}");
+        }
+    }
 }
