@@ -12,6 +12,9 @@ use crate::allocate::Cidr;
 use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
+#[cfg(test)]
+mod tests;
+
 /// What a node knows of itself and of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
