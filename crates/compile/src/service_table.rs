@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use api::kinds::address;
 use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
@@ -245,10 +246,10 @@ fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems
 fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Option<Vec<Cidr>> {
     let mut ranges = Vec::new();
     for text in &service.source_ranges {
-        match text.trim().parse::<Cidr>() {
-            Ok(range) if family_of(range.network) == family => ranges.push(range),
-            Ok(_) => {}
-            Err(_) => {
+        match source_range(text) {
+            Some(range) if family_of(range.network) == family => ranges.push(range),
+            Some(_) => {}
+            None => {
                 let why = format!("spec.loadBalancerSourceRanges: {text:?} is not a range: ignored");
                 problems.push(Problem { service: service.meta.key.clone(), why });
             }
@@ -256,6 +257,16 @@ fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Op
     }
     let restricted = !ranges.is_empty() && ranges.iter().all(|range| range.prefix > 0);
     restricted.then_some(ranges)
+}
+
+/// A range as `loadBalancerSourceRanges` may hold it: blanks around it and bits beyond its prefix were valid once
+/// (KEP-4858) and stay valid where they are stored. To ignore such a range would open the address to everybody.
+fn source_range(text: &str) -> Option<Cidr> {
+    let (network, prefix) = text.trim().split_once('/')?;
+    let network: IpAddr = network.parse().ok()?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let most = if network.is_ipv4() { 32 } else { 128 };
+    (prefix <= most).then(|| Cidr { network: address::masked(network, prefix), prefix })
 }
 
 /// Family of an address.
