@@ -8,6 +8,8 @@ mod batches;
 mod claims;
 mod number;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
