@@ -12,6 +12,7 @@ use crate::allocate::Cidr;
 use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
+
 /// What a node knows of itself and of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -179,7 +180,8 @@ fn candidates<'a>(
         let joined = slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol);
         for number in joined.filter_map(|own| own.port) {
             for endpoint in &slice.endpoints {
-                if let Some(class) = unusable(endpoint.address) {
+                let foreign = (Some(family_of(endpoint.address)) != slice.family).then_some("of another family");
+                if let Some(class) = foreign.or_else(|| unusable(endpoint.address)) {
                     let why = format!("endpoint {} of slice {} is {class}: not used", endpoint.address, slice.meta.key);
                     problems.push(Problem { service: service.meta.key.clone(), why });
                     continue;
@@ -238,24 +240,61 @@ fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems
     frontends
 }
 
-/// Ranges of one family; a list without any of that family, or with everything, restricts nothing.
+/// Ranges of one family; a list without any of that family, or with everything, restricts nothing. What cannot be read
+/// admits nobody: a typing error must not open a Service.
 fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Option<Vec<Cidr>> {
     let mut ranges = Vec::new();
+    let mut unread = false;
     for text in &service.source_ranges {
-        match text.trim().parse::<Cidr>() {
-            Ok(range) if family_of(range.network) == family => ranges.push(range),
-            Ok(_) => {}
-            Err(_) => {
-                let why = format!("spec.loadBalancerSourceRanges: {text:?} is not a range: ignored");
+        match range(text) {
+            Some(range) if family_of(range.network) == family => ranges.push(range),
+            Some(_) => {}
+            None => {
+                let why = format!("spec.loadBalancerSourceRanges: {text:?} is not a range: it admits nobody");
                 problems.push(Problem { service: service.meta.key.clone(), why });
+                unread = true;
             }
         }
     }
-    let restricted = !ranges.is_empty() && ranges.iter().all(|range| range.prefix > 0);
-    restricted.then_some(ranges)
+    let restricted = (unread || !ranges.is_empty()) && ranges.iter().all(|range| range.prefix > 0);
+    restricted.then(|| outermost(&ranges))
+}
+
+/// A range as Kubernetes reads it here: bits beyond the prefix are allowed, and mean nothing.
+fn range(text: &str) -> Option<Cidr> {
+    let (address, prefix) = text.trim().split_once('/')?;
+    let prefix: u8 = prefix.parse().ok()?;
+    let network = match address.parse().ok()? {
+        IpAddr::V4(address) => {
+            let hosts = 32_u8.checked_sub(prefix)?;
+            IpAddr::V4((u32::from(address) & u32::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
+        }
+        IpAddr::V6(address) => {
+            let hosts = 128_u8.checked_sub(prefix)?;
+            IpAddr::V6((u128::from(address) & u128::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
+        }
+    };
+    Some(Cidr { network, prefix })
+}
+
+/// The ranges that lie in no other one, in order: sets of ranges refuse overlaps.
+pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
+    // In this order a range that holds another one comes right before what it holds.
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| (range.network, range.prefix));
+    let mut kept: Vec<Cidr> = Vec::new();
+    for range in sorted {
+        if !kept.last().is_some_and(|wider| wider.contains(range.network)) {
+            kept.push(range);
+        }
+    }
+    kept
 }
 
 /// Family of an address.
 pub fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,14 +8,14 @@ use compile::allocate::Cidr;
 
 /// Where an instance keeps everything, and the files in it.
 #[derive(Clone, Debug)]
-pub struct DataDir(PathBuf);
+pub(crate) struct DataDir(PathBuf);
 
 /// The longest path a Unix socket address can hold, less the names we append (unix(7): 108 bytes).
 const DATA_DIR_BYTES_MAX: usize = 90;
 
 impl DataDir {
     /// The given directory, or the default: `/var/lib/mainstay` for root, else `$XDG_STATE_HOME/mainstay`.
-    pub fn choose(given: Option<&Path>) -> Result<Self> {
+    pub(crate) fn choose(given: Option<&Path>) -> Result<Self> {
         let path = match given {
             Some(path) => std::path::absolute(path)
                 .with_context(|| format!("cannot make --data-dir {} absolute", path.display()))?,
@@ -33,27 +33,27 @@ impl DataDir {
     }
 
     /// The directory itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// The kubeconfig of this instance.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.0.join("kubeconfig")
     }
 
     /// Facts about the running server (address, process id), for the other subcommands.
-    pub fn instance(&self) -> PathBuf {
+    pub(crate) fn instance(&self) -> PathBuf {
         self.0.join("instance.json")
     }
 
     /// Certificates and keys.
-    pub fn pki(&self) -> PathBuf {
+    pub(crate) fn pki(&self) -> PathBuf {
         self.0.join("pki")
     }
 
     /// The durable store.
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.0.join("store")
     }
 }
@@ -70,15 +70,15 @@ fn state_home() -> Result<PathBuf> {
 
 /// Addresses of the cluster, derived from the two pairs of ranges.
 #[derive(Clone, Debug)]
-pub struct Network {
+pub(crate) struct Network {
     /// Service ranges, primary first.
-    pub service_cidrs: Vec<Cidr>,
+    pub(crate) service_cidrs: Vec<Cidr>,
     /// Pod ranges, primary first.
-    pub pod_cidrs: Vec<Cidr>,
+    pub(crate) pod_cidrs: Vec<Cidr>,
     /// The node's own addresses: the first usable of each pod range.
-    pub node_addresses: Vec<IpAddr>,
+    pub(crate) node_addresses: Vec<IpAddr>,
     /// The cluster DNS: the tenth address of each Service range.
-    pub dns_addresses: Vec<IpAddr>,
+    pub(crate) dns_addresses: Vec<IpAddr>,
 }
 
 /// Which host address of a Service range the cluster DNS has (10.96.0.10 in the default range).
@@ -86,7 +86,7 @@ const DNS_ADDRESS_INDEX: u128 = 10;
 
 impl Network {
     /// Parses and checks the ranges.
-    pub fn parse(service: &str, pod: &str) -> Result<Self> {
+    pub(crate) fn parse(service: &str, pod: &str) -> Result<Self> {
         let service_cidrs = parse_cidrs("--service-cidr", service, 20)?;
         let pod_cidrs = parse_cidrs("--pod-cidr", pod, 128)?;
         for one in &service_cidrs {
@@ -126,7 +126,10 @@ fn parse_cidrs(flag: &str, text: &str, host_bits_max: u8) -> Result<Vec<Cidr>> {
             bail!("{flag} {part}: only {} addresses, too few.\nGive at least a /{}", 1_u32 << host_bits, bits - 4);
         }
         if host_bits > host_bits_max {
-            bail!("{flag} {part}: larger than Kubernetes allows.\nGive at most {host_bits_max} host bits: /{}", bits - host_bits_max);
+            bail!(
+                "{flag} {part}: larger than Kubernetes allows.\nGive at most {host_bits_max} host bits: /{}",
+                bits - host_bits_max
+            );
         }
         cidrs.push(cidr);
     }
@@ -138,7 +141,7 @@ fn parse_cidrs(flag: &str, text: &str, host_bits_max: u8) -> Result<Vec<Cidr>> {
 }
 
 /// The address `index` after `network`.
-pub fn offset(network: IpAddr, index: u128) -> IpAddr {
+pub(crate) fn offset(network: IpAddr, index: u128) -> IpAddr {
     match network {
         IpAddr::V4(address) => IpAddr::V4(u32::from(address).wrapping_add(index as u32).into()),
         IpAddr::V6(address) => IpAddr::V6(u128::from(address).wrapping_add(index).into()),

@@ -11,41 +11,46 @@ use crate::config::DataDir;
 
 /// Facts that a running server leaves in its directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Instance {
+pub(crate) struct Instance {
     /// Process id of the server.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Start time of that process (field 22 of /proc/PID/stat), so that a reused id is noticed.
-    pub start_time: u64,
+    pub(crate) start_time: u64,
     /// URL of the API.
-    pub server: String,
+    pub(crate) server: String,
     /// Name of the node.
-    pub node: String,
+    pub(crate) node: String,
     /// Directory of the instance.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 }
 
 impl Instance {
     /// Facts about this process.
-    pub fn of_this_process(server: String, node: String, data_dir: &DataDir) -> Result<Self> {
+    pub(crate) fn of_this_process(server: String, node: String, data_dir: &DataDir) -> Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let start_time = start_time(pid).context("cannot read /proc/self/stat. Is /proc mounted?")?;
         Ok(Self { pid, start_time, server, node, data_dir: data_dir.path().to_owned() })
     }
 
     /// Writes the facts, atomically.
-    pub fn write(&self, data_dir: &DataDir) -> Result<()> {
+    pub(crate) fn write(&self, data_dir: &DataDir) -> Result<()> {
         let path = data_dir.instance();
         let new = path.with_extension("new");
-        std::fs::write(&new, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", new.display()))?;
+        std::fs::write(&new, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("cannot write {}", new.display()))?;
         std::fs::rename(&new, &path).with_context(|| format!("cannot rename to {}", path.display()))
     }
 
     /// Reads the facts, if a server ever ran in the directory.
-    pub fn read(data_dir: &DataDir) -> Result<Option<Self>> {
+    pub(crate) fn read(data_dir: &DataDir) -> Result<Option<Self>> {
         let path = data_dir.instance();
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
-                format!("{} is damaged.\nRemove it and run: mainstay down --data-dir {}", path.display(), data_dir.path().display())
+                format!(
+                    "{} is damaged.\nRemove it and run: mainstay down --data-dir {}",
+                    path.display(),
+                    data_dir.path().display()
+                )
             })?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -53,7 +58,7 @@ impl Instance {
     }
 
     /// Whether the recorded process still runs.
-    pub fn alive(&self) -> bool {
+    pub(crate) fn alive(&self) -> bool {
         start_time(self.pid) == Some(self.start_time)
     }
 }
@@ -70,7 +75,7 @@ fn start_time(pid: i32) -> Option<u64> {
 
 impl InstanceFlags {
     /// The directory of the instance: given, or the one in which the given kubeconfig lies, or the default.
-    pub fn data_dir(&self) -> Result<DataDir> {
+    pub(crate) fn data_dir(&self) -> Result<DataDir> {
         if self.data_dir.is_some() {
             return DataDir::choose(self.data_dir.as_deref());
         }
@@ -86,7 +91,7 @@ impl InstanceFlags {
     }
 
     /// A client of the instance's API.
-    pub fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<Client> {
         match &self.kubeconfig {
             Some(path) => Client::from_kubeconfig(path),
             None => Client::from_kubeconfig(&self.data_dir()?.kubeconfig()),

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// The objects of a text of YAML (or JSON) documents; members of a List are taken apart.
-pub fn parse(text: &str) -> Result<Vec<Value>> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Value>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("the manifest is not YAML")?;
     let mut objects = Vec::new();
     for document in documents {
@@ -20,9 +20,11 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
 }
 
 /// The kind of an object.
-pub fn kind(object: &Value) -> Result<&'static api::kind::Kind> {
+pub(crate) fn kind(object: &Value) -> Result<&'static api::kind::Kind> {
     let (Some(version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str()) else {
-        bail!("a manifest has no apiVersion or no kind.\nEvery document needs both, for example apiVersion: v1, kind: Service");
+        bail!(
+            "a manifest has no apiVersion or no kind.\nEvery document needs both, for example apiVersion: v1, kind: Service"
+        );
     };
     let Some(kind) = api::kinds::ALL.iter().find(|known| known.kind == kind && known.api_version() == version) else {
         bail!("{version} {kind} is not a kind that Mainstay serves.\nSee: kubectl api-resources");
@@ -31,10 +33,9 @@ pub fn kind(object: &Value) -> Result<&'static api::kind::Kind> {
 }
 
 /// The path of the collection an object belongs to: `/api/v1/namespaces/default/services`.
-pub fn collection(object: &Value) -> Result<String> {
+pub(crate) fn collection(object: &Value) -> Result<String> {
     let kind = kind(object)?;
-    let root =
-        if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", kind.api_version()) };
+    let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", kind.api_version()) };
     if !kind.namespaced {
         return Ok(format!("{root}/{}", kind.plural));
     }

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::interpret::protocol_number;
+use super::rules::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE};
 use super::rules::{TIMEOUTS, pick_classes};
 use super::state::{Element, Key, SetName, Value};
 use super::words::{self, IDENTITY_OURS, Policy, ServiceId};
@@ -84,16 +86,11 @@ impl Held {
     }
 }
 
-/// Pick class of a Service without endpoints.
-const PICK_REFUSE: u32 = 0;
-/// Pick class of policy Local when endpoints are elsewhere only.
-const PICK_DROP: u32 = 1;
-
 /// The smallest class whose ladder serves `count` endpoints.
 pub(super) fn pick_class(count: usize) -> u32 {
     let classes = pick_classes();
     let index = classes.partition_point(|class| (*class as usize) < count);
-    index.min(classes.len() - 1) as u32 + 2
+    index.min(classes.len() - 1) as u32 + PICK_FIRST
 }
 
 /// The class of a timeout, rounded up to the next that there is; 0 without affinity.
@@ -160,13 +157,8 @@ pub(super) fn bounds(range: &Cidr) -> (IpAddr, IpAddr) {
 
 /// Protocol (one byte, padded to four) and port (two bytes in network order, padded to four).
 fn transport(protocol: Protocol, port: u16) -> Vec<u8> {
-    let number = match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    };
     let port = port.to_be_bytes();
-    vec![number, 0, 0, 0, port[0], port[1], 0, 0]
+    vec![protocol_number(protocol), 0, 0, 0, port[0], port[1], 0, 0]
 }
 
 /// Address and port of an endpoint as the value of `ep4` and `ep6`.

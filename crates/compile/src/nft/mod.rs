@@ -3,6 +3,7 @@
 pub mod expr;
 mod held;
 mod ids;
+pub mod interpret;
 mod programmer;
 pub mod rules;
 pub mod state;

@@ -6,10 +6,13 @@
 //! | W | 11 | service | local | timeout class (10..6) | | | pick class (5..0) |
 //! | E | 11 | service | endpoint (11..0) | | | | |
 
+use super::rules::bits::{
+    F_CLUSTER_IP, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE, TAG, W_LOCAL, W_PICK, W_TIMEOUT, W_TIMEOUT_SHIFT,
+};
 use super::state::Value;
 
-/// Set in every word.
-const TAG: u32 = 0xc000_0000;
+/// Where the Service number begins.
+const SERVICE_SHIFT: u32 = SERVICE.trailing_zeros();
 /// Service numbers fit in 18 bits; zero is not used.
 pub const SERVICE_MAX: u32 = (1 << 18) - 1;
 /// Endpoint numbers fit in 12 bits; zero is not used.
@@ -39,27 +42,27 @@ pub struct Policy {
 impl ServiceId {
     /// The key of `set_cluster` and `set_local`.
     pub fn word(self) -> u32 {
-        TAG | self.0 << 12
+        TAG | self.0 << SERVICE_SHIFT
     }
 
     /// F.
     pub fn frontend(self, policy: Policy) -> u32 {
-        let bit = |set: bool, bit: u32| u32::from(set) << bit;
+        let bit = |set: bool, bit: u32| if set { bit } else { 0 };
         self.word()
-            | bit(policy.masquerade, 11)
-            | bit(policy.local, 10)
-            | bit(policy.cluster_ip, 9)
-            | bit(policy.ranges, 8)
+            | bit(policy.masquerade, F_MASQUERADE)
+            | bit(policy.local, F_LOCAL)
+            | bit(policy.cluster_ip, F_CLUSTER_IP)
+            | bit(policy.ranges, F_RANGES)
     }
 
     /// The first half of the key of `slots`.
     pub fn set(self, local: bool) -> u32 {
-        self.word() | u32::from(local) << 11
+        self.word() | if local { W_LOCAL } else { 0 }
     }
 
     /// W.
     pub fn choice(self, local: bool, timeout_class: u32, pick_class: u32) -> u32 {
-        self.set(local) | timeout_class << 6 | pick_class
+        self.set(local) | (timeout_class << W_TIMEOUT_SHIFT & W_TIMEOUT) | (pick_class & W_PICK)
     }
 
     /// E.
@@ -69,7 +72,7 @@ impl ServiceId {
 
     /// The Service a word names; none if the word is not one of ours.
     pub fn of(word: u32) -> Option<Self> {
-        (word & TAG == TAG).then_some(Self(word >> 12 & SERVICE_MAX))
+        (word & TAG == TAG).then_some(Self((word & SERVICE & !TAG) >> SERVICE_SHIFT))
     }
 }
 

@@ -52,7 +52,9 @@ impl Builder {
                 });
             }),
         };
-        self.problems.remove(&(plural, key.clone()));
+        if result.is_ok() {
+            self.problems.remove(&(plural, key.clone()));
+        }
         result.map_err(|why| {
             self.delete(plural, key);
             let problem = Problem { plural, key: key.clone(), why };
@@ -63,6 +65,9 @@ impl Builder {
 
     /// Takes the deletion of an object.
     pub fn delete(&mut self, plural: &str, key: &ObjectKey) {
+        if let Some(plural) = HELD.into_iter().find(|held| *held == plural) {
+            self.problems.remove(&(plural, key.clone()));
+        }
         match plural {
             "services" => remove(&mut self.current.services, &mut self.changes.services, key),
             "endpointslices" => self.delete_slice(key),
@@ -85,6 +90,7 @@ impl Builder {
             _ => Vec::new(),
         };
         gone(keys).iter().for_each(|key| self.delete(plural, key));
+        self.problems.retain(|(kind, key), _| *kind != plural || listed.contains(key));
     }
 
     /// The snapshot at `revision`, and what changed since the last one.

@@ -2,6 +2,8 @@
 
 mod build;
 mod decode;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

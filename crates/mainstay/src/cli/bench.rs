@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 
 /// Flags of `mainstay bench`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(subcommand)]
     what: What,
 }
@@ -17,7 +17,7 @@ enum What {
 }
 
 /// Runs the subcommand.
-pub fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<()> {
     match flags.what {
         What::Programming => Ok(()),
     }

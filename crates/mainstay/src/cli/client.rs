@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
 /// A client of one API server.
-pub struct Client {
+pub(crate) struct Client {
     /// `host:port` to connect to.
     address: String,
     connector: TlsConnector,
@@ -26,16 +26,16 @@ pub struct Client {
 }
 
 /// An answer: HTTP status and JSON body (null if the body is not JSON).
-pub struct Answer {
+pub(crate) struct Answer {
     /// HTTP status.
-    pub code: u16,
+    pub(crate) code: u16,
     /// The JSON body.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     /// The body of a success; otherwise an error with the server's message.
-    pub fn ok(self) -> Result<Value> {
+    pub(crate) fn ok(self) -> Result<Value> {
         if (200..300).contains(&self.code) {
             return Ok(self.body);
         }
@@ -46,7 +46,7 @@ impl Answer {
 
 impl Client {
     /// Reads server, CA and client certificate from a kubeconfig.
-    pub fn from_kubeconfig(path: &Path) -> Result<Self> {
+    pub(crate) fn from_kubeconfig(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("cannot read {}.\nIs the instance running? Start it with: mainstay up --sandbox", path.display())
         })?;
@@ -73,27 +73,27 @@ impl Client {
     }
 
     /// GET.
-    pub async fn get(&self, path: &str) -> Result<Answer> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Method::GET, path, "application/json", None).await
     }
 
     /// POST of a JSON object.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::POST, path, "application/json", Some(body)).await
     }
 
     /// PUT of a JSON object.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::PUT, path, "application/json", Some(body)).await
     }
 
     /// PATCH by JSON merge patch.
-    pub async fn merge(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn merge(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::PATCH, path, "application/merge-patch+json", Some(body)).await
     }
 
     /// DELETE with options.
-    pub async fn delete(&self, path: &str, options: &Value) -> Result<Answer> {
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Result<Answer> {
         self.send(Method::DELETE, path, "application/json", Some(options)).await
     }
 
@@ -133,7 +133,8 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
-        let unreachable = || format!("cannot reach the API at {}.\nIs the instance running? Try: mainstay status", self.address);
+        let unreachable =
+            || format!("cannot reach the API at {}.\nIs the instance running? Try: mainstay status", self.address);
         let stream = TcpStream::connect(&self.address).await.with_context(unreachable)?;
         stream.set_nodelay(true)?;
         let stream = self.connector.connect(self.name.clone(), stream).await.with_context(unreachable)?;
@@ -146,5 +147,7 @@ impl Client {
 fn decode(section: &Value, field: &str) -> Result<Vec<u8>> {
     use base64::Engine as _;
     let text = section[field].as_str().with_context(|| format!("kubeconfig has no {field}"))?;
-    base64::engine::general_purpose::STANDARD.decode(text).with_context(|| format!("kubeconfig's {field} is not base64"))
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .with_context(|| format!("kubeconfig's {field} is not base64"))
 }

@@ -12,7 +12,7 @@ use crate::instance::Instance;
 
 /// Flags of `mainstay down`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     instance: InstanceFlags,
     /// Also delete the data directory: every object, address and certificate
@@ -24,7 +24,7 @@ pub struct Flags {
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the subcommand.
-pub fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<()> {
     let data_dir = flags.instance.data_dir()?;
     let path = data_dir.path().display();
     let server = match Instance::read(&data_dir)? {
@@ -39,7 +39,9 @@ pub fn run(flags: &Flags) -> Result<()> {
     }
     if flags.delete_data && data_dir.path().exists() {
         if !data_dir.pki().is_dir() {
-            bail!("{path} does not look like a data directory of Mainstay (no pki in it): not deleted.\nRemove it yourself if it is one");
+            bail!(
+                "{path} does not look like a data directory of Mainstay (no pki in it): not deleted.\nRemove it yourself if it is one"
+            );
         }
         std::fs::remove_dir_all(data_dir.path()).with_context(|| format!("cannot delete {path}"))?;
         println!("deleted {path}");

@@ -12,7 +12,7 @@ use super::demo::Kernel;
 
 /// Flags of `mainstay dump`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// What to print
     #[arg(value_enum)]
     stage: Stage,
@@ -33,7 +33,7 @@ enum Stage {
 }
 
 /// Runs the subcommand.
-pub fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<()> {
     match flags.stage {
         Stage::Kernel => println!("{}", serde_json::to_string(&kernel()?)?),
         Stage::Here => print!("{}", crate::run::nft::dump()?),

@@ -11,7 +11,7 @@ use super::InstanceFlags;
 
 /// Flags of `mainstay exec`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     instance: InstanceFlags,
     /// Run in this pod instead of the node's network: [NAMESPACE/]NAME
@@ -23,7 +23,7 @@ pub struct Flags {
 }
 
 /// Runs the command; its exit code.
-pub async fn run(flags: &Flags) -> Result<i32> {
+pub(crate) async fn run(flags: &Flags) -> Result<i32> {
     let data_dir = flags.instance.data_dir()?;
     let container = match &flags.pod {
         Some(pod) => Some(container_of(flags, pod).await?),
@@ -51,6 +51,8 @@ async fn container_of(flags: &Flags, pod: &str) -> Result<(String, String)> {
     let object = client.get(&format!("/api/v1/namespaces/{namespace}/pods/{name}")).await?.ok()?;
     match (object["metadata"]["uid"].as_str(), object["spec"]["containers"][0]["name"].as_str()) {
         (Some(uid), Some(container)) => Ok((uid.to_owned(), container.to_owned())),
-        _ => bail!("the API shows no container for pod {namespace}/{name}.\nLook: kubectl get pod -n {namespace} {name} -o yaml"),
+        _ => bail!(
+            "the API shows no container for pod {namespace}/{name}.\nLook: kubectl get pod -n {namespace} {name} -o yaml"
+        ),
     }
 }

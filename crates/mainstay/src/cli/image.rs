@@ -8,7 +8,7 @@ use super::InstanceFlags;
 
 /// Flags of `mainstay image`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(subcommand)]
     action: Action,
     #[command(flatten)]
@@ -36,7 +36,7 @@ const BUILT_IN: [(&str, &str); 3] = [
 ];
 
 /// Runs the subcommand.
-pub async fn run(flags: &Flags) -> Result<()> {
+pub(crate) async fn run(flags: &Flags) -> Result<()> {
     let client = flags.instance.client()?;
     match &flags.action {
         Action::Alias { alias } => {
@@ -74,7 +74,9 @@ fn parse(alias: &str) -> Result<(&str, &str)> {
     };
     if !BUILT_IN.iter().any(|(image, _)| *image == target) {
         let images = BUILT_IN.map(|(image, _)| image).join(", ");
-        bail!("there is no image {target:?}: the images are {images}.\nFor example: mainstay image alias {name}=mainstay/echo");
+        bail!(
+            "there is no image {target:?}: the images are {images}.\nFor example: mainstay image alias {name}=mainstay/echo"
+        );
     }
     if name.is_empty() || name.len() > 200 || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:@".contains(c)) {
         bail!("{name:?} cannot be the name of an image.\nFor example: mainstay image alias my-app-image=mainstay/echo");

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// Flags of `mainstay load`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// host:port of an echo Service
     target: String,
     /// New connections a second
@@ -30,22 +30,22 @@ pub struct Flags {
 
 /// How the connections ended.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Connections started.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Connections answered completely with HTTP 200.
-    pub ok: u64,
+    pub(crate) ok: u64,
     /// Failures by kind: `refused`, `reset`, `timeout`, `short`, ...
-    pub failed: BTreeMap<String, u64>,
+    pub(crate) failed: BTreeMap<String, u64>,
     /// Complete answers by the pod that gave them.
-    pub by_pod: BTreeMap<String, u64>,
+    pub(crate) by_pod: BTreeMap<String, u64>,
     /// First failure, in words.
-    pub example: Option<String>,
+    pub(crate) example: Option<String>,
 }
 
 impl Outcome {
     /// Sum of all failures.
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 }
@@ -60,7 +60,7 @@ const IN_FLIGHT_MAX: usize = 4096;
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Runs the load and prints its outcome.
-pub fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(generate(flags))?;
     println!("{}", serde_json::to_string(&outcome)?);
@@ -90,7 +90,8 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
                 continue;
             }
         }
-        let due = (started_at.elapsed().as_micros() as u64 * u64::from(flags.rate) / 1_000_000).min(flags.count.unwrap_or(u64::MAX));
+        let due = (started_at.elapsed().as_micros() as u64 * u64::from(flags.rate) / 1_000_000)
+            .min(flags.count.unwrap_or(u64::MAX));
         while started < due {
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
             started += 1;

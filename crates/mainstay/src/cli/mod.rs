@@ -4,29 +4,29 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub mod bench;
-pub mod client;
-pub mod demo;
-pub mod down;
-pub mod dump;
-pub mod exec;
-pub mod image;
-pub mod load;
-pub mod status;
-pub mod up;
+pub(crate) mod bench;
+pub(crate) mod client;
+pub(crate) mod demo;
+pub(crate) mod down;
+pub(crate) mod dump;
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod load;
+pub(crate) mod status;
+pub(crate) mod up;
 
 /// Everything behind a Kubernetes Service in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Start an instance: API, pods, Services, DNS. Stays in the foreground; Ctrl-C stops everything.
     Up(Box<up::Flags>),
     /// Stop an instance and remove its pods and networks, also when its server is gone.
@@ -50,18 +50,18 @@ pub enum Command {
 
 /// How a subcommand finds its instance.
 #[derive(Args, Clone, Debug, Default)]
-pub struct InstanceFlags {
+pub(crate) struct InstanceFlags {
     /// Directory of the instance [default: /var/lib/mainstay as root, else ~/.local/state/mainstay]
     #[arg(long, value_name = "DIR", env = "MAINSTAY_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Kubeconfig of the instance, instead of its directory
     #[arg(long, value_name = "PATH")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     #[default]
     Text,

@@ -8,7 +8,7 @@ use super::InstanceFlags;
 
 /// Flags of `mainstay status`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     instance: InstanceFlags,
     /// How to print
@@ -24,7 +24,7 @@ enum Output {
 }
 
 /// Runs the subcommand.
-pub async fn run(flags: &Flags) -> Result<()> {
+pub(crate) async fn run(flags: &Flags) -> Result<()> {
     let status = flags.instance.client()?.get("/mainstay/status").await?.ok()?;
     if matches!(flags.output, Output::Json) {
         println!("{}", serde_json::to_string_pretty(&status)?);
@@ -38,7 +38,12 @@ pub async fn run(flags: &Flags) -> Result<()> {
     println!("applied     {}  ({})", status["applied"], sinks(&status));
     println!("dataplane   {}", text("dataplane"));
     let count = |field: &str| status["objects"][field].as_u64().unwrap_or(0);
-    println!("objects     {} services, {} endpointslices, {} pods", count("services"), count("endpointslices"), count("pods"));
+    println!(
+        "objects     {} services, {} endpointslices, {} pods",
+        count("services"),
+        count("endpointslices"),
+        count("pods")
+    );
     let problems = status["problems"].as_array().cloned().unwrap_or_default();
     println!("problems    {}", if problems.is_empty() { "none".to_owned() } else { problems.len().to_string() });
     problems.iter().filter_map(Value::as_str).for_each(|problem| println!("  {problem}"));

@@ -17,7 +17,7 @@ use crate::run::{self, Running, Settings, nft};
 
 /// Flags of `mainstay up`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Run in namespaces of its own: nothing of the host is touched, and nothing is left
     #[arg(long)]
     sandbox: bool,
@@ -69,7 +69,7 @@ enum Switch {
 }
 
 /// Runs the subcommand. The process must still have a single thread.
-pub fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<()> {
     if !flags.sandbox {
         bail!(
             "mainstay up runs in a sandbox for now: host mode comes with a later release.\nType: mainstay up --sandbox"
@@ -113,8 +113,14 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, files: &[PathBuf], pha
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
-        _ = interrupt.recv() => return Ok(running.stop()),
-        _ = terminate.recv() => return Ok(running.stop()),
+        _ = interrupt.recv() => {
+            running.stop();
+            return Ok(());
+        }
+        _ = terminate.recv() => {
+            running.stop();
+            return Ok(());
+        }
     }
     phases.done("ready", "every node has applied the fixed Services");
     for file in files {
@@ -172,7 +178,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
                 std::thread::sleep(std::time::Duration::from_millis(3));
             }
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot listen on {address}.\nChoose another: --listen 127.0.0.1:0"));
+                return Err(error)
+                    .with_context(|| format!("cannot listen on {address}.\nChoose another: --listen 127.0.0.1:0"));
             }
         }
     }

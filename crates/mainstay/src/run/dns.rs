@@ -30,12 +30,12 @@ const BACKLOG: i32 = 1024;
 
 /// The running server.
 #[derive(Clone)]
-pub struct Names {
+pub(crate) struct Names {
     handle: Handle,
 }
 
 /// Starts the server in the node's network and the sink that feeds it.
-pub async fn start(
+pub(crate) async fn start(
     network: &Network,
     domain: &str,
     node: &Runtime,
@@ -104,12 +104,12 @@ impl Sink for ZoneSink {
 
 impl Names {
     /// The server as a pod without a process.
-    pub fn built_in(&self) -> Arc<dyn BuiltIn> {
+    pub(crate) fn built_in(&self) -> Arc<dyn BuiltIn> {
         Arc::new(Worker { handle: self.handle.clone(), started: AtomicBool::new(false) })
     }
 
     /// Prints the zone that is answered from now.
-    pub fn text(&self) -> Box<dyn Fn() -> String + Send + Sync> {
+    pub(crate) fn text(&self) -> Box<dyn Fn() -> String + Send + Sync> {
         let handle = self.handle.clone();
         Box::new(move || handle.zone().map_or_else(String::new, |zone| zone.text()))
     }
@@ -151,7 +151,7 @@ fn unix_ms(at: std::time::SystemTime) -> i64 {
 }
 
 /// Keeps one pod for the server on this node: whenever there is none that is not being deleted, a new one is made.
-pub async fn keep_pod(access: Arc<dyn Access>, node: String, mut latest: watch::Receiver<Arc<Snapshot>>) {
+pub(crate) async fn keep_pod(access: Arc<dyn Access>, node: String, mut latest: watch::Receiver<Arc<Snapshot>>) {
     loop {
         let missing = |snapshot: &Arc<Snapshot>| snapshot.revision.0 > 0 && !has_pod(snapshot, &node);
         if latest.wait_for(missing).await.is_err() {

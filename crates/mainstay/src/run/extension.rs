@@ -13,27 +13,27 @@ use super::faults::Faults;
 use super::nft;
 
 /// Answers for one running instance.
-pub struct Instance {
+pub(crate) struct Instance {
     /// URL of the API.
-    pub server: String,
+    pub(crate) server: String,
     /// Name of the node.
-    pub node: String,
+    pub(crate) node: String,
     /// Data directory.
-    pub data_dir: String,
+    pub(crate) data_dir: String,
     /// Name of the dataplane.
-    pub dataplane: &'static str,
+    pub(crate) dataplane: &'static str,
     /// Newest durable revision.
-    pub store: store::Store,
+    pub(crate) store: store::Store,
     /// What the sinks have confirmed.
-    pub applied: Applied,
+    pub(crate) applied: Applied,
     /// Newest snapshot.
-    pub latest: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) latest: watch::Receiver<Arc<Snapshot>>,
     /// The nftables sink.
-    pub report: nft::Report,
+    pub(crate) report: nft::Report,
     /// Switches for tests.
-    pub faults: Faults,
+    pub(crate) faults: Faults,
     /// The zone as text.
-    pub zone: Box<dyn Fn() -> String + Send + Sync>,
+    pub(crate) zone: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Extension for Instance {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Switches, shared by the API that sets them and the roles that obey them.
 #[derive(Clone, Debug)]
-pub struct Faults {
+pub(crate) struct Faults {
     allowed: bool,
     apply_delay_ms: Arc<AtomicU64>,
     drain: Arc<AtomicBool>,
@@ -21,28 +21,28 @@ const APPLY_DELAY_MS_MAX: u64 = 60_000;
 
 impl Faults {
     /// No faults; they may be set later only if `allowed`.
-    pub fn new(allowed: bool, drain: bool) -> Self {
+    pub(crate) fn new(allowed: bool, drain: bool) -> Self {
         let drain = Arc::new(AtomicBool::new(drain));
         Self { allowed, drain, apply_delay_ms: Arc::default(), fail_applies: Arc::default() }
     }
 
     /// How long an apply waits before it reaches the kernel.
-    pub fn apply_delay(&self) -> Duration {
+    pub(crate) fn apply_delay(&self) -> Duration {
         Duration::from_millis(self.apply_delay_ms.load(Ordering::Relaxed))
     }
 
     /// Whether every apply must fail.
-    pub fn fail_applies(&self) -> bool {
+    pub(crate) fn fail_applies(&self) -> bool {
         self.fail_applies.load(Ordering::Relaxed)
     }
 
     /// The switch of drain on proof.
-    pub fn drain(&self) -> Arc<AtomicBool> {
+    pub(crate) fn drain(&self) -> Arc<AtomicBool> {
         self.drain.clone()
     }
 
     /// As JSON.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "applyDelayMs": self.apply_delay_ms.load(Ordering::Relaxed),
             "failApplies": self.fail_applies(),
@@ -51,7 +51,7 @@ impl Faults {
     }
 
     /// Sets what `wanted` names.
-    pub fn set(&self, wanted: &Value) -> Result<(), Status> {
+    pub(crate) fn set(&self, wanted: &Value) -> Result<(), Status> {
         if !self.allowed {
             let why = "faults can only be set on an instance that was started with --faults";
             return Err(Status::new(403, "Forbidden", why));

@@ -2,11 +2,11 @@
 
 mod dns;
 mod extension;
-pub mod faults;
+pub(crate) mod faults;
 mod network;
-pub mod nft;
+pub(crate) mod nft;
 mod node_thread;
-pub mod phases;
+pub(crate) mod phases;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -36,37 +36,37 @@ const API_PORT: u16 = 6443;
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
 /// What `mainstay up` was told.
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where everything is kept.
-    pub data_dir: DataDir,
+    pub(crate) data_dir: DataDir,
     /// Ranges and addresses.
-    pub network: Network,
+    pub(crate) network: Network,
     /// Where the API listens on the host.
-    pub listener: TcpListener,
+    pub(crate) listener: TcpListener,
     /// Name of the node.
-    pub node: String,
+    pub(crate) node: String,
     /// Cluster domain.
-    pub domain: String,
+    pub(crate) domain: String,
     /// Another place for the kubeconfig.
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Which dataplane.
-    pub dataplane: nft::Kind,
+    pub(crate) dataplane: nft::Kind,
     /// Faults that may be set.
-    pub faults: Faults,
+    pub(crate) faults: Faults,
 }
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
-pub struct Running {
+pub(crate) struct Running {
     /// URL of the API.
-    pub server: String,
+    pub(crate) server: String,
     /// What the sinks have confirmed.
-    pub applied: Applied,
+    pub(crate) applied: Applied,
     /// Snapshots.
-    pub feed: Feed,
+    pub(crate) feed: Feed,
     /// The API, in this process.
-    pub api: Api,
+    pub(crate) api: Api,
     /// The kubelet's task; it ends with an error when the sandbox is gone.
-    pub kubelet: tokio::task::JoinHandle<Result<(), String>>,
+    pub(crate) kubelet: tokio::task::JoinHandle<Result<(), String>>,
     stop: watch::Sender<bool>,
     _controllers: Controllers,
     _dataplane: JoinHandle<()>,
@@ -74,12 +74,12 @@ pub struct Running {
 
 impl Running {
     /// Ends watches and connections in order.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let _ = self.stop.send(true);
     }
 
     /// Waits until everything up to now is applied by every sink, the fixed Services included.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let mut latest = self.feed.latest();
         let fixed = |snapshot: &Arc<compile::snapshot::Snapshot>| {
             let has = |namespace: &str, name: &str| {
@@ -94,7 +94,7 @@ impl Running {
 }
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
-pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
+pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
     let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults } = settings;
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
@@ -112,6 +112,7 @@ pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phase
     write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
     phases.done("api", &server);
 
+    write_node_resolver(&data_dir, &network, &domain)?;
     let node_runtime = node_thread::start(sandbox.clone(), network.clone())?;
     for address in &network.node_addresses {
         let inside = inside_listener(&node_runtime, SocketAddr::new(*address, API_PORT)).await?;
@@ -123,7 +124,8 @@ pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phase
     let nft_confirm = applied.sink("nft");
     let dns_confirm = applied.sink("dns");
     let access: Arc<dyn contract::access::Access> = Arc::new(api.clone());
-    let controllers = controller::start(controllers_config(&network, &node, &credentials), access.clone(), applied.clone());
+    let controllers =
+        controller::start(controllers_config(&network, &node, &credentials), access.clone(), applied.clone());
     let feed = controllers.feed.clone();
     let table = table_config(&network, &node);
     let (report, thread) =
@@ -136,6 +138,7 @@ pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phase
     let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
+    tokio::spawn(sweep_events(api.clone()));
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
@@ -157,6 +160,18 @@ pub async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phase
     Ok(Running { server, applied, feed, api, kubelet, stop, _controllers: controllers, _dataplane: thread })
 }
 
+/// How often old Events are looked for; they are kept for an hour.
+const EVENT_SWEEP: std::time::Duration = std::time::Duration::from_secs(300);
+
+async fn sweep_events(api: Api) {
+    loop {
+        tokio::time::sleep(EVENT_SWEEP).await;
+        if let Err(status) = api.sweep_events(jiff::Timestamp::now()).await {
+            tracing::warn!(%status, "old Events could not be dropped");
+        }
+    }
+}
+
 async fn serve(server: Arc<Server>, listener: tokio::net::TcpListener, stop: apiserver::Stop) {
     server.serve(listener, stop).await;
 }
@@ -174,9 +189,8 @@ fn credentials(
     domain: &str,
     listen: SocketAddr,
 ) -> Result<Credentials> {
-    let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        .map(str::to_owned)
-        .into();
+    let mut names: Vec<String> =
+        ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
     names.push(format!("kubernetes.default.svc.{domain}"));
     names.push(node.to_owned());
     let mut addresses: Vec<IpAddr> = vec![IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()];
@@ -191,7 +205,8 @@ fn credentials(
 /// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.
 fn write_kubeconfig(data_dir: &DataDir, other: Option<&Path>, text: &str) -> Result<()> {
     let directory = serde_json::Value::from(data_dir.path().to_string_lossy());
-    let extension = format!("  cluster:\n    extensions:\n    - name: mainstay\n      extension:\n        dataDir: {directory}\n");
+    let extension =
+        format!("  cluster:\n    extensions:\n    - name: mainstay\n      extension:\n        dataDir: {directory}\n");
     let text = text.replacen("  cluster:\n", &extension, 1);
     for path in std::iter::once(data_dir.kubeconfig().as_path()).chain(other) {
         write_private(path, &text).with_context(|| {
@@ -199,6 +214,14 @@ fn write_kubeconfig(data_dir: &DataDir, other: Option<&Path>, text: &str) -> Res
         })?;
     }
     Ok(())
+}
+
+/// Commands in the node's network (`mainstay exec`) resolve names as pods do.
+fn write_node_resolver(data_dir: &DataDir, network: &Network, domain: &str) -> Result<()> {
+    let mut text: String = network.dns_addresses.iter().map(|address| format!("nameserver {address}\n")).collect();
+    text.push_str(&format!("search default.svc.{domain} svc.{domain} {domain}\noptions ndots:5\n"));
+    let path = data_dir.path().join("node/resolv.conf");
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Writes a file that only its owner may read, replacing it at once.

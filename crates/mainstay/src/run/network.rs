@@ -8,7 +8,7 @@ use kernel::nl::route::{NewAddress, NewRoute, Rtnetlink, Scope};
 use crate::config::Network;
 
 /// Sets up the network namespace of the calling thread. What is there already stays: the namespace may be adopted.
-pub fn set_up(network: &Network) -> Result<()> {
+pub(crate) fn set_up(network: &Network) -> Result<()> {
     let mut netlink = Rtnetlink::open().context("cannot open a netlink socket in the sandbox")?;
     let index = netlink.link_index("lo").context("the sandbox has no lo")?;
     netlink.link_set_up(index, true).context("cannot set lo up")?;

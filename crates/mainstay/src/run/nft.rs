@@ -19,7 +19,7 @@ use super::faults::Faults;
 
 /// Which dataplane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The kernel's nftables.
     #[default]
     Nft,
@@ -29,7 +29,7 @@ pub enum Kind {
 
 impl Kind {
     /// Its name in figures and status.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nft => "nft",
             Self::Memory => "memory",
@@ -39,7 +39,7 @@ impl Kind {
 
 /// What others may look at while the sink works.
 #[derive(Clone, Default)]
-pub struct Report {
+pub(crate) struct Report {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -55,13 +55,13 @@ struct Inner {
 
 impl Report {
     /// What is not programmed, and why.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let inner = self.lock();
         inner.last_error.iter().chain(&inner.problems).cloned().collect()
     }
 
     /// Totals since the start.
-    pub fn totals(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn totals(&self) -> BTreeMap<&'static str, u64> {
         let inner = self.lock();
         BTreeMap::from([
             ("batches", inner.batches),
@@ -135,7 +135,7 @@ impl Sink for NftSink {
 }
 
 /// Starts the sink's thread. It ends when the feed does.
-pub fn start(
+pub(crate) fn start(
     kind: Kind,
     sandbox: Arc<Sandbox>,
     config: Config,
@@ -171,7 +171,7 @@ fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {
 }
 
 /// The rules and data that the kernel holds in the calling thread's network namespace, as text.
-pub fn dump() -> Result<String> {
+pub(crate) fn dump() -> Result<String> {
     let state = Nft::open()?.observe()?.context("the kernel holds no table of this version of Mainstay here")?;
     Ok(format!("{}{}", text::ruleset(&rules::ruleset(true)), text::state(&state)))
 }

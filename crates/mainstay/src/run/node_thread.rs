@@ -10,7 +10,7 @@ use super::network;
 use crate::config::Network;
 
 /// Enters the network, sets it up, and serves its runtime until the process ends. Returns once that is done.
-pub fn start(sandbox: Arc<Sandbox>, network: Network) -> Result<Handle> {
+pub(crate) fn start(sandbox: Arc<Sandbox>, network: Network) -> Result<Handle> {
     let (ready, wait) = std::sync::mpsc::channel::<Result<Handle>>();
     std::thread::Builder::new().name("node-net".into()).spawn(move || {
         let prepared = sandbox.enter().context("cannot enter the sandbox's network").and_then(|()| {

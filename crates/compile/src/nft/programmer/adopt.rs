@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::batches::Group;
 use crate::nft::held::{Held, Numbered, Place, backend_of, place};
 use crate::nft::ids::Numbers;
 use crate::nft::state::{SetName, State, Value};
@@ -14,16 +15,23 @@ pub(super) struct Recovered {
     fixed: BTreeMap<Place, Value>,
     stray: BTreeMap<Place, Value>,
     fronts: BTreeMap<Place, ServiceId>,
+    /// Services whose frontends are not UDP.
+    without_udp: BTreeSet<ServiceId>,
+    /// Identities that no endpoint has claimed yet, with the word they were found at.
+    unclaimed: BTreeMap<u32, u32>,
 }
 
 impl Recovered {
-    /// Sorts what was observed.
-    pub(super) fn new(observed: State) -> Self {
+    /// Sorts what was observed. Every number in it is taken until [`Recovered::rest`], so that none is handed out anew
+    /// while its old elements are there.
+    pub(super) fn new(observed: State, ids: &mut Numbers, identities: &mut Numbers) -> Self {
         let mut recovered = Self {
             by_service: BTreeMap::new(),
             fixed: BTreeMap::new(),
             stray: BTreeMap::new(),
             fronts: BTreeMap::new(),
+            without_udp: BTreeSet::new(),
+            unclaimed: BTreeMap::new(),
         };
         let mut allowed = Vec::new();
         for (set, elements) in observed {
@@ -33,6 +41,9 @@ impl Recovered {
                     Owner::Allowed => allowed.push(((set, key), value)),
                     Owner::Service(id) => {
                         if is_front(set) {
+                            if protocol_of(set, &key).is_some_and(|number| number != UDP) {
+                                recovered.without_udp.insert(id);
+                            }
                             recovered.fronts.insert((set, key.clone()), id);
                         }
                         recovered.by_service.entry(id).or_default().insert((set, key), value);
@@ -44,7 +55,27 @@ impl Recovered {
         for ((set, key), value) in allowed {
             recovered.allow((set, key), value);
         }
+        recovered.by_service.retain(|id, elements| {
+            let ours = ids.claim(id.0);
+            if !ours {
+                recovered.stray.append(elements);
+            }
+            ours
+        });
+        for ((set, key), value) in recovered.by_service.values().flatten() {
+            let (SetName::CtIds, Some(word), Some(mark)) = (set, words::word(key), words::word(value)) else {
+                continue;
+            };
+            if identities.claim(mark & IDENTITY_MAX) {
+                recovered.unclaimed.insert(mark & IDENTITY_MAX, word);
+            }
+        }
         recovered
+    }
+
+    /// Elements that name no Service: nothing leads to them, so they go first.
+    pub(super) fn strays(&mut self) -> Group {
+        Group { before: std::mem::take(&mut self.stray), ..Group::default() }
     }
 
     /// A source range belongs to the Service of the frontend it restricts.
@@ -63,22 +94,17 @@ impl Recovered {
     }
 
     /// The record of a port, found by its frontends; its elements are added to `before`. None if the kernel did not
-    /// hold it, or if its number is in use already.
+    /// hold it.
     pub(super) fn take(
         &mut self,
         key: PortKey,
         entry: &PortEntry,
-        ids: &mut Numbers,
         identities: &mut Numbers,
         before: &mut BTreeMap<Place, Value>,
     ) -> Option<Held> {
         let id = entry.frontends.iter().find_map(|frontend| self.fronts.get(&place(frontend, key)).copied())?;
         let elements = self.by_service.remove(&id)?;
-        if !ids.claim(id.0) {
-            self.by_service.insert(id, elements);
-            return None;
-        }
-        let endpoints = endpoints(&elements, identities);
+        let endpoints = endpoints(&elements, &mut self.unclaimed, identities);
         let known: BTreeSet<u16> = endpoints.values().map(|numbered| numbered.number).collect();
         let next_number = known.last().map_or(1, |last| if *last >= words::ENDPOINT_MAX { 1 } else { last + 1 });
         let cluster = slots(&elements, id, false, &known);
@@ -87,11 +113,34 @@ impl Recovered {
         Some(Held { id, key, frontends: Vec::new(), endpoints, cluster, local, timeout_class: 0, next_number })
     }
 
-    /// Elements that nobody claimed.
-    pub(super) fn rest(self) -> impl Iterator<Item = BTreeMap<Place, Value>> {
-        let stray = (!self.stray.is_empty()).then_some(self.stray);
-        self.by_service.into_values().chain(stray)
+    /// Elements that nobody claimed; their numbers are free again. Flows of endpoints that left while nobody looked end
+    /// now, unless a frontend says that they are not UDP.
+    pub(super) fn rest(self, ids: &mut Numbers, identities: &mut Numbers) -> Vec<Group> {
+        let mut flush = Vec::new();
+        for (identity, word) in self.unclaimed {
+            identities.free(identity);
+            if ServiceId::of(word).is_none_or(|id| !self.without_udp.contains(&id)) {
+                flush.push(words::IDENTITY_OURS | identity);
+            }
+        }
+        self.by_service.keys().for_each(|id| ids.free(id.0));
+        let garbage = self.by_service.into_values().map(|before| Group { before, ..Group::default() });
+        garbage.chain([Group { flush, ..Group::default() }]).collect()
     }
+}
+
+/// In the IP header.
+const UDP: u8 = 17;
+
+/// The transport protocol in the key of a frontend.
+fn protocol_of(set: SetName, key: &[u8]) -> Option<u8> {
+    let at = match set {
+        SetName::Front4 => 4,
+        SetName::Front6 => 16,
+        SetName::Nodeport4 | SetName::Nodeport6 => 0,
+        _ => return None,
+    };
+    key.get(at).copied()
 }
 
 enum Owner {
@@ -117,7 +166,12 @@ fn is_front(set: SetName) -> bool {
     matches!(set, SetName::Front4 | SetName::Front6 | SetName::Nodeport4 | SetName::Nodeport6)
 }
 
-fn endpoints(elements: &BTreeMap<Place, Value>, identities: &mut Numbers) -> BTreeMap<Backend, Numbered> {
+/// Endpoints with their numbers. An identity that another word has too, or that is missing, is replaced.
+fn endpoints(
+    elements: &BTreeMap<Place, Value>,
+    unclaimed: &mut BTreeMap<u32, u32>,
+    identities: &mut Numbers,
+) -> BTreeMap<Backend, Numbered> {
     let mut endpoints = BTreeMap::new();
     let mut numbers = BTreeSet::new();
     for ((set, key), value) in elements {
@@ -131,8 +185,8 @@ fn endpoints(elements: &BTreeMap<Place, Value>, identities: &mut Numbers) -> BTr
         }
         let mark = elements.get(&(SetName::CtIds, key.clone())).and_then(|value| words::word(value));
         let identity = mark.map_or(0, |mark| mark & IDENTITY_MAX);
-        let identity =
-            if identity != 0 && identities.claim(identity) { identity } else { identities.take().unwrap_or(0) };
+        let own = unclaimed.get(&identity) == Some(&word) && unclaimed.remove(&identity).is_some();
+        let identity = if own { identity } else { identities.take().unwrap_or(0) };
         endpoints.insert(backend, Numbered { number, identity });
     }
     endpoints

@@ -8,6 +8,8 @@ mod batches;
 mod claims;
 mod number;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,7 +23,7 @@ use super::held::{Held, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
-use crate::service_table::{Config, Problem, ServiceEntry, compile_service};
+use crate::service_table::{Config, Problem, ServiceEntry, compile_service, outermost};
 use crate::snapshot::{Changes, Protocol, Snapshot};
 
 /// How the size of an element on the wire is asked for, in bytes.
@@ -106,22 +108,23 @@ impl Programmer {
         let everything = observed.is_some() || zone != self.zone;
         self.zone = zone;
 
-        let fixed_before = if observed.is_some() { BTreeMap::new() } else { self.fixed_elements() };
-        self.pods_changed(snapshot, changes, everything);
         let keys: BTreeSet<ObjectKey> = if everything {
             snapshot.services.keys().chain(self.services.keys()).cloned().collect()
         } else {
             changes.services.clone()
         };
 
-        let mut recovered = Recovered::new(observed.unwrap_or_default());
-        let mut groups = Vec::new();
-        let mut fixed_held = recovered.take_fixed();
-        fixed_held.extend(fixed_before);
-        groups.push(Group::new(ops::diff(&fixed_held, &self.fixed_elements()), Vec::new()));
+        let start = observed.is_some();
+        let mut recovered = Recovered::new(observed.unwrap_or_default(), &mut self.ids, &mut self.identities);
+        let mut groups = vec![recovered.strays()];
+        if everything || !changes.pods.is_empty() {
+            let before = if start { recovered.take_fixed() } else { self.fixed_elements() };
+            self.pods_changed(snapshot, changes, everything);
+            groups.push(Group { before, after: self.fixed_elements(), flush: Vec::new() });
+        }
         let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut groups);
-        groups.extend(recovered.rest().map(|garbage| Group::new(ops::diff(&garbage, &BTreeMap::new()), Vec::new())));
-        let (batches, bytes) = batches::pack(groups, bytes_max, encoded_len);
+        groups.extend(recovered.rest(&mut self.ids, &mut self.identities));
+        let (batches, bytes) = batches::pack(batches::join(groups), bytes_max, encoded_len);
         Plan { batches, keys_compiled, bytes }
     }
 
@@ -133,62 +136,56 @@ impl Programmer {
         recovered: &mut Recovered,
         groups: &mut Vec<Group>,
     ) -> usize {
-        let mut compiled: BTreeMap<ObjectKey, ServiceEntry> = BTreeMap::new();
-        let mut moved = BTreeSet::new();
+        let mut compiled = BTreeMap::new();
         let mut affected = BTreeSet::new();
         for key in keys {
             let (entry, problems) = compile_service(snapshot, &key, &self.config);
-            self.set_problems(&key, problems);
-            for change in self.claims.set(&key, &entry) {
-                affected.extend(change.winners());
-                moved.insert(change.place);
-            }
-            compiled.insert(key, entry);
+            affected.extend(self.claims.set(&key, &entry));
+            compiled.insert(key, (entry, problems));
         }
         for key in affected {
-            compiled.entry(key.clone()).or_insert_with(|| compile_service(snapshot, &key, &self.config).0);
+            compiled.entry(key.clone()).or_insert_with(|| compile_service(snapshot, &key, &self.config));
         }
         let count = compiled.len();
-        let first = groups.len();
-        for (key, entry) in compiled {
-            groups.push(self.service(&key, entry, recovered));
+        for (key, (entry, problems)) in compiled {
+            groups.push(self.service(&key, entry, problems, recovered));
         }
-        ops::hand_over(&mut groups[first..], &moved);
         count
     }
 
     /// The difference for one Service; its record becomes what the kernel will hold.
-    fn service(&mut self, key: &ObjectKey, mut entry: ServiceEntry, recovered: &mut Recovered) -> Group {
-        let lost = self.claims.retain_won(key, &mut entry);
-        if !lost.is_empty() {
-            self.problems.entry(key.clone()).or_default().extend(lost);
-        }
+    fn service(
+        &mut self,
+        key: &ObjectKey,
+        mut entry: ServiceEntry,
+        mut problems: Vec<Problem>,
+        recovered: &mut Recovered,
+    ) -> Group {
+        problems.extend(self.claims.retain_won(key, &mut entry));
         let old = self.services.remove(key).unwrap_or_default();
-        let mut before: BTreeMap<_, Value> = old.iter().flat_map(Held::elements).collect();
-        let mut after = BTreeMap::new();
-        let mut flush = Vec::new();
+        let mut group = Group { before: old.iter().flat_map(Held::elements).collect(), ..Group::default() };
         let mut new = Vec::new();
         let mut old: BTreeMap<_, Held> = old.into_iter().map(|held| (held.key, held)).collect();
         for (port, entry) in entry {
-            let known = old
-                .remove(&port)
-                .or_else(|| recovered.take(port, &entry, &mut self.ids, &mut self.identities, &mut before));
-            let Some(held) = self.number(known, port, &entry, &mut flush) else {
+            let known =
+                old.remove(&port).or_else(|| recovered.take(port, &entry, &mut self.identities, &mut group.before));
+            let Some(held) = self.number(known, port, &entry, &mut group.flush) else {
                 let why = format!("all {SERVICE_MAX} Service numbers are in use: port {} is not programmed", port.port);
-                self.problems.entry(key.clone()).or_default().push(Problem { service: key.clone(), why });
+                problems.push(Problem { service: key.clone(), why });
                 continue;
             };
-            after.extend(held.elements());
+            group.after.extend(held.elements());
             new.push(held);
         }
         for gone in old.into_values() {
-            self.release(&gone, &mut flush);
+            self.release(&gone, &mut group.flush);
         }
         if !new.is_empty() {
             new.shrink_to_fit();
             self.services.insert(key.clone(), new);
         }
-        Group::new(ops::diff(&before, &after), flush)
+        self.set_problems(key, problems);
+        group
     }
 
     /// Frees the numbers of a record that is no more.
@@ -210,7 +207,9 @@ impl Programmer {
         }
     }
 
-    fn set_problems(&mut self, key: &ObjectKey, problems: Vec<Problem>) {
+    fn set_problems(&mut self, key: &ObjectKey, mut problems: Vec<Problem>) {
+        problems.sort();
+        problems.dedup();
         if problems.is_empty() {
             self.problems.remove(key);
         } else {
@@ -253,7 +252,7 @@ impl Programmer {
             ([SetName::ServiceCidrs4, SetName::ServiceCidrs6], &self.config.service_cidrs),
         ];
         for (sets, cidrs) in ranges {
-            for cidr in cidrs {
+            for cidr in &outermost(cidrs) {
                 add(sets, cidr.network.is_ipv4(), interval(cidr));
             }
         }

@@ -1,36 +1,36 @@
 //! Bits of the scratch words F, W and E and of the conntrack mark, as the rules test them.
 
 /// Set in every word: tells our words from a priority that somebody else set.
-pub(super) const TAG: u32 = 0xc000_0000;
+pub(in crate::nft) const TAG: u32 = 0xc000_0000;
 /// Tag and Service number of F, W and E.
-pub(super) const SERVICE: u32 = 0xffff_f000;
+pub(in crate::nft) const SERVICE: u32 = 0xffff_f000;
 /// Tag, Service number and LOCAL bit of W: the first half of the key of `slots`.
-pub(super) const SET: u32 = 0xffff_f800;
+pub(in crate::nft) const SET: u32 = 0xffff_f800;
 /// F: source must be masqueraded.
-pub(super) const F_MASQUERADE: u32 = 0x800;
+pub(in crate::nft) const F_MASQUERADE: u32 = 0x800;
 /// F: policy Local.
-pub(super) const F_LOCAL: u32 = 0x400;
+pub(in crate::nft) const F_LOCAL: u32 = 0x400;
 /// F: a cluster IP, as opposed to an external address or node port.
-pub(super) const F_CLUSTER_IP: u32 = 0x200;
+pub(in crate::nft) const F_CLUSTER_IP: u32 = 0x200;
 /// F: loadBalancerSourceRanges apply.
-pub(super) const F_RANGES: u32 = 0x100;
+pub(in crate::nft) const F_RANGES: u32 = 0x100;
 /// W: the local set.
-pub(super) const W_LOCAL: u32 = 0x800;
+pub(in crate::nft) const W_LOCAL: u32 = 0x800;
 /// W: class of the affinity timeout.
-pub(super) const W_TIMEOUT: u32 = 0x7c0;
+pub(in crate::nft) const W_TIMEOUT: u32 = 0x7c0;
 /// Shift of the timeout class.
-pub(super) const W_TIMEOUT_SHIFT: u32 = 6;
+pub(in crate::nft) const W_TIMEOUT_SHIFT: u32 = 6;
 /// W: class of the number of endpoints.
-pub(super) const W_PICK: u32 = 0x3f;
+pub(in crate::nft) const W_PICK: u32 = 0x3f;
 /// Pick class of a Service without endpoints.
-pub(super) const PICK_REFUSE: u32 = 0;
+pub(in crate::nft) const PICK_REFUSE: u32 = 0;
 /// Pick class of policy Local without local endpoints.
-pub(super) const PICK_DROP: u32 = 1;
+pub(in crate::nft) const PICK_DROP: u32 = 1;
 /// First pick class that chooses.
-pub(super) const PICK_FIRST: u32 = 2;
+pub(in crate::nft) const PICK_FIRST: u32 = 2;
 /// Conntrack mark: source must be masqueraded. Bits 0 to 22 hold the endpoint's identity.
-pub(super) const CT_MASQUERADE: u32 = 0x0080_0000;
+pub(in crate::nft) const CT_MASQUERADE: u32 = 0x0080_0000;
 /// IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
-pub(super) const STATUS_DNAT: u32 = 1 << 5;
+pub(in crate::nft) const STATUS_DNAT: u32 = 1 << 5;
 /// The bit of an untrackable packet in `ct state`.
-pub(super) const STATE_INVALID: u32 = 1;
+pub(in crate::nft) const STATE_INVALID: u32 = 1;

@@ -5,7 +5,7 @@
 //! a packet that straddles a commit can meet a word whose target is just gone: its chain then simply ends, and the
 //! base chain looks the packet up again ([`hooks`]).
 
-mod bits;
+pub(in crate::nft) mod bits;
 mod choose;
 mod frontend;
 mod hooks;

@@ -17,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A running sandbox and how to talk to it.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// The API.
-    pub api: Client,
+    pub(crate) api: Client,
     program: PathBuf,
     directory: PathBuf,
     server: Child,
@@ -28,11 +28,14 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts `mainstay up --sandbox` in `directory` and waits until it says it is ready.
-    pub async fn start(directory: &Path, extra: &[String], keep: bool) -> Result<Self> {
+    pub(crate) async fn start(directory: &Path, extra: &[String], keep: bool) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own path")?;
         let log = std::fs::File::create(directory.join("server.log")).context("cannot write the server's log")?;
         let mut command = Command::new(&program);
-        command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--faults", "--data-dir"]).arg(directory).args(extra);
+        command
+            .args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--faults", "--data-dir"])
+            .arg(directory)
+            .args(extra);
         if keep {
             // The server outlives the demo, so the demo's Ctrl-C must not reach it.
             use std::os::unix::process::CommandExt;
@@ -55,19 +58,22 @@ impl Cluster {
             }
             if began.elapsed() > PATIENCE {
                 let _ = server.kill();
-                bail!("the server is not ready after {PATIENCE:?}; its log: {}", directory.join("server.log").display());
+                bail!(
+                    "the server is not ready after {PATIENCE:?}; its log: {}",
+                    directory.join("server.log").display()
+                );
             }
             sleep(LOOK).await;
         }
     }
 
     /// Directory of the sandbox.
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Creates every object of a file of manifests.
-    pub async fn create(&self, manifests: &str) -> Result<()> {
+    pub(crate) async fn create(&self, manifests: &str) -> Result<()> {
         for object in crate::manifest::parse(manifests)? {
             let path = crate::manifest::collection(&object)?;
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -77,7 +83,7 @@ impl Cluster {
     }
 
     /// A command in the node's network, or in a pod given as `namespace/name`.
-    pub fn command(&self, pod: Option<&str>, argv: &[&str]) -> Command {
+    pub(crate) fn command(&self, pod: Option<&str>, argv: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["exec", "--data-dir"]).arg(&self.directory);
         if let Some(pod) = pod {
@@ -88,26 +94,36 @@ impl Cluster {
     }
 
     /// Runs a command to its end: standard output if it succeeded.
-    pub async fn run(&self, pod: Option<&str>, argv: &[&str]) -> Result<String> {
+    pub(crate) async fn run(&self, pod: Option<&str>, argv: &[&str]) -> Result<String> {
         let mut command = self.command(pod, argv);
         command.stdin(Stdio::null());
         let output: Output = tokio::task::spawn_blocking(move || command.output()).await??;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(anyhow!("{} ended with {}: {}", argv.join(" "), output.status, String::from_utf8_lossy(&output.stderr).trim()))
+        Err(anyhow!(
+            "{} ended with {}: {}",
+            argv.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
     }
 
     /// Starts a load on `target` inside a pod; it ends when its standard input is closed.
-    pub fn load(&self, pod: &str, target: &str, rate: u32) -> Result<Child> {
+    pub(crate) fn load(&self, pod: &str, target: &str, rate: u32) -> Result<Child> {
         let rate = rate.to_string();
         let argv = ["load", target, "--rate", &rate, "--seconds", "30"];
         let mut command = self.command(Some(pod), &argv);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start the load")
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the load")
     }
 
     /// Ends a load and returns what it counted.
-    pub async fn finish(mut load: Child) -> Result<Outcome> {
+    pub(crate) async fn finish(mut load: Child) -> Result<Outcome> {
         drop(load.stdin.take());
         let output = tokio::task::spawn_blocking(move || load.wait_with_output()).await??;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -116,20 +132,20 @@ impl Cluster {
     }
 
     /// `count` connections to `target` from a pod.
-    pub async fn requests(&self, pod: &str, target: &str, count: u32) -> Result<Outcome> {
+    pub(crate) async fn requests(&self, pod: &str, target: &str, count: u32) -> Result<Outcome> {
         let count = count.to_string();
         let text = self.run(Some(pod), &["load", target, "--rate", "4000", "--count", &count]).await?;
         serde_json::from_str(text.trim()).with_context(|| format!("the load said {text:?}"))
     }
 
     /// An object, or null if there is none.
-    pub async fn object(&self, path: &str) -> Result<Value> {
+    pub(crate) async fn object(&self, path: &str) -> Result<Value> {
         let answer = self.api.get(path).await?;
         if answer.code == 404 { Ok(Value::Null) } else { answer.ok() }
     }
 
     /// Waits until what `path` shows satisfies `done`; the last value otherwise goes into the error.
-    pub async fn wait(&self, path: &str, what: &str, done: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(crate) async fn wait(&self, path: &str, what: &str, done: impl Fn(&Value) -> bool) -> Result<Value> {
         let began = Instant::now();
         loop {
             let value = self.object(path).await?;
@@ -144,14 +160,14 @@ impl Cluster {
     }
 
     /// Scales a Deployment of the default namespace and waits until the Service's endpoints follow everywhere.
-    pub async fn scale(&self, name: &str, service: &str, replicas: u64) -> Result<()> {
+    pub(crate) async fn scale(&self, name: &str, service: &str, replicas: u64) -> Result<()> {
         let path = format!("/apis/apps/v1/namespaces/default/deployments/{name}");
         self.api.merge(&format!("{path}/scale"), &json!({ "spec": { "replicas": replicas } })).await?.ok()?;
         self.ready_endpoints("default", service, replicas as usize).await
     }
 
     /// Waits until exactly `count` endpoints of a Service are ready, and all nodes have applied that.
-    pub async fn ready_endpoints(&self, namespace: &str, service: &str, count: usize) -> Result<()> {
+    pub(crate) async fn ready_endpoints(&self, namespace: &str, service: &str, count: usize) -> Result<()> {
         let selector = format!("kubernetes.io%2Fservice-name%3D{service}");
         let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector={selector}");
         let slices = self.wait(&path, "endpoints", |slices| ready_addresses(slices) == count).await?;
@@ -161,7 +177,7 @@ impl Cluster {
     }
 
     /// Waits until a pod is ready.
-    pub async fn pod_ready(&self, namespace: &str, name: &str) -> Result<()> {
+    pub(crate) async fn pod_ready(&self, namespace: &str, name: &str) -> Result<()> {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         let ready = |pod: &Value| {
             let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
@@ -171,20 +187,20 @@ impl Cluster {
     }
 
     /// Waits until the node has applied `revision`.
-    pub async fn applied(&self, revision: u64) -> Result<()> {
+    pub(crate) async fn applied(&self, revision: u64) -> Result<()> {
         let reached = |status: &Value| status["applied"].as_u64().is_some_and(|applied| applied >= revision);
         self.wait("/mainstay/status", "applied revision", reached).await.map(|_| ())
     }
 
     /// Sets the faults of this sandbox (it was started with `--faults`).
-    pub async fn faults(&self, apply_delay_ms: u64, drain: bool) -> Result<()> {
+    pub(crate) async fn faults(&self, apply_delay_ms: u64, drain: bool) -> Result<()> {
         let faults = json!({ "applyDelayMs": apply_delay_ms, "drain": drain });
         self.api.put("/mainstay/faults", &faults).await?.ok().context("cannot set faults")?;
         Ok(())
     }
 
     /// Stops the sandbox, unless it is to be kept.
-    pub async fn stop(mut self) -> Result<()> {
+    pub(crate) async fn stop(mut self) -> Result<()> {
         if self.keep {
             return Ok(());
         }
@@ -200,7 +216,7 @@ impl Cluster {
 }
 
 /// Ready IPv4 endpoints in a list of slices.
-pub fn ready_addresses(slices: &Value) -> usize {
+pub(crate) fn ready_addresses(slices: &Value) -> usize {
     let items = slices["items"].as_array();
     let v4 = items.into_iter().flatten().filter(|slice| slice["addressType"] == "IPv4");
     v4.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten())

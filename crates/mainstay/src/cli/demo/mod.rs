@@ -13,12 +13,12 @@ mod steps;
 mod updates;
 
 use cluster::Cluster;
-pub use proof::Kernel;
+pub(crate) use proof::Kernel;
 use report::{Report, Said, Unseen};
 
 /// Flags of `mainstay demo`.
 #[derive(Args, Debug)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Leave the sandbox running and print kubectl lines to try
     #[arg(long)]
     keep: bool,
@@ -34,7 +34,7 @@ struct Stage {
 }
 
 /// Plays the demo. True if every step was seen to work.
-pub async fn run(flags: &Flags) -> Result<bool> {
+pub(crate) async fn run(flags: &Flags) -> Result<bool> {
     let directory = throw_away_directory()?;
     let mut report = Report::new();
     report.heading("A throw-away sandbox");
@@ -96,7 +96,9 @@ async fn end(stage: Stage, report: &mut Report, keep: bool) -> Result<()> {
     if keep {
         println!("\nThe sandbox keeps running. Try:");
         println!("  export KUBECONFIG={}", directory.join("kubeconfig").display());
-        for line in ["get svc,pods -A -o wide", "describe svc my-clusterip-service", "scale deployment my-app --replicas=5"] {
+        for line in
+            ["get svc,pods -A -o wide", "describe svc my-clusterip-service", "scale deployment my-app --replicas=5"]
+        {
             println!("  kubectl {line}");
         }
         println!("  kubectl exec client -- curl -s http://my-clusterip-service");
@@ -121,8 +123,15 @@ fn throw_away_directory() -> Result<PathBuf> {
         match std::fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot create {}.\nSet TMPDIR to a writable directory", path.display())),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot create {}.\nSet TMPDIR to a writable directory", path.display()));
+            }
         }
     }
-    anyhow::bail!("100 directories named mainstay-demo-{}-* exist in {}.\nRemove them", std::process::id(), base.display())
+    anyhow::bail!(
+        "100 directories named mainstay-demo-{}-* exist in {}.\nRemove them",
+        std::process::id(),
+        base.display()
+    )
 }

@@ -12,11 +12,11 @@ pub(super) type Counters = BTreeMap<String, u64>;
 
 /// What `mainstay dump kernel` prints: read straight from the kernel, in the node's network.
 #[derive(Debug, Default, Deserialize, Serialize)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// Counters of frontends and endpoints by their printed key.
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// Translated flows: `client -> virtual address => endpoint`.
-    pub flows: Vec<String>,
+    pub(crate) flows: Vec<String>,
 }
 
 async fn kernel(stage: &Stage) -> Result<Kernel, Unseen> {
@@ -43,7 +43,11 @@ pub(super) async fn counters(stage: &mut Stage) -> Result<Said, Unseen> {
     let rose = sum(&now).saturating_sub(sum(&stage.before));
     if rose < AT_LEAST {
         let seen = format!("rose by {rose}");
-        return Err(Unseen::new(format!("frontend counters to rise by at least {AT_LEAST}"), seen, "mainstay dump nft"));
+        return Err(Unseen::new(
+            format!("frontend counters to rise by at least {AT_LEAST}"),
+            seen,
+            "mainstay dump nft",
+        ));
     }
     Ok(format!("the kernel counted {rose} connections to virtual addresses since").into())
 }
@@ -58,7 +62,11 @@ pub(super) async fn conntrack(stage: &mut Stage) -> Result<Said, Unseen> {
     let prefix = format!("-> {address}:80 ");
     let Some(flow) = flows.iter().find(|flow| flow.contains(&prefix)) else {
         let seen = format!("{} flows, none with {prefix}", flows.len());
-        return Err(Unseen::new("a conntrack entry with the virtual and the pod's address", seen, "mainstay dump kernel"));
+        return Err(Unseen::new(
+            "a conntrack entry with the virtual and the pod's address",
+            seen,
+            "mainstay dump kernel",
+        ));
     };
     Ok(flow.clone().into())
 }

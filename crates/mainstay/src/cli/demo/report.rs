@@ -6,18 +6,18 @@ use std::time::Instant;
 
 /// Why a step was not seen to work: what was expected, what was seen, where to look.
 #[derive(Debug)]
-pub struct Unseen {
+pub(crate) struct Unseen {
     /// What should have happened.
-    pub expected: String,
+    pub(crate) expected: String,
     /// What happened.
-    pub seen: String,
+    pub(crate) seen: String,
     /// A command or file that shows more.
-    pub look: String,
+    pub(crate) look: String,
 }
 
 impl Unseen {
     /// All three parts.
-    pub fn new(expected: impl Into<String>, seen: impl Into<String>, look: impl Into<String>) -> Self {
+    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>, look: impl Into<String>) -> Self {
         Self { expected: expected.into(), seen: seen.into(), look: look.into() }
     }
 }
@@ -36,11 +36,11 @@ impl fmt::Display for Unseen {
 
 /// What one step has to say: a line, and lines below it (a table, for example).
 #[derive(Debug, Default)]
-pub struct Said {
+pub(crate) struct Said {
     /// The line.
-    pub line: String,
+    pub(crate) line: String,
     /// More lines, indented below it.
-    pub below: Vec<String>,
+    pub(crate) below: Vec<String>,
 }
 
 impl From<String> for Said {
@@ -50,7 +50,7 @@ impl From<String> for Said {
 }
 
 /// Prints steps and remembers whether all were seen to work.
-pub struct Report {
+pub(crate) struct Report {
     started: Instant,
     fancy: bool,
     failed: usize,
@@ -59,18 +59,18 @@ pub struct Report {
 
 impl Report {
     /// A report whose clock starts now.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fancy = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { started: Instant::now(), fancy, failed: 0, passed: 0 }
     }
 
     /// A headline between steps.
-    pub fn heading(&self, text: &str) {
+    pub(crate) fn heading(&self, text: &str) {
         if self.fancy { println!("\n\x1b[1m{text}\x1b[0m") } else { println!("\n{text}") }
     }
 
     /// Records one step; true if it was seen to work.
-    pub fn step(&mut self, name: &str, began: Instant, result: Result<Said, Unseen>) -> bool {
+    pub(crate) fn step(&mut self, name: &str, began: Instant, result: Result<Said, Unseen>) -> bool {
         let took = began.elapsed().as_millis();
         match result {
             Ok(said) => {
@@ -95,7 +95,7 @@ impl Report {
     }
 
     /// The last line; true if every step was seen to work.
-    pub fn finish(&self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         let seconds = self.started.elapsed().as_secs_f64();
         let all = self.passed + self.failed;
         println!();

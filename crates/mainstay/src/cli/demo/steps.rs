@@ -124,7 +124,11 @@ pub(super) async fn external_name(stage: &mut Stage) -> Result<Said, Unseen> {
     let answer = curl(stage, CLIENT, "http://my-external-name").await?;
     if target.trim() != "ham-svc.perf.svc.cluster.local." || answer["namespace"] != "perf" {
         let look = "kubectl exec client -- dig my-external-name.default.svc.cluster.local";
-        return Err(Unseen::new("a CNAME to ham-svc.perf.svc.cluster.local., answering", format!("{target} {answer}"), look));
+        return Err(Unseen::new(
+            "a CNAME to ham-svc.perf.svc.cluster.local., answering",
+            format!("{target} {answer}"),
+            look,
+        ));
     }
     Ok(format!("my-external-name is {}; ham of perf answers", target.trim()).into())
 }
@@ -144,7 +148,11 @@ pub(super) async fn spread(stage: &mut Stage) -> Result<Said, Unseen> {
         .collect();
     if outcome.ok != u64::from(COUNT) || outcome.by_pod.len() != 3 || !even {
         let seen = format!("{} answered, failures {:?}, shares {:?}", outcome.ok, outcome.failed, outcome.by_pod);
-        return Err(Unseen::new(format!("{COUNT} answers, {expected} from each of 3 pods, give or take {:.0}", 5.0 * sigma), seen, "mainstay dump nft"));
+        return Err(Unseen::new(
+            format!("{COUNT} answers, {expected} from each of 3 pods, give or take {:.0}", 5.0 * sigma),
+            seen,
+            "mainstay dump nft",
+        ));
     }
     Ok(Said { line: format!("{COUNT} connections, {expected} expected for each"), below })
 }

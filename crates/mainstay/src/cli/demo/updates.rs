@@ -117,7 +117,8 @@ pub(super) async fn killed(stage: &mut Stage) -> Result<Said, Unseen> {
         after.started
     );
     // A tenth of a second of this load is 200 connections, of which a third go to one of three pods.
-    let right = during.failures() <= 100 && after.failures() == 0 && !after.by_pod.contains_key(&victim) && other.ok == 200;
+    let right =
+        during.failures() <= 100 && after.failures() == 0 && !after.by_pod.contains_key(&victim) && other.ok == 200;
     if right {
         return Ok(line.into());
     }

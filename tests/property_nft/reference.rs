@@ -1,0 +1,195 @@
+//! What Kubernetes' documents say about a packet: snapshot and packet in, allowed verdicts out. Written from the
+//! semantics reference, section 3, not from the compile steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use api::object::ObjectKey;
+use compile::nft::interpret::{Packet, Verdict};
+use compile::service_table::{Backend, Config};
+use compile::snapshot::{Endpoint, Family, Service, ServicePort, ServiceType, Snapshot};
+
+/// How a packet met a Service.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Cluster,
+    LoadBalancer,
+    NodePort,
+}
+
+pub(crate) struct Reference<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) config: &'a Config,
+}
+
+fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+impl<'a> Reference<'a> {
+    /// Every verdict that may be given.
+    pub(crate) fn verdicts(&self, packet: &Packet) -> BTreeSet<Verdict> {
+        if self.config.dns_addresses.contains(&packet.destination) {
+            return [Verdict::Pass].into();
+        }
+        if let Some((service, port, way)) = self.meet(packet) {
+            return self.served(packet, service, port, way);
+        }
+        let ours = self.config.service_cidrs.iter().any(|range| range.contains(packet.destination));
+        [if ours { Verdict::Refuse } else { Verdict::Pass }].into()
+    }
+
+    /// The Service and port that a packet is for. Addresses come before node ports; of several Services that name the
+    /// same, the first by name has it.
+    fn meet(&self, packet: &Packet) -> Option<(&'a Service, &'a ServicePort, Way)> {
+        let by_address = |service: &'a Service, port: &'a ServicePort| {
+            let cluster = service.cluster_ips.contains(&packet.destination);
+            let external = service.service_type == ServiceType::LoadBalancer
+                && service.load_balancer_ips.contains(&packet.destination);
+            let way = if cluster { Way::Cluster } else { Way::LoadBalancer };
+            (port.port == packet.port && (cluster || external)).then_some((service, port, way))
+        };
+        let by_node_port = |service: &'a Service, port: &'a ServicePort| {
+            let open = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
+            let here = self.config.node_port_addresses.contains(&packet.destination);
+            (open && here && port.node_port == packet.port).then_some((service, port, Way::NodePort))
+        };
+        let candidates = || self.candidates(packet);
+        candidates()
+            .find_map(|(service, port)| by_address(service, port))
+            .or_else(|| candidates().find_map(|(service, port)| by_node_port(service, port)))
+    }
+
+    /// Service ports of the packet's family and protocol: a Service without a cluster IP of a family has nothing in it.
+    fn candidates(&self, packet: &Packet) -> impl Iterator<Item = (&'a Service, &'a ServicePort)> {
+        let wanted = family(packet.destination);
+        let protocol = packet.protocol;
+        let dns = &self.config.dns_addresses;
+        let programmed = move |service: &&Service| {
+            !service.headless && !service.other_proxy && service.service_type != ServiceType::ExternalName
+        };
+        let in_family = move |service: &&Service| {
+            service.cluster_ips.iter().any(|address| family(*address) == wanted && !dns.contains(address))
+        };
+        let services = self.snapshot.services.values().map(|service| &**service);
+        services.filter(programmed).filter(in_family).flat_map(move |service| {
+            let ports = service.ports.iter().filter(move |port| port.protocol == protocol);
+            ports.map(move |port| (service, port))
+        })
+    }
+
+    fn served(&self, packet: &Packet, service: &Service, port: &ServicePort, way: Way) -> BTreeSet<Verdict> {
+        if way == Way::LoadBalancer && !self.admits(service, packet.source) {
+            return [Verdict::Drop].into();
+        }
+        let pod = self.config.pod_cidrs.iter().any(|range| range.contains(packet.source));
+        let (local, masquerade) = match way {
+            Way::Cluster => (service.internal_local, !pod),
+            _ if !service.external_local => (false, true),
+            _ if pod => (false, false),
+            _ => (!packet.source_is_host, packet.source_is_host),
+        };
+        let endpoints = self.endpoints(service, port, family(packet.destination));
+        let cluster = self.cluster_set(&endpoints);
+        let used = if local { self.local_set(&endpoints) } else { cluster.clone() };
+        if used.is_empty() {
+            let elsewhere = local && !cluster.is_empty();
+            return [if elsewhere { Verdict::Drop } else { Verdict::Refuse }].into();
+        }
+        let translate = |backend: Backend| {
+            let hairpin = backend.address == packet.source && self.is_here(packet.source);
+            Verdict::Translate { backend, masquerade: masquerade || hairpin }
+        };
+        used.into_iter().map(translate).collect()
+    }
+
+    /// `loadBalancerSourceRanges`, per family.
+    fn admits(&self, service: &Service, source: IpAddr) -> bool {
+        let ranges = service.source_ranges.iter().map(|text| {
+            let (network, prefix) = text.split_once('/').unwrap();
+            (network.parse::<IpAddr>().unwrap(), prefix.parse::<u32>().unwrap())
+        });
+        let mut own = ranges.filter(|(network, _)| family(*network) == family(source)).peekable();
+        own.peek().is_none() || own.any(|(network, prefix)| top(network, prefix) == top(source, prefix))
+    }
+
+    fn is_here(&self, address: IpAddr) -> bool {
+        let mut pods = self.snapshot.pods.values();
+        pods.any(|pod| pod.node.as_deref() == Some(&*self.config.node) && pod.ips.contains(&address))
+    }
+
+    fn endpoints(&self, service: &Service, port: &ServicePort, wanted: Family) -> BTreeMap<Backend, &'a Endpoint> {
+        let mut found: BTreeMap<Backend, &Endpoint> = BTreeMap::new();
+        let owner = |labels: &compile::snapshot::Labels| {
+            labels.get("kubernetes.io/service-name").is_some_and(|name| **name == *service.meta.key.name)
+        };
+        // The map is in name order.
+        for slice in self.snapshot.slices.values().filter(|slice| owner(&slice.meta.labels)) {
+            if slice.family != Some(wanted) || slice.meta.key.namespace != service.meta.key.namespace {
+                continue;
+            }
+            for own in slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol) {
+                for endpoint in slice.endpoints.iter().filter(|endpoint| usable(endpoint.address, wanted)) {
+                    let backend = Backend { address: endpoint.address, port: own.port.unwrap() };
+                    if !(endpoint.terminating && found.contains_key(&backend)) {
+                        found.insert(backend, endpoint);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn cluster_set(&self, all: &BTreeMap<Backend, &Endpoint>) -> BTreeSet<Backend> {
+        let only = |wanted: &dyn Fn(&Endpoint) -> bool| -> BTreeSet<Backend> {
+            all.iter().filter(|(_, endpoint)| wanted(endpoint)).map(|(backend, _)| *backend).collect()
+        };
+        let ready = only(&|endpoint| endpoint.ready);
+        if ready.is_empty() {
+            return only(&|endpoint| endpoint.serving && endpoint.terminating);
+        }
+        let node = self.snapshot.nodes.get(&ObjectKey::new("", self.config.node.clone()));
+        let zone = node.and_then(|node| node.zone.clone());
+        let missing = |hints: &dyn Fn(&Endpoint) -> usize| all.values().any(|e| e.ready && hints(e) == 0);
+        let same_node = only(&|endpoint| endpoint.ready && endpoint.hint_nodes.contains(&self.config.node));
+        if !missing(&|endpoint| endpoint.hint_nodes.len()) && !same_node.is_empty() {
+            return same_node;
+        }
+        let Some(zone) = zone else { return ready };
+        let same_zone = only(&|endpoint| endpoint.ready && endpoint.hint_zones.contains(&zone));
+        if missing(&|endpoint| endpoint.hint_zones.len()) || same_zone.is_empty() { ready } else { same_zone }
+    }
+
+    fn local_set(&self, all: &BTreeMap<Backend, &Endpoint>) -> BTreeSet<Backend> {
+        let here: Vec<_> =
+            all.iter().filter(|(_, endpoint)| endpoint.node.as_deref() == Some(&*self.config.node)).collect();
+        let ready: BTreeSet<Backend> = here.iter().filter(|(_, e)| e.ready).map(|(backend, _)| **backend).collect();
+        if !ready.is_empty() {
+            return ready;
+        }
+        here.into_iter().filter(|(_, e)| e.serving && e.terminating).map(|(backend, _)| *backend).collect()
+    }
+
+    /// Endpoints that a flow may still be with: UDP flows to all others must end. None if no Service is met.
+    pub(crate) fn serving(&self, packet: &Packet) -> Option<BTreeSet<Backend>> {
+        let (service, port, _) = self.meet(packet)?;
+        let all = self.endpoints(service, port, family(packet.destination));
+        Some(all.into_iter().filter(|(_, endpoint)| endpoint.serving).map(|(backend, _)| backend).collect())
+    }
+}
+
+/// The first bits of an address.
+fn top(address: IpAddr, bits: u32) -> u128 {
+    let (value, width) = match address {
+        IpAddr::V4(address) => (u32::from(address).into(), 32),
+        IpAddr::V6(address) => (u128::from(address), 128),
+    };
+    if bits == 0 { 0 } else { value >> (width - bits) }
+}
+
+/// Addresses of the slice's family that a packet may be sent to.
+fn usable(address: IpAddr, wanted: Family) -> bool {
+    let text = address.to_string();
+    let own = ["127.", "169.254.", "fe80:"].iter().any(|prefix| text.starts_with(prefix)) || text == "::1";
+    family(address) == wanted && !own
+}
