@@ -50,6 +50,8 @@ impl Outcome {
     }
 }
 
+/// First line of the output.
+pub(crate) const STARTED: &str = "{\"started\":true}";
 /// How long one connection may take. Far above a retransmission, far below a demo.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often due connections are started: 2,000/s are 10 a tick.
@@ -73,6 +75,8 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
         .with_context(|| format!("cannot resolve {}", flags.target))?
         .next()
         .with_context(|| format!("{} has no address", flags.target))?;
+    // Who started this may wait for the line: from now on connections are made.
+    println!("{STARTED}");
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
     let started_at = Instant::now();

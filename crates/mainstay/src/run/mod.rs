@@ -57,8 +57,6 @@ pub(crate) struct Settings {
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
 pub(crate) struct Running {
-    /// URL of the API.
-    pub(crate) server: String,
     /// What the sinks have confirmed.
     pub(crate) applied: Applied,
     /// Snapshots.
@@ -150,7 +148,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
 
     let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
     api.set_extension(Arc::new(extension::Instance {
-        server: server.clone(),
+        server,
         node,
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
@@ -162,18 +160,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         zone: names.text(),
     }));
     instance.write(&data_dir)?;
-    Ok(Running {
-        server,
-        applied,
-        feed,
-        api,
-        store,
-        report,
-        kubelet,
-        stop,
-        _controllers: controllers,
-        _dataplane: thread,
-    })
+    Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
 }
 
 /// How often old Events are looked for; they are kept for an hour.
