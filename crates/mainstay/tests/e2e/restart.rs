@@ -50,7 +50,12 @@ fn pods_and_addresses_outlive_the_server_and_are_adopted() {
     settled(&sandbox);
     assert_eq!(pods(&sandbox), before, "the same pods, never restarted");
     assert_eq!(cluster_ip(&sandbox), address);
-    assert_eq!(sandbox.status()["programming"]["batches"], 0, "nothing changed, so nothing is written: {}", sandbox.status());
+    assert_eq!(
+        sandbox.status()["programming"]["batches"],
+        0,
+        "nothing changed, so nothing is written: {}",
+        sandbox.status()
+    );
     assert_eq!(sandbox.table(), table, "the kernel holds what it held");
     sandbox.kubectl_ok(&["scale", "deployment/my-app", "--replicas=1"]);
     sandbox.kubectl_ok(&["rollout", "status", "deployment/my-app", "--timeout=60s"]);
