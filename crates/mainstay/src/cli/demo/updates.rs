@@ -57,9 +57,14 @@ pub(super) async fn rolling_update(stage: &mut Stage, drain: bool) -> Result<Sai
     cluster.faults(0, true).await?;
     result?;
     let outcome = outcome?;
-    let line = format!("{} connections, {} failed {:?}", outcome.started, outcome.failures(), outcome.failed);
-    let enough = outcome.started >= u64::from(RATE) / 10;
-    let right = if drain { outcome.failures() == 0 } else { outcome.failures() > 0 };
+    let (started, stalled) = (outcome.started, outcome.stalled);
+    let line = format!(
+        "{started} connections, {} failed {:?}, {stalled} stalled a second",
+        outcome.failures(),
+        outcome.failed
+    );
+    let enough = started >= u64::from(RATE) / 10;
+    let right = if drain { outcome.failures() == 0 } else { outcome.failures() + stalled > 0 };
     if right && enough {
         return Ok(Said::from(format!("{line}, kernel {APPLY_DELAY_MS} ms behind")));
     }

@@ -1,0 +1,12 @@
+//! The built binary as a person meets it: started, killed, asked by stock kubectl, curl, dig and nft, and looked for
+//! afterwards. Needs user namespaces and those programs; what is missing fails with a line that says what to install.
+
+mod account;
+mod demo;
+mod host;
+mod host_untouched;
+mod kill9;
+mod processes;
+mod restart;
+mod sandbox;
+mod stock;
