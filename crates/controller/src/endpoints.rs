@@ -34,7 +34,8 @@ async fn watch_for_touched(feed: Feed, index: Arc<Mutex<Index>>, queue: Queue<Ob
                 let mut index = index.lock().unwrap_or_else(|poison| poison.into_inner());
                 index.update(&before, &snapshot, &changes)
             };
-            let ours = |key: &ObjectKey| snapshot.services.get(key).is_some_and(|service| endpoints::is_ours(service));
+            // Those that are gone are looked at once more, for an Endpoints object that crossed the deletion.
+            let ours = |key: &ObjectKey| snapshot.services.get(key).is_none_or(|service| endpoints::is_ours(service));
             queue.extend(touched.into_iter().filter(ours));
         }
         before = snapshot;
@@ -49,8 +50,10 @@ async fn look(
     writer: &Writer,
 ) -> Outcome {
     let snapshot = latest.borrow_and_update().clone();
-    if !snapshot.services.get(&key).is_some_and(|service| endpoints::is_ours(service)) {
-        return Outcome::Done;
+    match snapshot.services.get(&key) {
+        None => return tidy(&key, snapshot, latest, world, writer).await,
+        Some(service) if !endpoints::is_ours(service) => return Outcome::Done,
+        Some(_) => {}
     }
     // The Endpoints object is known through the other watch: it must not be behind, or it would be written twice.
     world.reached(snapshot.revision).await;
@@ -72,6 +75,28 @@ async fn look(
         Outcome::Done if node_missing => Outcome::Retry,
         outcome => outcome,
     }
+}
+
+/// Deletes the Endpoints object of a Service that is gone.
+async fn tidy(
+    key: &ObjectKey,
+    mut snapshot: Arc<Snapshot>,
+    mut latest: watch::Receiver<Arc<Snapshot>>,
+    world: &World,
+    writer: &Writer,
+) -> Outcome {
+    world.reached(snapshot.revision).await;
+    let Some(stored) = world.state().endpoints.get(key).cloned() else { return Outcome::Done };
+    if snapshot.revision < stored.revision {
+        let Ok(newer) = latest.wait_for(|snapshot| snapshot.revision >= stored.revision).await else {
+            return Outcome::Done;
+        };
+        snapshot = newer.clone();
+    }
+    let Some(write) = legacy::leftover(&snapshot, key, &stored) else { return Outcome::Done };
+    let written = writer.in_order(vec![write]).await;
+    caught_up(&mut latest, world, written.revision).await;
+    written.outcome(key)
 }
 
 /// Waits until both views of the world contain one's own writes, so that nothing is written twice.
