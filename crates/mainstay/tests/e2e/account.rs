@@ -61,7 +61,8 @@ impl Account {
     /// Gives a directory to this user.
     pub fn own(&self, directory: &Path) {
         if matches!(self, Self::Ordinary(_)) {
-            std::os::unix::fs::chown(directory, Some(ORDINARY), Some(ORDINARY)).expect("root can give directories away");
+            std::os::unix::fs::chown(directory, Some(ORDINARY), Some(ORDINARY))
+                .expect("root can give directories away");
         }
     }
 }

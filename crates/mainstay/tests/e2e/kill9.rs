@@ -46,7 +46,8 @@ struct Known {
 }
 
 fn promise(object: &Value) -> Promise {
-    let texts = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let texts =
+        |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let ports = object["spec"]["ports"].as_array().into_iter().flatten();
     Promise {
         uid: object["metadata"]["uid"].as_str().expect("objects have uids").to_owned(),
@@ -92,7 +93,11 @@ fn config(sandbox: &Sandbox, server: &str, writes: &[Write], answers: &Path) -> 
             Write::Service(name) => {
                 let kind = if index % 5 == 0 { "NodePort" } else { "ClusterIP" };
                 let spec = json!({ "type": kind, "ports": [{ "port": 80 }] });
-                ("POST", services, json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name }, "spec": spec }))
+                (
+                    "POST",
+                    services,
+                    json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name }, "spec": spec }),
+                )
             }
             Write::Slice(name) => {
                 let body = json!({
@@ -182,8 +187,14 @@ impl Known {
         for name in &self.gone {
             assert!(!services.contains_key(name), "the deletion of {name} was acknowledged");
         }
-        assert_unique("address", services.iter().flat_map(|(name, found)| found.addresses.iter().map(move |it| (it, name))));
-        assert_unique("node port", services.iter().flat_map(|(name, found)| found.ports.iter().map(move |it| (it, name))));
+        assert_unique(
+            "address",
+            services.iter().flat_map(|(name, found)| found.addresses.iter().map(move |it| (it, name))),
+        );
+        assert_unique(
+            "node port",
+            services.iter().flat_map(|(name, found)| found.ports.iter().map(move |it| (it, name))),
+        );
         (self.services, self.slices) = (services, slices);
     }
 }
@@ -218,8 +229,10 @@ fn acknowledged_writes_outlive_kill_9() {
         let all: Vec<Vec<Write>> = (0..WRITERS).map(|writer| writes(round, writer)).collect();
         let acknowledged: Vec<_> = std::thread::scope(|scope| {
             let (shared, server) = (&sandbox, &server);
-            let start = |(writer, writes)| scope.spawn(move || write(shared, server, &format!("{round}-{writer}"), writes));
-            let writers: Vec<_> = all.iter().enumerate().map(start).collect();
+            let mut writers = Vec::new();
+            for (writer, writes) in all.iter().enumerate() {
+                writers.push(scope.spawn(move || write(shared, server, &format!("{round}-{writer}"), writes)));
+            }
             std::thread::sleep(moment);
             kill(shared);
             writers.into_iter().map(|writer| writer.join().expect("the writer ends")).collect()

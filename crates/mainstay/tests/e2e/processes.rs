@@ -48,7 +48,11 @@ impl Ours {
         let named = directory.display().to_string();
         let myself = std::process::id();
         let mut found: BTreeSet<u32> = BTreeSet::new();
-        found.extend(all.iter().filter(|(pid, process)| **pid != myself && process.command.contains(&named)).map(|(pid, _)| *pid));
+        found.extend(
+            all.iter()
+                .filter(|(pid, process)| **pid != myself && process.command.contains(&named))
+                .map(|(pid, _)| *pid),
+        );
         loop {
             let below = all.iter().filter(|(pid, process)| found.contains(&process.parent) && !found.contains(pid));
             let below: Vec<u32> = below.map(|(pid, _)| *pid).collect();
