@@ -147,15 +147,16 @@ impl Sink for NftSink {
         if !delay.is_zero() && !changes.is_empty() {
             std::thread::sleep(delay);
         }
-        if self.faults.fail_applies() {
-            return Err(SinkError("failing on request (--faults)".to_owned()));
-        }
-        self.program(snapshot, changes).map_err(|error| {
+        let result = match self.faults.fail_applies() {
+            true => Err("failing on request (--faults)".to_owned()),
+            false => self.program(snapshot, changes).map_err(|error| error.to_string()),
+        };
+        result.map_err(|why| {
             self.known = false;
             let mut report = self.report.lock();
             report.failures += 1;
-            report.last_error = Some(format!("the dataplane failed: {error}"));
-            SinkError(error.to_string())
+            report.last_error = Some(format!("the dataplane failed: {why}"));
+            SinkError(why)
         })
     }
 }
