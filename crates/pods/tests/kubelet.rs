@@ -72,7 +72,7 @@ async fn story(sandbox: &Sandbox, node_runtime: tokio::runtime::Handle) {
             domain: "cluster.local".into(),
             host_resolv: String::new(),
         },
-        drain: true,
+        drain: Arc::new(true.into()),
         node_runtime,
     };
     let applied = Applied::default();
