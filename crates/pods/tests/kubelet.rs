@@ -72,7 +72,7 @@ async fn story(sandbox: &Sandbox, node_runtime: tokio::runtime::Handle) {
             domain: "cluster.local".into(),
             host_resolv: String::new(),
         },
-        drain: Arc::new(true.into()),
+        drain: std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)),
         node_runtime,
     };
     let applied = Applied::default();
