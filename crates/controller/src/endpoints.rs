@@ -1,10 +1,11 @@
 //! Turns changed Services, pods and nodes into EndpointSlice and Endpoints writes, one Service at a time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::object::{ObjectKey, Revision};
 use compile::endpoints::{self, Config, Index, legacy};
 use compile::snapshot::Snapshot;
+use compile::write::Write;
 use tokio::sync::watch;
 
 use crate::feed::Feed;
@@ -13,95 +14,119 @@ use crate::work::{Outcome, Queue, serve};
 use crate::world::World;
 use crate::writer::Writer;
 
+/// A snapshot and the index of the same snapshot. The newest snapshot of the feed will not do: with an index that lags
+/// behind it, pods look as if no Service selected them, and their endpoints would be taken away for a moment.
+#[derive(Default)]
+struct Known {
+    index: Index,
+    snapshot: Arc<Snapshot>,
+}
+
+struct View {
+    known: Mutex<Known>,
+    revision: watch::Sender<Revision>,
+}
+
+impl View {
+    fn new() -> Self {
+        Self { known: Mutex::default(), revision: watch::Sender::new(Revision(0)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    async fn reached(&self, revision: Revision) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.revision.subscribe().wait_for(|seen| *seen >= revision).await;
+    }
+}
+
 /// Runs for ever.
 pub(crate) async fn run(feed: Feed, world: Arc<World>, writer: Writer, queue: Queue<ObjectKey>) {
-    let index = Arc::new(Mutex::new(Index::default()));
-    let touched = watch_for_touched(feed.clone(), index.clone(), queue.clone());
-    let latest = feed.latest();
-    let work = serve(queue, limits::SERVICES_AT_ONCE, |key| look(key, &index, latest.clone(), &world, &writer));
+    let view = View::new();
+    let touched = watch_for_touched(feed, &view, queue.clone());
+    let work = serve(queue, limits::SERVICES_AT_ONCE, |key| look(key, &view, &world, &writer));
     tokio::select! {
         () = touched => {}
         () = work => {}
     }
 }
 
-async fn watch_for_touched(feed: Feed, index: Arc<Mutex<Index>>, queue: Queue<ObjectKey>) {
+async fn watch_for_touched(feed: Feed, view: &View, queue: Queue<ObjectKey>) {
     let mut subscription = feed.subscribe();
-    let mut before = Arc::new(Snapshot::default());
     while let Some((snapshot, changes)) = subscription.next().await {
-        if !changes.is_empty() {
-            let touched = {
-                let mut index = index.lock().unwrap_or_else(|poison| poison.into_inner());
-                index.update(&before, &snapshot, &changes)
-            };
-            // Those that are gone are looked at once more, for an Endpoints object that crossed the deletion.
-            let ours = |key: &ObjectKey| snapshot.services.get(key).is_none_or(|service| endpoints::is_ours(service));
-            queue.extend(touched.into_iter().filter(ours));
-        }
-        before = snapshot;
+        let touched = {
+            let mut known = view.lock();
+            let before = std::mem::replace(&mut known.snapshot, snapshot.clone());
+            known.index.update(&before, &snapshot, &changes)
+        };
+        view.revision.send_replace(snapshot.revision);
+        // Those that are gone are looked at once more, for an Endpoints object that crossed the deletion.
+        let ours = |key: &ObjectKey| snapshot.services.get(key).is_none_or(|service| endpoints::is_ours(service));
+        queue.extend(touched.into_iter().filter(ours));
     }
 }
 
-async fn look(
-    key: ObjectKey,
-    index: &Mutex<Index>,
-    mut latest: watch::Receiver<Arc<Snapshot>>,
-    world: &World,
-    writer: &Writer,
-) -> Outcome {
-    let snapshot = latest.borrow_and_update().clone();
-    match snapshot.services.get(&key) {
-        None => return tidy(&key, snapshot, latest, world, writer).await,
-        Some(service) if !endpoints::is_ours(service) => return Outcome::Done,
-        Some(_) => {}
-    }
-    // The Endpoints object is known through the other watch: it must not be behind, or it would be written twice.
-    world.reached(snapshot.revision).await;
-    let (slices, legacy) = {
-        let index = index.lock().unwrap_or_else(|poison| poison.into_inner());
-        let slices = endpoints::reconcile(&snapshot, &index, &key, Config::default());
-        let state = world.state();
-        (slices, legacy::reconcile(&snapshot, &index, &key, state.endpoints.get(&key)))
-    };
-    let node_missing = slices.node_missing;
-    let mut writes = slices.writes;
-    writes.extend(legacy);
+async fn look(key: ObjectKey, view: &View, world: &World, writer: &Writer) -> Outcome {
+    let Some((writes, node_missing)) = decide(&key, view, world).await else { return Outcome::Done };
     if writes.is_empty() {
         return if node_missing { Outcome::Retry } else { Outcome::Done };
     }
     let written = writer.in_order(writes).await;
-    caught_up(&mut latest, world, written.revision).await;
+    // Both views of the world contain one's own writes before anything is decided again, so that nothing is written twice.
+    view.reached(written.revision).await;
+    world.reached(written.revision).await;
     match written.outcome(&key) {
         Outcome::Done if node_missing => Outcome::Retry,
         outcome => outcome,
     }
 }
 
-/// Deletes the Endpoints object of a Service that is gone.
-async fn tidy(
-    key: &ObjectKey,
-    mut snapshot: Arc<Snapshot>,
-    mut latest: watch::Receiver<Arc<Snapshot>>,
-    world: &World,
-    writer: &Writer,
-) -> Outcome {
-    world.reached(snapshot.revision).await;
-    let Some(stored) = world.state().endpoints.get(key).cloned() else { return Outcome::Done };
-    if snapshot.revision < stored.revision {
-        let Ok(newer) = latest.wait_for(|snapshot| snapshot.revision >= stored.revision).await else {
-            return Outcome::Done;
-        };
-        snapshot = newer.clone();
-    }
-    let Some(write) = legacy::leftover(&snapshot, key, &stored) else { return Outcome::Done };
-    let written = writer.in_order(vec![write]).await;
-    caught_up(&mut latest, world, written.revision).await;
-    written.outcome(key)
+/// What looking at one Service came to.
+enum Decision {
+    /// The Service is not ours.
+    Nothing,
+    /// One of the two views of the world must first have got this far.
+    Wait(Revision),
+    /// These writes; whether a pod's node is not known yet.
+    Writes(Vec<Write>, bool),
 }
 
-/// Waits until both views of the world contain one's own writes, so that nothing is written twice.
-async fn caught_up(latest: &mut watch::Receiver<Arc<Snapshot>>, world: &World, revision: Revision) {
-    if latest.wait_for(|snapshot| snapshot.revision >= revision).await.is_ok() {
-        world.reached(revision).await;
+/// The writes that a Service needs, once both views of the world are far enough to tell.
+async fn decide(key: &ObjectKey, view: &View, world: &World) -> Option<(Vec<Write>, bool)> {
+    loop {
+        match decide_now(key, view, world) {
+            Decision::Nothing => return None,
+            Decision::Writes(writes, node_missing) => return Some((writes, node_missing)),
+            Decision::Wait(revision) => {
+                view.reached(revision).await;
+                world.reached(revision).await;
+            }
+        }
+    }
+}
+
+fn decide_now(key: &ObjectKey, view: &View, world: &World) -> Decision {
+    let known = view.lock();
+    let revision = known.snapshot.revision;
+    // The Endpoints object is known through the other watch: it must not be behind, or it would be written twice.
+    if revision > world.seen() {
+        return Decision::Wait(revision);
+    }
+    let state = world.state();
+    let stored = state.endpoints.get(key);
+    match (known.snapshot.services.get(key), stored) {
+        (None, None) => Decision::Nothing,
+        (None, Some(stored)) if stored.revision > revision => Decision::Wait(stored.revision),
+        (None, Some(stored)) => {
+            Decision::Writes(legacy::leftover(&known.snapshot, key, stored).into_iter().collect(), false)
+        }
+        (Some(service), _) if !endpoints::is_ours(service) => Decision::Nothing,
+        (Some(_), stored) => {
+            let slices = endpoints::reconcile(&known.snapshot, &known.index, key, Config::default());
+            let legacy = legacy::reconcile(&known.snapshot, &known.index, key, stored);
+            Decision::Writes(slices.writes.into_iter().chain(legacy).collect(), slices.node_missing)
+        }
     }
 }

@@ -400,6 +400,45 @@ async fn endpoints_that_a_deleted_service_left_behind_go_and_those_of_people_sta
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_writes_no_slice_when_nothing_has_changed() {
+    let toy = Toy::new();
+    let node = tokio::spawn(toy.clone().run_pods());
+    let controllers = start(config(), toy.clone(), Applied::default());
+    toy.until("the namespace", || toy.value(&NAMESPACE, "", "default")).await;
+    for number in 0..20 {
+        let name = format!("web-{number}");
+        let service = json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "type": "ClusterIP", "clusterIP": format!("10.96.1.{number}"), "ipFamilies": ["IPv4"],
+                "selector": {"app": "web"}, "ports": [{"port": 80, "protocol": "TCP", "targetPort": 8080}],
+            },
+        });
+        toy.create(&SERVICE, service).await.unwrap();
+    }
+    toy.create(&DEPLOYMENT, deployment("v1", 3)).await.unwrap();
+    toy.until("the rollout", || rolled_out(&toy, 3)).await;
+    // Virtual time passes only when nothing at all is left to do.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(controllers);
+    for restart in 0..20 {
+        let before = toy.state.lock().unwrap().log.len();
+        let controllers = start(config(), toy.clone(), Applied::default());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(controllers);
+        let state = toy.state.lock().unwrap();
+        let slices = state.log[before..].iter().filter(|step| match step {
+            WatchStep::Put(plural, _) | WatchStep::Delete(plural, _) => {
+                matches!(*plural, "endpointslices" | "endpoints")
+            }
+            WatchStep::Progress(_) => false,
+        });
+        assert_eq!(slices.count(), 0, "restart {restart} took endpoints away or wrote what was there already");
+    }
+    node.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_namespace_is_emptied_and_a_default_one_comes_back() {
     let toy = Toy::new();
     let controllers = start(config(), toy.clone(), Applied::default());

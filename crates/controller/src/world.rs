@@ -76,6 +76,11 @@ impl World {
         self.state.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 
+    /// Everything up to this revision has been taken in.
+    pub(crate) fn seen(&self) -> Revision {
+        *self.revision.borrow()
+    }
+
     /// Waits until everything up to `revision` has been taken in: a decision made after that sees one's own writes.
     pub(crate) async fn reached(&self, revision: Revision) {
         let mut receiver = self.revision.subscribe();

@@ -229,9 +229,10 @@ fn acknowledged_writes_outlive_kill_9() {
         let all: Vec<Vec<Write>> = (0..WRITERS).map(|writer| writes(round, writer)).collect();
         let acknowledged: Vec<_> = std::thread::scope(|scope| {
             let (shared, server) = (&sandbox, &server);
-            let start =
-                |(writer, writes)| scope.spawn(move || write(shared, server, &format!("{round}-{writer}"), writes));
-            let writers: Vec<_> = all.iter().enumerate().map(start).collect();
+            let mut writers = Vec::new();
+            for (writer, writes) in all.iter().enumerate() {
+                writers.push(scope.spawn(move || write(shared, server, &format!("{round}-{writer}"), writes)));
+            }
             std::thread::sleep(moment);
             kill(shared);
             writers.into_iter().map(|writer| writer.join().expect("the writer ends")).collect()

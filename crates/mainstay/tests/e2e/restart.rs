@@ -28,11 +28,20 @@ fn start() -> Sandbox {
     sandbox.kubectl_ok(&["wait", "--for=condition=Programmed", "service/my-clusterip-service", "--timeout=60s"]);
     let address = cluster_ip(&sandbox);
     sandbox.until("the Service answers", |sandbox| answers(sandbox, &address));
+    let names = sandbox.kubectl_ok(&["get", "pods", "-l", "app=my-app", "-o", "name"]);
+    if names.lines().count() != 3 {
+        let all = sandbox.kubectl_ok(&["get", "pods,rs,deploy,events", "-o", "yaml"]);
+        panic!("three replicas are three pods, not {names}; {all}; server:\n{}", sandbox.log());
+    }
     sandbox
 }
 
-/// Every write of now is applied.
+/// Three pods are ready behind three Services, and every write of now is applied.
 fn settled(sandbox: &Sandbox) {
+    let ready = "jsonpath={.items[*].endpoints[*].conditions.ready}";
+    sandbox.until("every slice has its ready endpoints", |sandbox| {
+        sandbox.kubectl_ok(&["get", "endpointslices", "-o", ready]).matches("true").count() == 3 * 3 + 1
+    });
     let revision = sandbox.status()["revision"].as_u64();
     sandbox.until("everything is applied", |sandbox| sandbox.status()["applied"].as_u64() >= revision);
 }
@@ -50,12 +59,8 @@ fn pods_and_addresses_outlive_the_server_and_are_adopted() {
     settled(&sandbox);
     assert_eq!(pods(&sandbox), before, "the same pods, never restarted");
     assert_eq!(cluster_ip(&sandbox), address);
-    assert_eq!(
-        sandbox.status()["programming"]["batches"],
-        0,
-        "nothing changed, so nothing is written: {}",
-        sandbox.status()
-    );
+    let programming = sandbox.status()["programming"].clone();
+    assert_eq!(programming["batches"], 0, "nothing changed, so nothing is written: {programming}");
     assert_eq!(sandbox.table(), table, "the kernel holds what it held");
     sandbox.kubectl_ok(&["scale", "deployment/my-app", "--replicas=1"]);
     sandbox.kubectl_ok(&["rollout", "status", "deployment/my-app", "--timeout=60s"]);

@@ -133,6 +133,15 @@ impl Slot {
         true
     }
 
+    /// Takes over a run that went on without a supervisor. A start that was told already stays as it was told: the holder
+    /// read its clock some milliseconds earlier or later, which may be in another second.
+    pub(super) fn found_running(&mut self, attempt: u32, started_ms: i64) {
+        if !(self.running() && self.attempt == attempt) {
+            self.state = State::Running { since_ms: started_ms };
+        }
+        self.attempt = attempt;
+    }
+
     /// The container's entry in the Pod's status.
     pub(super) fn status(&self, uid: &str) -> Value {
         let id = format!("mainstay://{uid}/{}/{}", self.spec.name, self.attempt);
@@ -239,6 +248,16 @@ mod tests {
         let delays: Vec<_> = (0..8).map(|_| back_off.next_ms(1) / 1000).collect();
         assert_eq!(delays, [0, 10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(back_off.next_ms(600_000), 0);
+    }
+
+    #[test]
+    fn an_adopted_run_keeps_the_start_that_was_told() {
+        let mut told = slot(false, None);
+        told.state = State::Running { since_ms: 2000 };
+        told.found_running(0, 1999);
+        assert_eq!(told.status("u")["state"]["running"]["startedAt"], "1970-01-01T00:00:02Z");
+        told.found_running(1, 5000);
+        assert_eq!((told.attempt, told.state), (1, State::Running { since_ms: 5000 }), "a run that was never told");
     }
 
     #[test]

@@ -177,8 +177,7 @@ impl Worker {
                 record.ended.is_none() || record.attempt > slot.attempt || (record.attempt == slot.attempt && waiting)
             };
             if let Some(record) = known.filter(newer) {
-                slot.attempt = record.attempt;
-                slot.state = State::Running { since_ms: record.started_ms };
+                slot.found_running(record.attempt, record.started_ms);
             } else if let State::Running { since_ms } = slot.state
                 && known.is_none()
             {
