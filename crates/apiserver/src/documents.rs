@@ -8,12 +8,14 @@ use http::{HeaderMap, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 
-use crate::negotiate::{Accepted, Format, Shape, accepted, not_acceptable, wants_aggregated};
+use crate::negotiate::{Accepted, Format, Shape, accepted, not_acceptable, wants_aggregated, wants_openapi_protobuf};
 use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::Route;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+const OPENAPI_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// What a route's document is, and how it is recognised by clients that have it already.
 struct Document {
@@ -49,6 +51,19 @@ fn etag(document: &Document, json: &[u8]) -> String {
     }
 }
 
+/// OpenAPI 2 in protobuf, the only form in which kubectl takes it: it does so for a kind that version 3 does not have, to
+/// find that version 2 does not have it either. Title and version are all it says; the definitions are in the JSON form.
+fn openapi_protobuf(version: &str) -> Vec<u8> {
+    fn field(number: u8, text: &[u8]) -> Vec<u8> {
+        // Both the field's tag and its length are below 128 here: one byte each.
+        let length = u8::try_from(text.len().min(127)).unwrap_or(127);
+        [&[number << 3 | 2, length][..], &text[..usize::from(length)]].concat()
+    }
+    let (title, version) = ("Kubernetes".as_bytes(), &version.as_bytes()[..version.len().min(64)]);
+    let info = [field(1, title), field(2, version)].concat();
+    [field(1, b"2.0"), field(2, &info), field(8, &[]), field(9, &[])].concat()
+}
+
 /// Serves a discovery or OpenAPI document.
 pub(crate) fn serve(
     version: &str,
@@ -58,6 +73,9 @@ pub(crate) fn serve(
 ) -> Result<Response<Body>, Status> {
     let aggregated = matches!(route, Route::CoreVersions | Route::Groups) && wants_aggregated(headers);
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    if matches!(route, Route::OpenApiV2) && wants_openapi_protobuf(headers) {
+        return Ok(reply::with_type(200, OPENAPI_PROTOBUF, reply::full(Bytes::from(openapi_protobuf(version)))));
+    }
     let Some(document) = document(route, aggregated, host, version) else {
         return Ok(reply::text(404, "404 page not found\n"));
     };

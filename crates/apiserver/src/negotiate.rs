@@ -77,6 +77,14 @@ pub(crate) fn not_acceptable(types: &str) -> Status {
     Status::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
 }
 
+/// Whether the client asks for OpenAPI 2 in protobuf first; older clients write the version with an `@`.
+pub(crate) fn wants_openapi_protobuf(headers: &HeaderMap) -> bool {
+    let accept = text(headers, ACCEPT);
+    by_quality(&accept).first().is_some_and(|media| {
+        media.name.starts_with("application/com.github.proto-openapi.spec.v2") && media.name.ends_with("+protobuf")
+    })
+}
+
 /// Whether the client asks for aggregated discovery before the plain form.
 pub(crate) fn wants_aggregated(headers: &HeaderMap) -> bool {
     let accept = text(headers, ACCEPT);

@@ -218,6 +218,8 @@ async fn bad_input_is_one_clear_line_and_changes_nothing() {
         &cluster.refused(&format!("create -f {}", file.display())).await,
         &["Request entity too large: limit is 3145728"],
     );
+    let file = cluster.file("frob.yaml", &SERVICE.replace("kind: Service", "kind: Frob"));
+    has(&cluster.refused(&format!("create -f {}", file.display())).await, &["no matches for kind \"Frob\""]);
     let file = cluster.file("ham.yaml", SERVICE);
     has(&cluster.refused(&format!("apply --server-side -f {}", file.display())).await, &["--server-side"]);
     has(&cluster.kubectl(&format!("apply --dry-run=server -f {}", file.display())).await, &["(server dry run)"]);

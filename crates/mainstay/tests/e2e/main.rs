@@ -2,6 +2,7 @@
 //! afterwards. Needs user namespaces and those programs; what is missing fails with a line that says what to install.
 
 mod account;
+mod careless;
 mod demo;
 mod host;
 mod host_untouched;
