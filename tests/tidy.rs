@@ -106,7 +106,10 @@ fn only_the_kernel_crate_is_unsafe_and_says_why() {
             }
             if !file.starts_with("crates/kernel/") {
                 wrong.push(format!("{file}:{}: unsafe belongs in crates/kernel", index + 1));
-            } else if !lines[index.saturating_sub(5)..=index].iter().any(|line| line.contains("SAFETY:") || line.contains("# Safety")) {
+            } else if !lines[index.saturating_sub(5)..=index]
+                .iter()
+                .any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
+            {
                 wrong.push(format!("{file}:{}: needs a SAFETY: sentence just above", index + 1));
             }
         }

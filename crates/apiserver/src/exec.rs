@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
-use crate::handle::Ask;
+use crate::ask::Ask;
 use crate::limits;
 use crate::logs::container;
 use crate::object::parsed;

@@ -2,13 +2,13 @@
 
 use std::panic::AssertUnwindSafe;
 
-use api::kind::Kind;
 use api::status::Status;
 use futures::FutureExt;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
+use crate::ask::Ask;
 use crate::auth::{Identity, authorize};
 use crate::negotiate::{Format, accepts_gzip};
 use crate::pipeline::Api;
@@ -20,24 +20,6 @@ use crate::{documents, exec, logs, resource};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
-
-/// A request for objects of a kind, taken apart.
-pub(crate) struct Ask {
-    /// Which kind.
-    pub kind: &'static Kind,
-    /// Namespace of the URL, empty when there is none.
-    pub namespace: String,
-    /// Name of the URL, empty when there is none.
-    pub name: String,
-    /// Subresource, empty for the object itself.
-    pub subresource: String,
-    /// What is asked.
-    pub verb: Verb,
-    /// Parameters.
-    pub query: Query,
-    /// Headers.
-    pub headers: HeaderMap,
-}
 
 /// Answers a request. Never fails and never unwinds: a bug costs this one request.
 pub(crate) async fn handle(api: Api, identity: Identity, stop: Stop, request: Request<Incoming>) -> Response<Body> {

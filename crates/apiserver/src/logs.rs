@@ -5,7 +5,7 @@ use contract::streams::LogOptions;
 use http::Response;
 use serde_json::Value;
 
-use crate::handle::Ask;
+use crate::ask::Ask;
 use crate::object::parsed;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};

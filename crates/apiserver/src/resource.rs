@@ -11,8 +11,8 @@ use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use crate::ask::Ask;
 use crate::body::{self, Parsed};
-use crate::handle::Ask;
 use crate::list::{ListOptions, Listed};
 use crate::negotiate::{self, Accepted, Format, Shape, Written, accepted, body_format};
 use crate::object::{meta, parsed, revision};

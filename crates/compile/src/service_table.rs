@@ -12,7 +12,6 @@ use crate::allocate::Cidr;
 use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
-
 /// What a node knows of itself and of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -7,7 +7,7 @@ use crate::holder::root::PROGRAMS;
 
 /// Images that are always there.
 pub const CATALOGUE: [&str; 3] = ["mainstay/echo", "mainstay/client", "mainstay/host"];
-/// Namespace and name of the ConfigMap with aliases: image to image.
+/// Namespace and name of the ConfigMap with aliases.
 pub const ALIASES: (&str, &str) = ("kube-system", "mainstay-image-aliases");
 
 /// What an image is.
@@ -17,6 +17,13 @@ pub enum Image {
     Program(Vec<String>),
     /// A part of Mainstay of this image name.
     BuiltIn(String),
+}
+
+/// The aliases in the data of their ConfigMap. A value is NAME=IMAGE, since a key cannot hold the `/` and `:` of a name;
+/// anything else says nothing.
+pub fn aliases(data: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let pairs = data.values().filter_map(|alias| alias.split_once('='));
+    pairs.map(|(name, image)| (name.trim().to_owned(), image.trim().to_owned())).collect()
 }
 
 /// Finds an image; the error is the message of `ErrImagePull`.
@@ -50,6 +57,17 @@ pub fn resolve(image: &str, aliases: &BTreeMap<String, String>, built_in: &[&str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alias_is_read_from_the_value() {
+        let data =
+            [("reg.io_nginx_stable", "reg.io/nginx:stable=mainstay/echo"), ("app", "app=mainstay/client"), ("x", "y")];
+        let aliases = aliases(&data.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        assert_eq!(aliases.len(), 2);
+        assert!(resolve("reg.io/nginx:stable", &aliases, &[]).is_ok());
+        assert!(resolve("reg.io/nginx:other", &aliases, &[]).is_err());
+        assert_ne!(resolve("app:2", &aliases, &[]), resolve("reg.io/nginx:stable", &aliases, &[]));
+    }
 
     #[test]
     fn names_tags_registries_and_aliases() {

@@ -26,3 +26,5 @@ pub const HOLDER_MUTE: Duration = Duration::from_secs(1);
 pub const HOLDER_END: Duration = Duration::from_secs(5);
 /// How long a start waits for the lock that a dying predecessor may still hold.
 pub const LOCK_WAIT: Duration = Duration::from_millis(500);
+/// How soon a probe that met "connection refused" at the very start is tried again; doubles up to the probe's period.
+pub const EARLY_PROBE: Duration = Duration::from_millis(20);

@@ -57,3 +57,13 @@ pub(super) fn immutable(errors: &mut FieldErrors, field: &str, new: &Value, old:
         errors.invalid(field, new.pointer(pointer).cloned().unwrap_or_default(), "field is immutable");
     }
 }
+
+/// Checks a required field with a fixed set of values.
+pub(super) fn one_of(errors: &mut FieldErrors, object: &Value, field: &str, member: &str, supported: &[&str]) {
+    let field = format!("{field}.{member}");
+    match read::text(object, &format!("/{member}")) {
+        "" => errors.required(field, ""),
+        value if !supported.contains(&value) => errors.not_supported(field, value, supported),
+        _ => {}
+    }
+}

@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::interpret::protocol_number;
 use super::rules::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE};
 use super::rules::{TIMEOUTS, pick_classes};
 use super::state::{Element, Key, SetName, Value};
-use super::words::{self, IDENTITY_OURS, Policy, ServiceId};
+use super::words::{self, IDENTITY_OURS, Policy, ServiceId, protocol_number};
 use crate::allocate::Cidr;
 use crate::service_table::{Address, Backend, Frontend, PortEntry, PortKey};
 use crate::snapshot::{Family, Protocol};

@@ -10,6 +10,7 @@ use super::expr::{Contents, Ct, Expression, Family, Meta, Payload, Register, Rul
 use super::held::{backend_of, octets};
 use super::rules::{ALL_SETS, bits, describe, ruleset};
 use super::state::{SetName, State};
+use super::words::protocol_number;
 use crate::service_table::Backend;
 use crate::snapshot::Protocol;
 
@@ -318,13 +319,4 @@ fn inside_concatenation(set: &Set, key: &[u8], start: &[u8], end: &[u8]) -> bool
         let parts = (key.get(part.clone()), start.get(part.clone()), end.get(part));
         matches!(parts, (Some(key), Some(start), Some(end)) if start <= key && key <= end)
     })
-}
-
-/// The number of a transport protocol in an IP header.
-pub(super) fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    }
 }

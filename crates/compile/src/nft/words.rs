@@ -10,6 +10,7 @@ use super::rules::bits::{
     F_CLUSTER_IP, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE, TAG, W_LOCAL, W_PICK, W_TIMEOUT, W_TIMEOUT_SHIFT,
 };
 use super::state::Value;
+use crate::snapshot::Protocol;
 
 /// Where the Service number begins.
 const SERVICE_SHIFT: u32 = SERVICE.trailing_zeros();
@@ -89,6 +90,15 @@ pub fn bytes(word: u32) -> Value {
 /// The word at the start of a key or value.
 pub fn word(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
+}
+
+/// The number of a transport protocol in an IP header.
+pub(super) fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,12 @@
 //! `mainstay bench`: measurements of a running whole, printed for people or as JSON.
 
+mod fill;
+mod floors;
+mod numbers;
+mod objects;
+mod programming;
+mod sandbox;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
@@ -13,12 +20,15 @@ pub(crate) struct Flags {
 #[derive(Debug, Subcommand)]
 enum What {
     /// How fast Services reach the kernel: cold, one change, one addition
-    Programming,
+    Programming(programming::Flags),
+    /// What no program can beat here: one element through netlink, one fsync'ed append
+    Floors(floors::Flags),
 }
 
-/// Runs the subcommand.
+/// Runs the subcommand. The process must still have a single thread.
 pub(crate) fn run(flags: &Flags) -> Result<()> {
-    match flags.what {
-        What::Programming => Ok(()),
+    match &flags.what {
+        What::Programming(flags) => programming::run(flags),
+        What::Floors(flags) => floors::run(flags),
     }
 }

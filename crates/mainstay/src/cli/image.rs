@@ -11,8 +11,6 @@ use super::InstanceFlags;
 pub(crate) struct Flags {
     #[command(subcommand)]
     action: Action,
-    #[command(flatten)]
-    instance: InstanceFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -22,9 +20,14 @@ enum Action {
         /// For example my-app-image=mainstay/echo
         #[arg(value_name = "NAME=IMAGE")]
         alias: String,
+        #[command(flatten)]
+        instance: InstanceFlags,
     },
     /// List the images and their other names
-    Ls,
+    Ls {
+        #[command(flatten)]
+        instance: InstanceFlags,
+    },
 }
 
 const PATH: &str = "/api/v1/namespaces/kube-system/configmaps";
@@ -37,10 +40,10 @@ const BUILT_IN: [(&str, &str); 3] = [
 
 /// Runs the subcommand.
 pub(crate) async fn run(flags: &Flags) -> Result<()> {
-    let client = flags.instance.client()?;
     match &flags.action {
-        Action::Alias { alias } => {
+        Action::Alias { alias, instance } => {
             let (name, target) = parse(alias)?;
+            let client = instance.client()?;
             let data = json!({ "data": { key_of(name): format!("{name}={target}") } });
             let answer = client.merge(&format!("{PATH}/{NAME}"), &data).await?;
             if answer.code == 404 {
@@ -52,7 +55,8 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
             }
             println!("{name} now means {target}");
         }
-        Action::Ls => {
+        Action::Ls { instance } => {
+            let client = instance.client()?;
             for (image, what) in BUILT_IN {
                 println!("{image:<20} {what}");
             }

@@ -39,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: BTreeMap<String, u64>,
     /// Complete answers by the pod that gave them.
     pub(crate) by_pod: BTreeMap<String, u64>,
+    /// Complete answers that took longer than [`STALL`]: a lost first packet is sent again after a second.
+    pub(crate) stalled: u64,
     /// First failure, in words.
     pub(crate) example: Option<String>,
 }
@@ -50,6 +52,10 @@ impl Outcome {
     }
 }
 
+/// No healthy connection of a few hundred bytes takes this long; the kernel's first retransmission comes later.
+const STALL: Duration = Duration::from_millis(900);
+/// First line of the output.
+pub(crate) const STARTED: &str = "{\"started\":true}";
 /// How long one connection may take. Far above a retransmission, far below a demo.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often due connections are started: 2,000/s are 10 a tick.
@@ -73,6 +79,8 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
         .with_context(|| format!("cannot resolve {}", flags.target))?
         .next()
         .with_context(|| format!("{} has no address", flags.target))?;
+    // Who started this may wait for the line: from now on connections are made.
+    println!("{STARTED}");
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
     let started_at = Instant::now();
@@ -97,7 +105,9 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
             started += 1;
             let outcome = outcome.clone();
             tokio::spawn(async move {
-                record(&outcome, once(address).await);
+                let began = Instant::now();
+                let result = once(address).await;
+                record(&outcome, result, began.elapsed());
                 drop(slot);
             });
         }
@@ -112,11 +122,12 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn record(outcome: &Mutex<Outcome>, result: Result<String, (&'static str, String)>) {
+fn record(outcome: &Mutex<Outcome>, result: Result<String, (&'static str, String)>, took: Duration) {
     let mut outcome = outcome.lock().unwrap_or_else(|poison| poison.into_inner());
     match result {
         Ok(pod) => {
             outcome.ok += 1;
+            outcome.stalled += u64::from(took > STALL);
             *outcome.by_pod.entry(pod).or_default() += 1;
         }
         Err((kind, text)) => {

@@ -13,6 +13,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod status;
+mod throw_away;
 pub(crate) mod up;
 
 /// Everything behind a Kubernetes Service in one binary.

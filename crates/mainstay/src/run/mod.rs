@@ -57,14 +57,16 @@ pub(crate) struct Settings {
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
 pub(crate) struct Running {
-    /// URL of the API.
-    pub(crate) server: String,
     /// What the sinks have confirmed.
     pub(crate) applied: Applied,
     /// Snapshots.
     pub(crate) feed: Feed,
     /// The API, in this process.
     pub(crate) api: Api,
+    /// The durable store under the API.
+    pub(crate) store: Store,
+    /// What the nftables sink did.
+    pub(crate) report: nft::Report,
     /// The kubelet's task; it ends with an error when the sandbox is gone.
     pub(crate) kubelet: tokio::task::JoinHandle<Result<(), String>>,
     stop: watch::Sender<bool>,
@@ -124,12 +126,13 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let nft_confirm = applied.sink("nft");
     let dns_confirm = applied.sink("dns");
     let access: Arc<dyn contract::access::Access> = Arc::new(api.clone());
+    let report = nft::Report::default();
     let controllers =
         controller::start(controllers_config(&network, &node, &credentials), access.clone(), applied.clone());
     let feed = controllers.feed.clone();
     let table = table_config(&network, &node);
-    let (report, thread) =
-        nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, faults.clone())?;
+    let shared = nft::Shared { report: report.clone(), faults: faults.clone() };
+    let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
@@ -145,19 +148,19 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
 
     let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
     api.set_extension(Arc::new(extension::Instance {
-        server: server.clone(),
+        server,
         node,
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
-        store,
+        store: store.clone(),
         applied: applied.clone(),
         latest: feed.latest(),
-        report,
+        report: report.clone(),
         faults,
         zone: names.text(),
     }));
     instance.write(&data_dir)?;
-    Ok(Running { server, applied, feed, api, kubelet, stop, _controllers: controllers, _dataplane: thread })
+    Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
 }
 
 /// How often old Events are looked for; they are kept for an hour.

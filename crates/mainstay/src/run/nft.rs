@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use api::object::Revision;
 use compile::nft::{Programmer, rules, state::State, text};
 use compile::service_table::Config;
 use compile::snapshot::{Changes, Snapshot};
@@ -38,9 +40,16 @@ impl Kind {
 }
 
 /// What others may look at while the sink works.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Report {
+    began: Instant,
     inner: Arc<Mutex<Inner>>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { began: Instant::now(), inner: Arc::default() }
+    }
 }
 
 #[derive(Default)]
@@ -50,6 +59,7 @@ struct Inner {
     bytes: u64,
     keys: u64,
     failures: u64,
+    first: Option<(Revision, Duration)>,
     last_error: Option<String>,
 }
 
@@ -71,9 +81,23 @@ impl Report {
         ])
     }
 
+    /// The first revision that the kernel acknowledged, and how long after the start of this report.
+    pub(crate) fn first(&self) -> Option<(Revision, Duration)> {
+        self.lock().first
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poison| poison.into_inner())
     }
+}
+
+/// What the sink shares with the rest of the instance.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// What it did.
+    pub(crate) report: Report,
+    /// Faults it obeys.
+    pub(crate) faults: Faults,
 }
 
 struct NftSink {
@@ -102,10 +126,12 @@ impl NftSink {
         for batch in &plan.batches {
             self.plane.apply(batch)?;
         }
+        let began = self.report.began;
         let mut report = self.report.lock();
         report.batches += plan.batches.len() as u64;
         report.bytes += plan.bytes as u64;
         report.keys += plan.keys_compiled as u64;
+        report.first.get_or_insert_with(|| (snapshot.revision, began.elapsed()));
         report.last_error = None;
         if plan.keys_compiled > 0 {
             report.problems =
@@ -121,15 +147,16 @@ impl Sink for NftSink {
         if !delay.is_zero() && !changes.is_empty() {
             std::thread::sleep(delay);
         }
-        if self.faults.fail_applies() {
-            return Err(SinkError("failing on request (--faults)".to_owned()));
-        }
-        self.program(snapshot, changes).map_err(|error| {
+        let result = match self.faults.fail_applies() {
+            true => Err("failing on request (--faults)".to_owned()),
+            false => self.program(snapshot, changes).map_err(|error| error.to_string()),
+        };
+        result.map_err(|why| {
             self.known = false;
             let mut report = self.report.lock();
             report.failures += 1;
-            report.last_error = Some(format!("the dataplane failed: {error}"));
-            SinkError(error.to_string())
+            report.last_error = Some(format!("the dataplane failed: {why}"));
+            SinkError(why)
         })
     }
 }
@@ -141,10 +168,9 @@ pub(crate) fn start(
     config: Config,
     subscription: Subscription,
     confirm: SinkHandle,
-    faults: Faults,
-) -> Result<(Report, JoinHandle<()>)> {
-    let report = Report::default();
-    let shared = report.clone();
+    shared: Shared,
+) -> Result<JoinHandle<()>> {
+    let Shared { report, faults } = shared;
     let (opened, wait) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
         let plane = sandbox.enter().context("cannot enter the sandbox's network").and_then(|()| open(kind));
@@ -152,7 +178,7 @@ pub(crate) fn start(
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
                 let _ = opened.send(Ok(()));
-                let sink = NftSink { programmer: Programmer::new(config), plane, known: false, faults, report: shared };
+                let sink = NftSink { programmer: Programmer::new(config), plane, known: false, faults, report };
                 runtime.block_on(drive(subscription, sink, confirm, Backoff::default()));
             }
             (Err(error), _) => drop(opened.send(Err(error))),
@@ -160,7 +186,7 @@ pub(crate) fn start(
         }
     })?;
     wait.recv().context("the dataplane's thread ended at once")??;
-    Ok((report, thread))
+    Ok(thread)
 }
 
 fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {

@@ -14,7 +14,7 @@ pub(super) async fn hook(handler: LifecycleHandler, target: Target) -> Result<()
     if let Some(exec) = &handler.exec {
         probe::run_command(exec, &target).await
     } else if let Some(get) = &handler.http_get {
-        probe::http_get(get, &target).await
+        probe::http_get(get, &target).await.map_err(|failure| failure.why)
     } else {
         if let Some(sleep) = &handler.sleep {
             tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;

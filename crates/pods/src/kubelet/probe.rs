@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::Node;
 use crate::environment;
 use crate::holder::message::Exec;
+use crate::limits;
 
 /// Which probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,49 @@ impl Counter {
     }
 }
 
+/// Why a check failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) why: String,
+    /// Nobody listens (yet).
+    refused: bool,
+}
+
+impl<T: Into<String>> From<T> for Failure {
+    fn from(why: T) -> Self {
+        Self { why: why.into(), refused: false }
+    }
+}
+
+/// What the kernel says of a connection, with what was tried.
+fn failed(tried: &str, error: &std::io::Error) -> Failure {
+    Failure { why: format!("{tried}: {error}"), refused: error.kind() == std::io::ErrorKind::ConnectionRefused }
+}
+
+/// The time in which a process that was just started need not listen yet. A refused connection then says nothing: it is
+/// tried again soon, so that a pod is ready when its process is and not a whole period later. It ends with the first
+/// other result, or when the pauses have grown to the period.
+#[derive(Debug)]
+struct Early {
+    pause: Option<Duration>,
+    period: Duration,
+}
+
+impl Early {
+    /// Liveness has no such time: it would only put off the restart of a container that stopped listening.
+    fn new(which: Which, period: Duration) -> Self {
+        Self { pause: (which != Which::Liveness).then_some(limits::EARLY_PROBE), period }
+    }
+
+    /// When to try again without counting this result; none if the result counts.
+    fn again(&mut self, result: &Result<(), Failure>) -> Option<Duration> {
+        let refused = matches!(result, Err(failure) if failure.refused);
+        let pause = self.pause.take().filter(|pause| refused && *pause < self.period)?;
+        self.pause = Some(pause.saturating_mul(2));
+        Some(pause)
+    }
+}
+
 /// Probes until aborted. Liveness and readiness wait until `started` is true.
 pub(super) async fn run(
     which: Which,
@@ -90,17 +134,23 @@ pub(super) async fn run(
     tokio::time::sleep(seconds(probe.initial_delay_seconds, 0, 0)).await;
     let initial = if which == Which::Liveness { Some(true) } else { None };
     let mut counter = Counter::new(&probe, initial);
-    let mut ticks = tokio::time::interval(seconds(probe.period_seconds, 1, 10));
+    let period = seconds(probe.period_seconds, 1, 10);
+    let mut early = Early::new(which, period);
+    let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let limit = seconds(probe.timeout_seconds, 1, 1);
         let result = match tokio::time::timeout(limit, check(&probe, &target)).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no answer within {} s (context deadline exceeded)", limit.as_secs())),
+            Err(_) => Err(format!("no answer within {} s (context deadline exceeded)", limit.as_secs()).into()),
         };
+        if let Some(pause) = early.again(&result) {
+            ticks.reset_after(pause);
+            continue;
+        }
         let changed = counter.take(result.is_ok());
-        let failure = result.err();
+        let failure = result.err().map(|failure| failure.why);
         if changed.is_some() || failure.is_some() {
             let (container, attempt) = (target.container.name.clone(), target.attempt);
             if verdicts.send(Verdict { container, attempt, which, changed, failure }).await.is_err() {
@@ -110,7 +160,7 @@ pub(super) async fn run(
     }
 }
 
-async fn check(probe: &Probe, target: &Target) -> Result<(), String> {
+async fn check(probe: &Probe, target: &Target) -> Result<(), Failure> {
     if let Some(http) = &probe.http_get {
         return http_get(http, target).await;
     }
@@ -118,31 +168,31 @@ async fn check(probe: &Probe, target: &Target) -> Result<(), String> {
         let address = address(tcp.host.as_deref(), &tcp.port, target)?;
         return on_node(target, async move {
             let dialled = TcpStream::connect(address).await;
-            dialled.map(drop).map_err(|error| format!("dial tcp {address}: {error}"))
+            dialled.map(drop).map_err(|error| failed(&format!("dial tcp {address}"), &error))
         })
         .await;
     }
     match &probe.exec {
-        Some(exec) => run_command(exec, target).await,
-        None => Err("gRPC probes are not supported by the process runtime".to_owned()),
+        Some(exec) => Ok(run_command(exec, target).await?),
+        None => Err("gRPC probes are not supported by the process runtime".into()),
     }
 }
 
 /// Runs a future on the runtime whose sockets belong to the node's network.
-async fn on_node<F>(target: &Target, work: F) -> Result<(), String>
+async fn on_node<F>(target: &Target, work: F) -> Result<(), Failure>
 where
-    F: Future<Output = Result<(), String>> + Send + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let task = AbortOnDrop(target.node.config.node_runtime.spawn(work));
     task.join().await
 }
 
 /// A probe that times out takes its connection with it.
-struct AbortOnDrop(tokio::task::JoinHandle<Result<(), String>>);
+struct AbortOnDrop(tokio::task::JoinHandle<Result<(), Failure>>);
 
 impl AbortOnDrop {
-    async fn join(mut self) -> Result<(), String> {
-        (&mut self.0).await.unwrap_or_else(|error| Err(error.to_string()))
+    async fn join(mut self) -> Result<(), Failure> {
+        (&mut self.0).await.unwrap_or_else(|error| Err(error.to_string().into()))
     }
 }
 
@@ -170,12 +220,12 @@ fn address(host: Option<&str>, port: &IntOrString, target: &Target) -> Result<So
 }
 
 /// GET as a probe or hook does it: any status from 200 to 399 is good.
-pub(super) async fn http_get(action: &HTTPGetAction, target: &Target) -> Result<(), String> {
+pub(super) async fn http_get(action: &HTTPGetAction, target: &Target) -> Result<(), Failure> {
     if action.scheme.as_deref() == Some("HTTPS") {
-        return Err("HTTPS probes are not supported by the process runtime; use HTTP or TCP".to_owned());
+        return Err("HTTPS probes are not supported by the process runtime; use HTTP or TCP".into());
     }
     let address = address(action.host.as_deref(), &action.port, target)?;
-    let path = action.path.as_deref().filter(|path| path.starts_with('/')).unwrap_or("/");
+    let path = action.path.as_deref().filter(|path| path.starts_with('/')).unwrap_or("/").to_owned();
     let mut headers = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
     let own: Vec<_> = action.http_headers.iter().flatten().collect();
     for (name, value) in [("Host", address.to_string()), ("User-Agent", "kube-probe/1.37".to_owned())] {
@@ -188,7 +238,8 @@ pub(super) async fn http_get(action: &HTTPGetAction, target: &Target) -> Result<
     }
     headers += "\r\n";
     on_node(target, async move {
-        let failed = |error: std::io::Error| format!("Get \"http://{address}\": {error}");
+        let tried = format!("Get \"http://{address}{path}\"");
+        let failed = |error: std::io::Error| failed(&tried, &error);
         let mut stream = TcpStream::connect(address).await.map_err(failed)?;
         stream.write_all(headers.as_bytes()).await.map_err(failed)?;
         let mut answer = Vec::new();
@@ -197,8 +248,8 @@ pub(super) async fn http_get(action: &HTTPGetAction, target: &Target) -> Result<
         let code: Option<u16> = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
         match code {
             Some(200..=399) => Ok(()),
-            Some(code) => Err(format!("HTTP probe failed with statuscode: {code}")),
-            None => Err(format!("Get \"http://{address}\": malformed HTTP response")),
+            Some(code) => Err(format!("HTTP probe failed with statuscode: {code}").into()),
+            None => Err(format!("{tried}: malformed HTTP response").into()),
         }
     })
     .await
@@ -251,6 +302,36 @@ mod tests {
         let mut expected = vec![None; results.len()];
         (expected[3], expected[10]) = (Some(true), Some(false));
         assert_eq!(changes, expected);
+    }
+
+    fn refused() -> Result<(), Failure> {
+        Err(Failure { why: "refused".into(), refused: true })
+    }
+
+    #[test]
+    fn refused_connections_are_tried_again_soon_at_the_start_only() {
+        let second = Duration::from_secs(1);
+        let mut early = Early::new(Which::Readiness, second);
+        let pauses: Vec<_> = std::iter::from_fn(|| early.again(&refused())).map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640], "and from then on it counts, once a period");
+        assert_eq!(early.again(&refused()), None);
+        for other in [Ok(()), Err(Failure::from("statuscode: 503"))] {
+            let mut early = Early::new(Which::Startup, second);
+            assert!(early.again(&refused()).is_some());
+            assert_eq!(early.again(&other), None, "{other:?}");
+            assert_eq!(early.again(&refused()), None, "after {other:?}");
+        }
+        assert_eq!(Early::new(Which::Liveness, second).again(&refused()), None);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_a_refused_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = TcpStream::connect(address).await.unwrap_err();
+        assert!(failed("dial", &error).refused);
+        assert!(!failed("dial", &std::io::ErrorKind::TimedOut.into()).refused);
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Worker {
         let key = ObjectKey::new(images::ALIASES.0, images::ALIASES.1);
         let Ok(object) = self.node.access.get(&CONFIG_MAP, &key).await else { return BTreeMap::new() };
         let map: Result<k8s_openapi::api::core::v1::ConfigMap, _> = serde_json::from_slice(&object.json);
-        map.ok().and_then(|map| map.data).unwrap_or_default()
+        images::aliases(&map.ok().and_then(|map| map.data).unwrap_or_default())
     }
 
     /// Everything the holder needs to start a container.

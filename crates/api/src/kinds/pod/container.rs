@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::validate::one_of;
 use crate::field::{Fault, FieldErrors};
-use crate::kinds::check::{invalid_each, nonnegative, number_or_name, protocol};
+use crate::kinds::check::{invalid_each, nonnegative, number_or_name, one_of, protocol};
 use crate::kinds::{print, read};
 use crate::{names, quantity};
 

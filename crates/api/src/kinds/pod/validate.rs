@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::container;
 use crate::field::FieldErrors;
-use crate::kinds::check::invalid_each;
+use crate::kinds::check::{invalid_each, one_of};
 use crate::kinds::{address, metadata, read};
 use crate::names;
 
@@ -64,16 +64,6 @@ pub(super) fn validate_spec(errors: &mut FieldErrors, object: &Value, pointer: &
         for name in read::texts(alias, "/hostnames") {
             invalid_each(errors, &format!("{field}.hostnames"), name, names::dns1123_subdomain(name));
         }
-    }
-}
-
-/// Checks a required field with a fixed set of values.
-pub(super) fn one_of(errors: &mut FieldErrors, object: &Value, field: &str, member: &str, supported: &[&str]) {
-    let field = format!("{field}.{member}");
-    match read::text(object, &format!("/{member}")) {
-        "" => errors.required(field, ""),
-        value if !supported.contains(&value) => errors.not_supported(field, value, supported),
-        _ => {}
     }
 }
 

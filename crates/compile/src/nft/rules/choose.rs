@@ -2,7 +2,7 @@
 
 use super::super::expr::{Chain, Ct, Expression, Family, MapWrite, Register, Rule, Verdict};
 use super::bits::{CT_MASQUERADE, SERVICE, W_LOCAL, W_PICK, W_TIMEOUT};
-use super::ladder::TIMEOUTS;
+use super::ladder::{TIMEOUTS, sticky_name};
 use super::step::{
     BOTH, R0, R1, add_bits, chain, equals, give, goto, in_set, jump, keep, map, named, only, priority, rule,
     set_priority, source, verdict_map, width, word,
@@ -22,11 +22,6 @@ pub(super) fn chains() -> Vec<Chain> {
     ];
     chains.extend(TIMEOUTS.map(sticky));
     chains
-}
-
-/// Name of the chain that remembers for this many seconds.
-pub(super) fn sticky_name(timeout: u32) -> String {
-    format!("sticky_{timeout}")
 }
 
 fn pick() -> Rule {

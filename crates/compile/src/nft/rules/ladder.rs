@@ -2,7 +2,6 @@
 
 use super::super::expr::{Chain, Expression, Rule, Verdict};
 use super::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE, SET, W_TIMEOUT_SHIFT};
-use super::choose::sticky_name;
 use super::step::{R0, R1, chain, give, keep, map, priority, set_priority};
 
 /// Seconds of each timeout class; class number = index + 1, class 0 means no affinity.
@@ -26,6 +25,11 @@ pub fn pick_classes() -> Vec<u32> {
         step *= 2;
     }
     classes
+}
+
+/// Name of the chain that remembers for this many seconds.
+pub(super) fn sticky_name(timeout: u32) -> String {
+    format!("sticky_{timeout}")
 }
 
 pub(super) fn chains() -> Vec<Chain> {

@@ -1,7 +1,8 @@
 //! The throw-away sandbox of the demo: started and used as a person would, through commands and the API.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::client::Client;
-use crate::cli::load::Outcome;
+use crate::cli::load::{Outcome, STARTED};
 
 /// How long any single wait of the demo may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,33 +110,45 @@ impl Cluster {
         ))
     }
 
-    /// Starts a load on `target` inside a pod; it ends when its standard input is closed.
-    pub(crate) fn load(&self, pod: &str, target: &str, rate: u32) -> Result<Child> {
+    /// Starts a load on `target` inside a pod and waits until it makes connections; it ends when its standard input is
+    /// closed.
+    pub(crate) async fn load(&self, pod: &str, target: &str, rate: u32) -> Result<Load> {
         let rate = rate.to_string();
         let argv = ["load", target, "--rate", &rate, "--seconds", "30"];
         let mut command = self.command(Some(pod), &argv);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start the load")
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start the load")?;
+        let output = BufReader::new(child.stdout.take().context("the load has no output")?);
+        tokio::task::spawn_blocking(move || {
+            let mut load = Load { child, output };
+            let mut line = String::new();
+            load.output.read_line(&mut line)?;
+            if line.trim() == STARTED {
+                return Ok(load);
+            }
+            let mut why = String::new();
+            load.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut why)).transpose()?;
+            bail!("the load did not start: {}", why.trim())
+        })
+        .await?
     }
 
     /// Ends a load and returns what it counted.
-    pub(crate) async fn finish(mut load: Child) -> Result<Outcome> {
-        drop(load.stdin.take());
-        let output = tokio::task::spawn_blocking(move || load.wait_with_output()).await??;
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(text.trim())
-            .with_context(|| format!("the load said {text:?} {}", String::from_utf8_lossy(&output.stderr)))
+    pub(crate) async fn finish(mut load: Load) -> Result<Outcome> {
+        drop(load.child.stdin.take());
+        let text = tokio::task::spawn_blocking(move || -> Result<String> {
+            let mut text = String::new();
+            load.output.read_to_string(&mut text)?;
+            load.child.wait()?;
+            Ok(text)
+        });
+        outcome(&text.await??)
     }
 
     /// `count` connections to `target` from a pod.
     pub(crate) async fn requests(&self, pod: &str, target: &str, count: u32) -> Result<Outcome> {
         let count = count.to_string();
-        let text = self.run(Some(pod), &["load", target, "--rate", "4000", "--count", &count]).await?;
-        serde_json::from_str(text.trim()).with_context(|| format!("the load said {text:?}"))
+        outcome(&self.run(Some(pod), &["load", target, "--rate", "4000", "--count", &count]).await?)
     }
 
     /// An object, or null if there is none.
@@ -213,6 +226,18 @@ impl Cluster {
         let _ = tokio::task::spawn_blocking(move || self.server.wait()).await?;
         Ok(())
     }
+}
+
+/// A running load.
+pub(crate) struct Load {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+/// The last line of a load's output.
+fn outcome(text: &str) -> Result<Outcome> {
+    let last = text.trim().lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("the load said {text:?}"))
 }
 
 /// Ready IPv4 endpoints in a list of slices.

@@ -1,6 +1,5 @@
 //! `mainstay demo`: plays a Service's life on a throw-away sandbox; exit 0 only if every step was seen to work.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -35,7 +34,7 @@ struct Stage {
 
 /// Plays the demo. True if every step was seen to work.
 pub(crate) async fn run(flags: &Flags) -> Result<bool> {
-    let directory = throw_away_directory()?;
+    let directory = crate::cli::throw_away::directory("demo")?;
     let mut report = Report::new();
     report.heading("A throw-away sandbox");
     let began = Instant::now();
@@ -112,26 +111,4 @@ async fn end(stage: Stage, report: &mut Report, keep: bool) -> Result<()> {
         std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
     }
     Ok(())
-}
-
-/// A new directory with a short path (socket paths must fit in 108 bytes), readable by us alone.
-fn throw_away_directory() -> Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let base = std::env::temp_dir();
-    for attempt in 0..100_u32 {
-        let path = base.join(format!("mainstay-demo-{}-{attempt}", std::process::id()));
-        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot create {}.\nSet TMPDIR to a writable directory", path.display()));
-            }
-        }
-    }
-    anyhow::bail!(
-        "100 directories named mainstay-demo-{}-* exist in {}.\nRemove them",
-        std::process::id(),
-        base.display()
-    )
 }

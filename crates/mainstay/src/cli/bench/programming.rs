@@ -1,0 +1,164 @@
+//! `mainstay bench programming`: a number of Services in, how long they take to reach the kernel out.
+//!
+//! * cold: the durable store holds the objects, the kernel nothing. From just before the controllers and the dataplane
+//!   start to the acknowledgement of the last batch: reading the store, decoding every object, compiling, installing the
+//!   rules, loading the data. Opening the store's file and making certificates come before and are not in it.
+//! * change: one endpoint of a random Service is replaced by `PUT` of its slice over a kept HTTPS connection. From before
+//!   the request is written to the kernel's acknowledgement of that revision: TLS, admission, fsync, watch, compile, commit.
+//! * add: `POST` of a Service (which gets its address there) and of its slice, until the kernel holds both.
+//!
+//! Nothing is waiting before a sample begins, and every sink has confirmed before the next one does.
+
+mod probe;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+
+use super::numbers::Samples;
+use super::sandbox::{self, ThrowAway};
+use super::{fill, objects};
+use crate::config::{DataDir, Network};
+use crate::run::faults::Faults;
+use crate::run::phases::Phases;
+use crate::run::{self, Settings, nft};
+use probe::Probe;
+
+/// Longest wait for the first complete state; only a hang reaches it.
+const COLD_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Flags of `mainstay bench programming`.
+#[derive(Args, Debug)]
+pub(super) struct Flags {
+    /// How many Services there are
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    services: usize,
+    /// How many endpoints each has
+    #[arg(long, default_value_t = 4, value_name = "M")]
+    endpoints: usize,
+    /// How many changes and how many additions are measured
+    #[arg(long, default_value_t = 500, value_name = "COUNT")]
+    samples: usize,
+    /// Which dataplane; `memory` shows what is left without the kernel
+    #[arg(long, value_enum, default_value_t)]
+    backend: nft::Kind,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Default)]
+struct Measured {
+    cold: Duration,
+    change: Samples,
+    change_answer: Samples,
+    add: Samples,
+}
+
+/// Runs the subcommand. The process must still have a single thread.
+pub(super) fn run(flags: &Flags) -> Result<()> {
+    check(flags)?;
+    let throw_away = ThrowAway::start()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let measured = sandbox::until_interrupted(runtime, measure(flags, &throw_away))?;
+    drop(throw_away);
+    print(flags, &measured);
+    Ok(())
+}
+
+fn check(flags: &Flags) -> Result<()> {
+    let Flags { services, endpoints, samples, .. } = *flags;
+    if services == 0 || endpoints == 0 || samples == 0 {
+        bail!("--services, --endpoints and --samples must be at least 1.\nFor example: --services 1000 --endpoints 4");
+    }
+    let addresses = services.saturating_add(samples).saturating_mul(endpoints.saturating_add(1));
+    if addresses > objects::ADDRESSES {
+        bail!(
+            "--services {services} --endpoints {endpoints} need {addresses} addresses, more than the {} of the \
+             benchmark's ranges.\nAsk for fewer",
+            objects::ADDRESSES
+        );
+    }
+    Ok(())
+}
+
+async fn measure(flags: &Flags, throw_away: &ThrowAway) -> Result<Measured> {
+    let data_dir = DataDir::choose(Some(throw_away.directory()))?;
+    let filled = fill::fill(&data_dir.store(), flags.services, flags.endpoints).await?;
+    let network = Network::parse(objects::SERVICE_CIDR, objects::POD_CIDR)?;
+    let settings = Settings {
+        data_dir: data_dir.clone(),
+        network,
+        listener: TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?,
+        node: "bench".to_owned(),
+        domain: "cluster.local".to_owned(),
+        kubeconfig: None,
+        dataplane: flags.backend,
+        faults: Faults::new(false, true),
+    };
+    let running = run::start(settings, throw_away.sandbox()?, &mut Phases::new()).await?;
+    let mut nft = running.applied.subscribe_sink("nft").context("the instance has no sink named nft")?;
+    let complete = tokio::time::timeout(COLD_PATIENCE, nft.wait_for(|revision| *revision >= filled)).await;
+    complete.with_context(|| format!("not programmed after {COLD_PATIENCE:?}: {:?}", running.report.problems()))??;
+    let (first, cold) = running.report.first().context("the sink confirmed but reports nothing")?;
+    if first < filled {
+        bail!("the first state the kernel held was revision {first}, before the last object at {filled}");
+    }
+    if let Some(problem) = running.report.problems().first() {
+        bail!("not everything is programmed: {problem}");
+    }
+    running.ready().await;
+    let mut measured = Measured { cold, ..Measured::default() };
+    // The client has a thread and a runtime of its own, as another process would.
+    let probe = Probe::new(&running, &data_dir.kubeconfig(), flags.services, flags.endpoints)?;
+    let samples = flags.samples;
+    let client = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(sample(probe, samples))
+    });
+    let (change, change_answer, add) = client.await??;
+    (measured.change, measured.change_answer, measured.add) = (change, change_answer, add);
+    running.stop();
+    Ok(measured)
+}
+
+async fn sample(mut probe: Probe, samples: usize) -> Result<(Samples, Samples, Samples)> {
+    let (mut change, mut answer, mut add) = (Samples::default(), Samples::default(), Samples::default());
+    probe.quiet().await?;
+    for _ in 0..samples {
+        let (acknowledged, answered) = probe.change().await?;
+        change.add(acknowledged);
+        answer.add(answered);
+    }
+    for _ in 0..samples {
+        add.add(probe.add().await?);
+    }
+    Ok((change, answer, add))
+}
+
+fn print(flags: &Flags, measured: &Measured) {
+    let cold_ms = (measured.cold.as_secs_f64() * 1e4).round() / 10.0;
+    let Measured { change, change_answer, add, .. } = measured;
+    let (services, endpoints, backend) = (flags.services, flags.endpoints, flags.backend.name());
+    if flags.json {
+        let figures = json!({
+            "services": services, "endpoints": endpoints, "backend": backend, "cold_ms": cold_ms,
+            "change_p50_us": change.percentile_us(50), "change_p99_us": change.percentile_us(99),
+            "add_p50_us": add.percentile_us(50), "add_p99_us": add.percentile_us(99),
+        });
+        println!("{figures}");
+        return;
+    }
+    println!("{services} Services x {endpoints} endpoints, {backend}, {} samples", flags.samples);
+    println!("cold                    {cold_ms:>9} ms");
+    println!("                              p50        p99");
+    let rows = [("change", change), ("  of it, API answers", change_answer), ("add", add)];
+    for (what, samples) in rows {
+        let cell = |percent| samples.percentile_us(percent).unwrap_or(f64::NAN);
+        println!("{what:<20} {:>10.1} us {:>7.1} us", cell(50), cell(99));
+    }
+}
