@@ -62,7 +62,8 @@ async fn watch_for_touched(feed: Feed, view: &View, queue: Queue<ObjectKey>) {
             known.index.update(&before, &snapshot, &changes)
         };
         view.revision.send_replace(snapshot.revision);
-        let ours = |key: &ObjectKey| snapshot.services.get(key).is_some_and(|service| endpoints::is_ours(service));
+        // Those that are gone are looked at once more, for an Endpoints object that crossed the deletion.
+        let ours = |key: &ObjectKey| snapshot.services.get(key).is_none_or(|service| endpoints::is_ours(service));
         queue.extend(touched.into_iter().filter(ours));
     }
 }
@@ -82,19 +83,50 @@ async fn look(key: ObjectKey, view: &View, world: &World, writer: &Writer) -> Ou
     }
 }
 
-/// The writes that a Service needs, and whether a pod's node is not known yet; nothing for a Service that is not ours.
+/// What looking at one Service came to.
+enum Decision {
+    /// The Service is not ours.
+    Nothing,
+    /// One of the two views of the world must first have got this far.
+    Wait(Revision),
+    /// These writes; whether a pod's node is not known yet.
+    Writes(Vec<Write>, bool),
+}
+
+/// The writes that a Service needs, once both views of the world are far enough to tell.
 async fn decide(key: &ObjectKey, view: &View, world: &World) -> Option<(Vec<Write>, bool)> {
     loop {
-        let revision = view.lock().snapshot.revision;
-        // The Endpoints object is known through the other watch: it must not be behind, or it would be written twice.
-        world.reached(revision).await;
-        let known = view.lock();
-        if known.snapshot.revision > world.seen() {
-            continue;
+        match decide_now(key, view, world) {
+            Decision::Nothing => return None,
+            Decision::Writes(writes, node_missing) => return Some((writes, node_missing)),
+            Decision::Wait(revision) => {
+                view.reached(revision).await;
+                world.reached(revision).await;
+            }
         }
-        known.snapshot.services.get(key).filter(|service| endpoints::is_ours(service))?;
-        let slices = endpoints::reconcile(&known.snapshot, &known.index, key, Config::default());
-        let legacy = legacy::reconcile(&known.snapshot, &known.index, key, world.state().endpoints.get(key));
-        return Some((slices.writes.into_iter().chain(legacy).collect(), slices.node_missing));
+    }
+}
+
+fn decide_now(key: &ObjectKey, view: &View, world: &World) -> Decision {
+    let known = view.lock();
+    let revision = known.snapshot.revision;
+    // The Endpoints object is known through the other watch: it must not be behind, or it would be written twice.
+    if revision > world.seen() {
+        return Decision::Wait(revision);
+    }
+    let state = world.state();
+    let stored = state.endpoints.get(key);
+    match (known.snapshot.services.get(key), stored) {
+        (None, None) => Decision::Nothing,
+        (None, Some(stored)) if stored.revision > revision => Decision::Wait(stored.revision),
+        (None, Some(stored)) => {
+            Decision::Writes(legacy::leftover(&known.snapshot, key, stored).into_iter().collect(), false)
+        }
+        (Some(service), _) if !endpoints::is_ours(service) => Decision::Nothing,
+        (Some(_), stored) => {
+            let slices = endpoints::reconcile(&known.snapshot, &known.index, key, Config::default());
+            let legacy = legacy::reconcile(&known.snapshot, &known.index, key, stored);
+            Decision::Writes(slices.writes.into_iter().chain(legacy).collect(), slices.node_missing)
+        }
     }
 }

@@ -374,6 +374,34 @@ async fn a_cluster_furnishes_itself_and_a_deployment_rolls_through_lost_watches_
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_that_a_deleted_service_left_behind_go_and_those_of_people_stay() {
+    let toy = Toy::new();
+    toy.create(&NAMESPACE, json!({"metadata": {"name": "default"}})).await.unwrap();
+    for (name, labels) in
+        [("left", json!({"endpoints.kubernetes.io/managed-by": "endpoint-controller"})), ("own", json!({}))]
+    {
+        let object = json!({"metadata": {"name": name, "namespace": "default", "labels": labels}});
+        toy.create(&kinds::ENDPOINTS, object).await.unwrap();
+    }
+    let controllers = start(config(), toy.clone(), Applied::default());
+    let gone = |name: &'static str| {
+        let toy = toy.clone();
+        move || toy.value(&kinds::ENDPOINTS, "default", name).is_none().then_some(())
+    };
+    toy.until("what a server left behind to go", gone("left")).await;
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}]},
+    });
+    toy.create(&SERVICE, service).await.unwrap();
+    toy.until("Endpoints", || toy.value(&kinds::ENDPOINTS, "default", "web")).await;
+    // This API takes the Service alone, as if the Endpoints had been written a moment later.
+    toy.delete(&SERVICE, &ObjectKey::new("default", "web"), &DeleteOptions::default()).await.unwrap();
+    toy.until("what crossed the deletion to go", gone("web")).await;
+    assert!(toy.value(&kinds::ENDPOINTS, "default", "own").is_some());
+    drop(controllers);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_writes_nothing_when_nothing_has_changed() {
     let toy = Toy::new();
     let node = tokio::spawn(toy.clone().run_pods());

@@ -32,6 +32,16 @@ impl DataDir {
         Ok(Self(path))
     }
 
+    /// Makes the directory, so that one that cannot be written is noticed before anything is started.
+    pub(crate) fn create(&self) -> Result<()> {
+        std::fs::create_dir_all(self.0.join("run")).with_context(|| {
+            format!(
+                "cannot make the data directory {}.\nChoose one that you may write: --data-dir DIR",
+                self.0.display()
+            )
+        })
+    }
+
     /// The directory itself.
     pub(crate) fn path(&self) -> &Path {
         &self.0

@@ -33,10 +33,29 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse_from(arguments)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mainstay: {error:#}");
+            eprintln!("mainstay: {}", report(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line that says what failed and why, then the lines that say what to type next. A cause that its effect quotes
+/// already is not said twice.
+fn report(error: &anyhow::Error) -> String {
+    let (mut what, mut next) = (String::new(), String::new());
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        if what.is_empty() {
+            first.clone_into(&mut what);
+        } else if !what.contains(first.trim_end_matches('.')) {
+            what = format!("{}: {first}", what.trim_end_matches('.'));
+        }
+        if !rest.is_empty() {
+            next = format!("{next}\n{rest}");
+        }
+    }
+    what + &next
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -63,4 +82,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Runs a subcommand that only talks to an instance.
 fn client<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn errors_say_what_why_and_then_what_to_type() {
+        let cause = || std::io::Error::other("refused");
+        let said = Err::<(), _>(cause()).context("cannot reach it.\nTry: mainstay status").unwrap_err();
+        assert_eq!(super::report(&said), "cannot reach it: refused\nTry: mainstay status");
+        let quoted = Err::<(), _>(cause()).context("create /x: refused").context("no directory.\nType: y").unwrap_err();
+        assert_eq!(super::report(&quoted), "no directory: create /x: refused\nType: y");
+        assert_eq!(super::report(&anyhow::anyhow!("a.\nb")), "a.\nb");
+    }
 }

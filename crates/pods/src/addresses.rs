@@ -46,6 +46,12 @@ impl Range {
     }
 }
 
+impl std::fmt::Display for Range {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}/{}", self.base, self.prefix)
+    }
+}
+
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(four) => u128::from(four.to_bits()),
@@ -166,6 +172,7 @@ mod tests {
     fn ranges_are_masked_and_checked() {
         assert_eq!(Range::parse("10.244.7.9/16").unwrap().node(), four("10.244.0.1"));
         assert_eq!(Range::parse("fd00:1::/64").unwrap().node(), four("fd00:1::1"));
+        assert_eq!(Range::parse("10.244.7.9/16").unwrap().to_string(), "10.244.0.0/16");
         assert_eq!(Range::parse("10.0.0.0/33"), None);
         assert_eq!(Range::parse("10.0.0.0"), None);
     }

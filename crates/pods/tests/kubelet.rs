@@ -72,7 +72,7 @@ async fn story(sandbox: &Sandbox, node_runtime: tokio::runtime::Handle) {
             domain: "cluster.local".into(),
             host_resolv: String::new(),
         },
-        drain: true,
+        drain: std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)),
         node_runtime,
     };
     let applied = Applied::default();
@@ -218,7 +218,7 @@ async fn ends(access: &Memory) {
         status("crash")(pods).filter(|(_, container)| container["state"]["waiting"]["reason"] == "CrashLoopBackOff")
     };
     let (phase, container) = access.until(&POD, "CrashLoopBackOff", looping).await;
-    assert_eq!((phase, &container["restartCount"]), (json!("Running"), &json!(2)));
+    assert_eq!((phase, &container["restartCount"]), (json!("Running"), &json!(1)));
     assert_eq!(container["lastState"]["terminated"]["exitCode"], 3);
     let succeeded = |pods: &[Value]| status("job")(pods).filter(|(phase, _)| phase == "Succeeded");
     let (_, container) = access.until(&POD, "Succeeded", succeeded).await;

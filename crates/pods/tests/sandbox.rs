@@ -22,7 +22,11 @@ const ORDINARY: u32 = 1001;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some(role) if role == holder::ROLE => holder::main(&arguments[2..]),
+        Some(role) if role == holder::ROLE => {
+            // As the allocator of the real program does.
+            rustix::thread::disable_transparent_huge_pages(true).unwrap();
+            holder::main(&arguments[2..]);
+        }
         Some("echo") => echo(&arguments[2]),
         Some("supervise") => supervise(Path::new(&arguments[2])),
         Some("down") => assert!(Sandbox::kill(Path::new(&arguments[2])).unwrap()),
@@ -136,10 +140,11 @@ fn supervise(directory: &Path) {
     }
     let script = "set -e; hostname; cat /etc/resolv.conf; test -x /run/mainstay/bin/curl; echo x > /tmp/x; \
                   if echo x 2>/dev/null > /usr/x; then echo writable; fi; ls -A /root; ls -A /home; test -c /dev/null; \
-                  test \"$(ls /proc | grep -c '^[0-9]')\" -lt 9; grep CapEff /proc/self/status; exit 7";
+                  test \"$(ls /proc | grep -c '^[0-9]')\" -lt 9; grep THP /proc/self/status; \
+                  grep CapEff /proc/self/status; exit 7";
     let (code, text) = run_beside(&sandbox, script);
     assert_eq!(code, 7, "{text}");
-    assert!(text.starts_with("web-0\nnameserver 10.96.0.10\nCapEff:"), "{text}");
+    assert!(text.starts_with("web-0\nnameserver 10.96.0.10\nTHP_enabled:\t1\nCapEff:"), "{text}");
     let capabilities = u64::from_str_radix(text.trim().rsplit('\t').next().unwrap(), 16).unwrap();
     assert_eq!(
         capabilities & (1 << 12 | 1 << 21 | 1 << 19 | 1 << 13),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{HEADLESS, Index, families, is_ours, members, reserved};
 use crate::snapshot::{Pod, Service, SlicePort, Snapshot};
 use crate::workloads::hash;
-use crate::write::Write;
+use crate::write::{Target, Write};
 
 /// Most addresses in one Endpoints object; consumers of more read EndpointSlices.
 pub const ADDRESSES_MAX: usize = 1_000;
@@ -19,6 +19,8 @@ pub const ADDRESSES_MAX: usize = 1_000;
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 /// Label that tells readers who made the object.
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`] for the objects made here.
+const MANAGER: &str = "endpoint-controller";
 
 /// What is remembered of a stored Endpoints object: enough to tell whether it says what it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Stored {
     /// Revision of its last change.
     pub revision: Revision,
     digest: String,
+    uid: Box<str>,
+    made_here: bool,
 }
 
 /// An address with what it belongs to.
@@ -39,8 +43,23 @@ struct Address {
 impl Stored {
     /// Digest of an object as the API shows it.
     pub fn of(object: &Value, revision: Revision) -> Self {
-        Self { revision, digest: digest(object) }
+        let metadata = &object["metadata"];
+        let uid = metadata["uid"].as_str().unwrap_or_default().into();
+        let made_here = metadata["labels"][MANAGED_BY].as_str() == Some(MANAGER);
+        Self { revision, digest: digest(object), uid, made_here }
     }
+}
+
+/// The deletion of an Endpoints object that was made here for a Service that is gone, as when a write that was under way
+/// crossed the Service's deletion. Objects that people made are theirs, and nothing is decided on a snapshot that is older
+/// than the object: its Service may be in the next one.
+pub fn leftover(snapshot: &Snapshot, key: &ObjectKey, stored: &Stored) -> Option<Write> {
+    let decided = stored.made_here && stored.revision <= snapshot.revision && !snapshot.services.contains_key(key);
+    decided.then(|| {
+        let revision = Some(stored.revision);
+        let target = Target { kind: &ENDPOINTS, key: key.clone(), uid: stored.uid.clone(), revision };
+        Write::Delete { target, propagation: None, note: None }
+    })
 }
 
 /// The write that brings the Endpoints object of `key` to what its pods ask for, if one is needed.
@@ -141,7 +160,7 @@ fn object(service: &Service, (subsets, truncated): &(BTreeMap<Vec<SlicePort>, Ve
         .filter(|(name, _)| !reserved(name))
         .map(|(name, value)| (&**name, &**value))
         .collect();
-    labels.insert(MANAGED_BY, "endpoint-controller");
+    labels.insert(MANAGED_BY, MANAGER);
     if service.headless {
         labels.insert(HEADLESS, "");
     }

@@ -338,6 +338,24 @@ fn the_older_endpoints_object() {
 }
 
 #[test]
+fn endpoints_without_their_service_are_left_over_if_they_were_made_here() {
+    let bench = Bench::new(service(), vec![pod(1)]);
+    let (web, other) = (ObjectKey::new("ns", "web"), ObjectKey::new("ns", "other"));
+    let Some(Write::Create { mut object, .. }) = legacy::reconcile(&bench.snapshot, &bench.index, &web, None) else {
+        panic!("an Endpoints object is created");
+    };
+    let snapshot = Snapshot { revision: Revision(9), ..bench.snapshot.clone() };
+    let left = |key: &ObjectKey, object: &Value, revision: u64| {
+        legacy::leftover(&snapshot, key, &legacy::Stored::of(object, Revision(revision))).is_some()
+    };
+    assert!(left(&other, &object, 9));
+    assert!(!left(&web, &object, 9), "its Service is there");
+    assert!(!left(&other, &object, 10), "its Service may be in the next snapshot");
+    object["metadata"]["labels"] = json!({});
+    assert!(!left(&other, &object, 9), "somebody else's");
+}
+
+#[test]
 fn a_pod_touches_only_the_services_that_select_it() {
     let mut bench = Bench::new(service(), vec![pod(1)]);
     bench.change(|snapshot| {

@@ -1,7 +1,7 @@
 //! `mainstay up`: flags in, a running instance until Ctrl-C or SIGTERM.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -81,9 +81,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let node = node_name(flags.node_name.as_deref())?;
     let domain = domain(&flags.cluster_domain)?;
     let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
+    let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let listener = listen(flags.listen)?;
+    data_dir.create()?;
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
-    phases.done("sandbox", if sandbox.adopted() { "adopted with its pods" } else { "new namespaces" });
+    let adopted = sandbox.adopted();
+    phases.done("sandbox", if adopted { "adopted with its pods" } else { "new namespaces" });
     let settings = Settings {
         data_dir: data_dir.clone(),
         network,
@@ -95,17 +98,21 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(settings, sandbox, &flags.files, &mut phases));
+    let ended = runtime.block_on(serve(settings, sandbox, objects, &mut phases));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    ended?;
+    if ended.is_err() && adopted {
+        // Pods of an earlier server are not this one's to end.
+        return ended;
+    }
     Sandbox::kill(data_dir.path())?;
     let _ = std::fs::remove_file(data_dir.instance());
+    ended?;
     eprintln!("stopped");
     Ok(())
 }
 
 /// Serves until told to stop. An error means that the sandbox was lost or never came to be.
-async fn serve(settings: Settings, sandbox: Arc<Sandbox>, files: &[PathBuf], phases: &mut Phases) -> Result<()> {
+async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>, phases: &mut Phases) -> Result<()> {
     // Listen for signals first, so that none is lost while starting.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -123,8 +130,8 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, files: &[PathBuf], pha
         }
     }
     phases.done("ready", "every node has applied the fixed Services");
-    for file in files {
-        apply(&running, file).await?;
+    for object in objects {
+        apply(&running, object).await?;
     }
     eprintln!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display());
     tokio::select! {
@@ -140,23 +147,33 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, files: &[PathBuf], pha
     Ok(())
 }
 
-/// Creates the objects of a file; those that exist are replaced.
-async fn apply(running: &Running, file: &std::path::Path) -> Result<()> {
-    use contract::access::Access;
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    for mut object in crate::manifest::parse(&text)? {
+/// An object of a file, its kind, and the file.
+type Manifest = (PathBuf, &'static api::kind::Kind, serde_json::Value);
+
+/// The objects of a file.
+fn read(file: &Path) -> Result<Vec<Manifest>> {
+    let next = || format!("cannot use {}.\nGive a readable file of manifests: -f FILE", file.display());
+    let text = std::fs::read_to_string(file).with_context(next)?;
+    let object = |mut object: serde_json::Value| {
         let kind = crate::manifest::kind(&object)?;
         if kind.namespaced && object["metadata"]["namespace"].is_null() {
             object["metadata"]["namespace"] = "default".into();
         }
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let result = match running.api.create(kind, object.clone()).await {
-            Err(status) if status.reason == "AlreadyExists" => running.api.update(kind, object).await,
-            other => other,
-        };
-        result.map_err(|status| anyhow::anyhow!("{}: {} {name}: {status}", file.display(), kind.kind))?;
-        eprintln!("            applied      {} {name}", kind.kind);
-    }
+        Ok((file.to_owned(), kind, object))
+    };
+    crate::manifest::parse(&text).with_context(next)?.into_iter().map(object).collect::<Result<_>>().with_context(next)
+}
+
+/// Creates an object; one that exists is replaced.
+async fn apply(running: &Running, (file, kind, object): Manifest) -> Result<()> {
+    use contract::access::Access;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let result = match running.api.create(kind, object.clone()).await {
+        Err(status) if status.reason == "AlreadyExists" => running.api.update(kind, object).await,
+        other => other,
+    };
+    result.map_err(|status| anyhow::anyhow!("{}: {} {name}: {status}", file.display(), kind.kind))?;
+    eprintln!("            applied      {} {name}", kind.kind);
     Ok(())
 }
 

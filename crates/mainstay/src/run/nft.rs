@@ -1,5 +1,7 @@
 //! The nftables sink: snapshots in, the kernel's maps follow; on a thread of its own inside the node's network.
 
+mod first;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -111,33 +113,44 @@ struct NftSink {
 
 impl NftSink {
     fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
+        let mut empty = false;
         if !self.known {
             let state = match self.plane.observe()? {
                 Some(state) => state,
                 None => {
                     self.plane.install()?;
+                    empty = true;
                     State::new()
                 }
             };
             self.programmer.adopt(state);
             self.known = true;
         }
-        let plan = self.programmer.plan(snapshot, changes, self.plane.batch_bytes_max(), &encoded_len);
-        for batch in &plan.batches {
-            self.plane.apply(batch)?;
-        }
+        let loaded = if empty { first::load(&mut self.programmer, &mut *self.plane, snapshot)? } else { None };
+        let done = match loaded {
+            Some(done) => done,
+            None => self.plan_and_apply(snapshot, changes)?,
+        };
         let began = self.report.began;
         let mut report = self.report.lock();
-        report.batches += plan.batches.len() as u64;
-        report.bytes += plan.bytes as u64;
-        report.keys += plan.keys_compiled as u64;
+        report.batches += done.batches as u64;
+        report.bytes += done.bytes as u64;
+        report.keys += done.keys_compiled as u64;
         report.first.get_or_insert_with(|| (snapshot.revision, began.elapsed()));
         report.last_error = None;
-        if plan.keys_compiled > 0 {
+        if done.keys_compiled > 0 {
             report.problems =
                 self.programmer.problems().map(|problem| format!("{}: {}", problem.service, problem.why)).collect();
         }
         Ok(())
+    }
+
+    fn plan_and_apply(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<first::Done> {
+        let plan = self.programmer.plan(snapshot, changes, self.plane.batch_bytes_max(), &encoded_len);
+        for batch in &plan.batches {
+            self.plane.apply(batch)?;
+        }
+        Ok(first::Done { batches: plan.batches.len(), bytes: plan.bytes, keys_compiled: plan.keys_compiled })
     }
 }
 

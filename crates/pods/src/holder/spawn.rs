@@ -135,6 +135,8 @@ fn start(
             let failed = match prepare() {
                 Ok(mut command) => {
                     process::unblock_signals();
+                    // Our allocator wants no huge pages, and that choice would be inherited; a pod's program has its own.
+                    let _unknown_to_old_kernels = rustix::thread::disable_transparent_huge_pages(false);
                     let program = command.get_program().to_string_lossy().into_owned();
                     let error = command.exec();
                     format!("exec: \"{program}\": {error}")

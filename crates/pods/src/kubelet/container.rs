@@ -98,6 +98,11 @@ impl Slot {
         self.init && self.spec.restart_policy.as_deref() == Some("Always")
     }
 
+    /// Waiting to be started again after a run that ended.
+    fn awaits_restart(&self) -> bool {
+        matches!(self.state, State::Waiting { .. }) && self.last.is_some()
+    }
+
     pub(super) fn succeeded(&self) -> bool {
         matches!(&self.state, State::Ended(ended) if ended.code == 0)
     }
@@ -120,7 +125,7 @@ impl Slot {
             (if self.init { "PodInitializing" } else { "ContainerCreating" }, String::new())
         } else {
             let name = &self.spec.name;
-            ("CrashLoopBackOff", format!("back-off {} s restarting failed container={name}", delay / 1000))
+            ("CrashLoopBackOff", format!("back-off {}s restarting failed container={name}", delay / 1000))
         };
         self.state = State::Waiting { reason, message, until_ms: ended.ended_ms + delay };
         self.last = Some(ended);
@@ -148,9 +153,11 @@ impl Slot {
         };
         let last = self.last.as_ref();
         let image = self.spec.image.clone().unwrap_or_default();
+        // The next run counts as a restart only once it was started.
+        let restarts = if self.awaits_restart() { self.attempt.saturating_sub(1) } else { self.attempt };
         let mut status = json!({
             "name": self.spec.name, "image": image, "ready": self.ready || (self.init && self.succeeded()),
-            "restartCount": self.attempt, "started": self.started, "state": state,
+            "restartCount": restarts, "started": self.started, "state": state,
             "lastState": last.map_or(json!({}), |ended| json!({ "terminated": ended.status(uid, &self.spec.name) })),
             "imageID": "",
         });
@@ -179,7 +186,13 @@ impl Slot {
                 attempt,
             })
         };
-        self.last = known.last_state.as_ref().and_then(|state| ended(state, self.attempt.saturating_sub(1)));
+        let waiting = known.state.as_ref().is_some_and(|state| state.waiting.is_some());
+        let last = if waiting { self.attempt } else { self.attempt.saturating_sub(1) };
+        self.last = known.last_state.as_ref().and_then(|state| ended(state, last));
+        if waiting && self.last.is_some() {
+            self.attempt = self.attempt.saturating_add(1);
+            return;
+        }
         if let Some(state) = &known.state {
             if let Some(ended) = ended(state, self.attempt) {
                 self.state = State::Ended(ended);
@@ -262,13 +275,16 @@ mod tests {
         slot.end(ended(1, 5), "Always");
         slot.end(ended(1, 9), "Always");
         let status = slot.status("u");
-        assert_eq!(status["restartCount"], 2);
+        assert_eq!(status["restartCount"], 1, "started twice, so restarted once");
+        let mut restored = self::slot(false, None);
+        restored.restore(&serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).unwrap());
+        assert_eq!(restored.attempt, slot.attempt);
         assert_eq!(status["state"]["waiting"]["reason"], "CrashLoopBackOff");
         assert_eq!(
             slot.state,
             State::Waiting {
                 reason: "CrashLoopBackOff",
-                message: "back-off 10 s restarting failed container=c".into(),
+                message: "back-off 10s restarting failed container=c".into(),
                 until_ms: 10_009,
             }
         );

@@ -62,8 +62,9 @@ impl Worker {
             return Ok(old);
         }
         all.allocate(&self.uid).ok_or_else(|| {
-            let ranges = &self.node.config.pod_ranges;
-            format!("no free pod address in {ranges:?}: delete pods, or start with a larger --pod-cidr")
+            let ranges: Vec<_> = self.node.config.pod_ranges.iter().map(ToString::to_string).collect();
+            let ranges = ranges.join(",");
+            format!("no free pod address in {ranges}: delete pods, or start with a larger --pod-cidr")
         })
     }
 

@@ -241,12 +241,16 @@ impl Worker {
                 attempt: slot.attempt,
             };
             slot.end(ended, &policy);
-            if let State::Waiting { reason: "CrashLoopBackOff", message, .. } = &slot.state {
-                backing_off.push((slot.spec.name.clone(), message.clone()));
+            if matches!(slot.state, State::Waiting { reason: "CrashLoopBackOff", .. }) {
+                backing_off.push(slot.spec.name.clone());
             }
         }
-        for (name, message) in backing_off {
-            self.event("Warning", Some(&name), "BackOff", &format!("Back-off restarting: {message}")).await;
+        for name in backing_off {
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {}_{}({})",
+                self.key.name, self.key.namespace, self.uid
+            );
+            self.event("Warning", Some(&name), "BackOff", &message).await;
         }
     }
 

@@ -18,7 +18,8 @@ pub(super) fn validate(errors: &mut FieldErrors, new: &Value, old: Option<&Value
     match label_selector::matches(&selector, &labels) {
         None => errors.invalid("spec.selector", selector, "invalid label selector"),
         Some(matching) => {
-            if !matching {
+            // A selector that is missing selects nothing.
+            if !matching || selector.is_null() {
                 let why = "`selector` does not match template `labels`";
                 errors.invalid("spec.template.metadata.labels", given.unwrap_or_default(), why);
             }

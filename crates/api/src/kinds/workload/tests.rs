@@ -54,7 +54,14 @@ fn selectors_and_templates() {
     let field = "spec.template.metadata.labels";
     for rules in [&Deployment as &dyn Rules, &ReplicaSet] {
         assert_eq!(errors(rules, json!({}), None), Vec::<String>::new());
-        assert_eq!(errors(rules, json!({ "selector": null }), None), ["spec.selector: Required value"]);
+        assert_eq!(
+            errors(rules, json!({ "selector": null }), None),
+            [
+                "spec.selector: Required value".to_owned(),
+                format!("{field}: Invalid value: {{\"app\":\"web\"}}: `selector` does not match template `labels`")
+            ],
+            "a missing selector selects nothing"
+        );
         assert_eq!(
             errors(rules, json!({ "selector": { "matchLabels": null } }), None),
             ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]

@@ -2,9 +2,11 @@
 //!
 //! * nft: one endpoint slot of a table that holds the rules and one Service is replaced, through our netlink code alone:
 //!   from building the batch to its acknowledgement.
-//! * fsync: 4 KiB appended to a file in the directory where instances of the benchmark keep their store, with fdatasync.
+//! * append: 4 KiB appended to a file and fdatasync'ed, in the directory where instances of the benchmark keep their
+//!   store. A file that grows makes the file system write its own journal as well.
+//! * overwrite: the same inside a file that has its blocks already, as the store's file mostly does.
 
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,33 +44,49 @@ pub(super) struct Flags {
 /// Runs the subcommand. The process must still have a single thread.
 pub(super) fn run(flags: &Flags) -> Result<()> {
     let throw_away = ThrowAway::start()?;
-    let fsync = append(&throw_away, flags.samples)?;
+    let append = synced(&throw_away, "append", false, flags.samples)?;
+    let overwrite = synced(&throw_away, "overwrite", true, flags.samples)?;
     let sandbox = throw_away.sandbox()?;
     let samples = flags.samples;
     // The thread that enters the sandbox's network stays there, so it is not this one.
     let thread = std::thread::spawn(move || replace(&sandbox, samples));
     let nft = thread.join().map_err(|_| anyhow::anyhow!("the measuring thread panicked"))??;
     drop(throw_away);
-    let figures = json!({
-        "nft_p50_us": nft.percentile_us(50), "nft_p99_us": nft.percentile_us(99),
-        "fsync_p50_us": fsync.percentile_us(50), "fsync_p99_us": fsync.percentile_us(99),
-    });
+    let rows = [
+        ("nft", "one nft slot replaced", nft),
+        ("append", "4 KiB appended, synced", append),
+        ("overwrite", "4 KiB overwritten, synced", overwrite),
+    ];
     if flags.json {
+        let mut figures = json!({});
+        for (key, _, samples) in &rows {
+            for percent in [50, 99] {
+                figures[format!("{key}_p{percent}_us")] = json!(samples.percentile_us(percent));
+            }
+        }
         println!("{figures}");
         return Ok(());
     }
     println!("                                      p50        p99");
-    for (what, samples) in [("one nft slot replaced", &nft), ("4 KiB appended and synced", &fsync)] {
+    for (_, what, samples) in rows {
         let cell = |percent| samples.percentile_us(percent).unwrap_or(f64::NAN);
         println!("{what:<28} {:>10.1} us {:>7.1} us", cell(50), cell(99));
     }
     Ok(())
 }
 
-fn append(throw_away: &ThrowAway, samples: usize) -> Result<Samples> {
-    let path = throw_away.directory().join("append");
+/// Blocks written one after the other, each synced; `allocated` writes all of them once before.
+fn synced(throw_away: &ThrowAway, name: &str, allocated: bool, samples: usize) -> Result<Samples> {
+    let path = throw_away.directory().join(name);
     let mut file = std::fs::File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let block = [0x5a; BLOCK];
+    if allocated {
+        for _ in 0..WARM_UP + samples {
+            file.write_all(&block)?;
+        }
+        file.sync_all()?;
+        file.rewind()?;
+    }
     let mut out = Samples::default();
     for sample in 0..WARM_UP + samples {
         let began = Instant::now();
