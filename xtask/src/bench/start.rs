@@ -73,7 +73,7 @@ pub(super) fn measure(binary: &Path, idle_seconds: u64) -> Result<Started> {
         .with_context(|| format!("cannot start {}", binary.display()))?;
     let mut instance = Instance { binary, directory, server };
     let ready = until(&mut instance, began, &log, |_| said_ready(&log))?;
-    let first_answer = until(&mut instance, began, &log, |instance| answered(instance))?;
+    let first_answer = until(&mut instance, began, &log, answered)?;
     std::thread::sleep(Duration::from_secs(idle_seconds));
     let memory = memory::shares(instance.server.id())?;
     Ok(Started { ready, first_answer, memory })
