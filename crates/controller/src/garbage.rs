@@ -23,6 +23,7 @@ struct OnlyMeta {
 
 /// Runs for ever.
 pub(crate) async fn run(world: Arc<World>, writer: Writer, queue: Queue<Uid>) {
+    world.complete().await;
     serve(queue, limits::OBJECTS_AT_ONCE, |uid| look(uid, &world, &writer)).await;
 }
 

@@ -24,6 +24,7 @@ struct OnlyMeta {
 
 /// Runs for ever.
 pub(crate) async fn run(world: Arc<World>, writer: Writer, queue: Queue<ObjectKey>, ca_pem: String) {
+    world.complete().await;
     queue.extend(INITIAL.iter().map(|name| ObjectKey::new("", *name)));
     serve(queue, limits::OBJECTS_AT_ONCE, |key| look(key, &world, &writer, &ca_pem)).await;
 }

@@ -18,6 +18,7 @@ use crate::writer::Writer;
 
 /// Runs for ever.
 pub(crate) async fn run(world: Arc<World>, writer: Writer, queues: Queues) {
+    world.complete().await;
     let deployments = serve(queues.deployments, limits::OBJECTS_AT_ONCE, |key| {
         let decision = decide_deployment(&world, &key);
         carry_out(&world, &writer, key, decision, true)

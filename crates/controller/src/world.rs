@@ -50,6 +50,8 @@ pub(crate) struct Queues {
 pub(crate) struct World {
     state: Mutex<State>,
     revision: watch::Sender<Revision>,
+    /// Whether every kind was listed once.
+    complete: watch::Sender<bool>,
 }
 
 /// The facts.
@@ -69,11 +71,19 @@ pub(crate) struct State {
 
 impl World {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), revision: watch::Sender::new(Revision(0)) })
+        let (revision, complete) = (watch::Sender::new(Revision(0)), watch::Sender::new(false));
+        Arc::new(Self { state: Mutex::default(), revision, complete })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Waits until every kind was listed once. Kinds are listed one after the other: whoever decides before the last one
+    /// finds ReplicaSets without their pods and owners without their dependents.
+    pub(crate) async fn complete(&self) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = self.complete.subscribe().wait_for(|complete| *complete).await;
     }
 
     /// Everything up to this revision has been taken in.
@@ -195,6 +205,7 @@ impl Follower for Taker {
             *seen = revision.max(*seen);
             grew
         });
+        self.world.complete.send_replace(true);
     }
 }
 

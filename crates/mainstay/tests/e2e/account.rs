@@ -10,7 +10,7 @@ use tempfile::TempDir;
 const ORDINARY: u32 = 65534;
 
 /// A way to run the binary.
-pub enum Account {
+pub(crate) enum Account {
     /// As the user that runs the tests (root in CI).
     Own,
     /// As an ordinary user without any capability, with the directory that holds its copy of the program.
@@ -18,18 +18,18 @@ pub enum Account {
 }
 
 /// The built binary.
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_mainstay").into()
 }
 
 /// A directory with a path short enough for sockets.
-pub fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::Builder::new().prefix("ms-").tempdir_in("/tmp").expect("a temporary directory in /tmp")
 }
 
 impl Account {
     /// An ordinary user. The build directory may be closed to it, so it gets a copy of the program.
-    pub fn ordinary() -> Self {
+    pub(crate) fn ordinary() -> Self {
         let directory = directory();
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("a readable directory");
         std::fs::copy(program(), directory.path().join("mainstay")).expect("the binary can be copied");
@@ -37,7 +37,7 @@ impl Account {
     }
 
     /// Path of the program for this user.
-    pub fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         match self {
             Self::Own => program(),
             Self::Ordinary(directory) => directory.path().join("mainstay"),
@@ -45,7 +45,7 @@ impl Account {
     }
 
     /// The program, to be run as this user.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         match self {
             Self::Own => Command::new(program()),
             Self::Ordinary(_) => {
@@ -59,7 +59,7 @@ impl Account {
     }
 
     /// Gives a directory to this user.
-    pub fn own(&self, directory: &Path) {
+    pub(crate) fn own(&self, directory: &Path) {
         if matches!(self, Self::Ordinary(_)) {
             std::os::unix::fs::chown(directory, Some(ORDINARY), Some(ORDINARY))
                 .expect("root can give directories away");

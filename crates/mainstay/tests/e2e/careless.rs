@@ -74,6 +74,13 @@ metadata: {name: strange}
 spec: {containers: [{name: main, image: 'strange:1'}]}
 ";
 
+fn alias(sandbox: &Sandbox, alias: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    let output = command.args(["image", "alias", alias, "--data-dir"]).arg(sandbox.path()).output();
+    let output = output.expect("mainstay runs");
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 #[test]
 fn images_get_other_names_and_what_is_wrong_with_a_pod_is_seen() {
     let sandbox = Sandbox::start();
@@ -81,10 +88,7 @@ fn images_get_other_names_and_what_is_wrong_with_a_pod_is_seen() {
     second.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(sandbox.path());
     let output = second.stdin(Stdio::null()).output().expect("mainstay runs");
     assert!(text(&output).contains("its lock is held"), "{}", text(&output));
-    let mut alias = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-    alias.args(["image", "alias", "registry.example/my-app-image=mainstay/echo", "--data-dir"]).arg(sandbox.path());
-    let output = alias.output().expect("mainstay runs");
-    assert!(output.status.success(), "{}", text(&output));
+    alias(&sandbox, "registry.example/my-app-image=mainstay/echo");
     sandbox.apply(NAMED);
     // A period of an hour: ready at once only because a refused first probe is tried again soon.
     sandbox.kubectl_ok(&["wait", "--for=condition=Ready", "pod/named", "--timeout=60s"]);
@@ -97,6 +101,8 @@ fn images_get_other_names_and_what_is_wrong_with_a_pod_is_seen() {
         let events = sandbox.kubectl_ok(&["get", "events", "--field-selector", "involvedObject.name=strange"]);
         events.contains("mainstay image alias strange=mainstay/echo")
     });
+    alias(&sandbox, "strange=mainstay/echo");
+    sandbox.kubectl_ok(&["wait", "--for=condition=Ready", "pod/strange", "--timeout=60s"]);
     sandbox.kubectl_ok(&["delete", "pods", "--all"]);
     assert_eq!(sandbox.kubectl_ok(&["get", "pods", "-o", "name"]), "");
     assert!(!sandbox.log().contains("panicked"), "{}", sandbox.log());

@@ -7,13 +7,15 @@ use std::process::Command;
 
 /// Links, addresses, routes, rules, mounts, cgroups, sysctls and the files that people fear for, a line each.
 #[derive(Debug, PartialEq)]
-pub struct Host(BTreeSet<String>);
+pub(crate) struct Host(BTreeSet<String>);
 
 impl Host {
     /// Looks at the host now.
-    pub fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let mut lines = BTreeSet::new();
-        let mut add = |what: &str, line: &str| lines.insert(format!("{what}: {line}"));
+        let mut add = |what: &str, line: &str| {
+            lines.insert(format!("{what}: {line}"));
+        };
         for line in read("/proc/net/dev").lines().skip(2) {
             add("link", line.split(':').next().unwrap_or_default().trim());
         }
@@ -31,12 +33,12 @@ impl Host {
             ("resolver", "/etc/resolv.conf"),
             ("name", "/etc/hosts"),
         ] {
-            read(path).lines().for_each(|line| drop(add(what, line)));
+            read(path).lines().for_each(|line| add(what, line));
         }
         let nft = Command::new("nft").args(["list", "ruleset"]).output();
         let nft = nft.expect("nft must be installed: sh scripts/test.sh does it");
         assert!(nft.status.success(), "nft list ruleset needs root: {}", String::from_utf8_lossy(&nft.stderr));
-        String::from_utf8_lossy(&nft.stdout).lines().for_each(|line| drop(add("nft", line)));
+        String::from_utf8_lossy(&nft.stdout).lines().for_each(|line| add("nft", line));
         walk(Path::new("/sys/fs/cgroup"), &mut |path, directory| {
             if directory {
                 add("cgroup", &path.display().to_string());
@@ -57,12 +59,12 @@ impl Host {
     }
 
     /// How many lines of one sort there are.
-    pub fn count(&self, what: &str) -> usize {
+    pub(crate) fn count(&self, what: &str) -> usize {
         self.0.iter().filter(|line| line.starts_with(&format!("{what}: "))).count()
     }
 
     /// What came (+) and went (-) since `before`.
-    pub fn changes_since(&self, before: &Self) -> Vec<String> {
+    pub(crate) fn changes_since(&self, before: &Self) -> Vec<String> {
         let came = self.0.difference(&before.0).map(|line| format!("+ {line}"));
         came.chain(before.0.difference(&self.0).map(|line| format!("- {line}"))).collect()
     }

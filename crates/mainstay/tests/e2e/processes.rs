@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// What belonged to an instance when it was looked at.
 #[derive(Debug)]
-pub struct Ours {
+pub(crate) struct Ours {
     /// Process ids with start times, so that a reused id is no survivor.
     processes: BTreeSet<(u32, u64)>,
     /// Network namespaces, by inode.
@@ -43,7 +43,7 @@ fn look(pid: u32) -> Option<Process> {
 
 impl Ours {
     /// The processes whose command line names the data directory (server and holder) and all below them.
-    pub fn of(directory: &Path) -> Self {
+    pub(crate) fn of(directory: &Path) -> Self {
         let all = all();
         let named = directory.display().to_string();
         let myself = std::process::id();
@@ -68,12 +68,12 @@ impl Ours {
     }
 
     /// How many processes and network namespaces there were.
-    pub fn count(&self) -> (usize, usize) {
+    pub(crate) fn count(&self) -> (usize, usize) {
         (self.processes.len(), self.networks.len())
     }
 
     /// Sends SIGKILL to those whose environment holds a variable; how many there were.
-    pub fn kill_with(&self, variable: &str) -> usize {
+    pub(crate) fn kill_with(&self, variable: &str) -> usize {
         let has = |pid: u32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
@@ -84,7 +84,7 @@ impl Ours {
     }
 
     /// Which of them exist now, one line each.
-    pub fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let line = |(pid, process): (u32, Process)| {
             let known = self.processes.contains(&(pid, process.start)) || self.networks.contains(&process.network);
             known.then(|| format!("{pid} in {}: {}", process.network, process.command))

@@ -9,23 +9,23 @@ use serde_json::Value;
 use crate::account::{self, Account};
 
 /// How long any single state is waited for. Only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running instance in a directory of its own; `down` when dropped.
-pub struct Sandbox {
-    pub directory: tempfile::TempDir,
-    pub server: Child,
+pub(crate) struct Sandbox {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) server: Child,
     account: Account,
 }
 
 impl Sandbox {
     /// Starts an instance and waits until it is ready.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_as(Account::Own)
     }
 
     /// Starts an instance as somebody.
-    pub fn start_as(account: Account) -> Self {
+    pub(crate) fn start_as(account: Account) -> Self {
         let directory = account::directory();
         account.own(directory.path());
         let server = launch(&account, directory.path());
@@ -35,19 +35,19 @@ impl Sandbox {
     }
 
     /// Starts the server again on the same directory.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let starts = self.starts();
         self.server = launch(&self.account, self.path());
         self.wait_ready(starts);
     }
 
     /// Kills the server and nothing else.
-    pub fn kill_server(&mut self) {
+    pub(crate) fn kill_server(&mut self) {
         self.server.kill().expect("kill -9 of the server");
         let _ = self.server.wait();
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
@@ -69,63 +69,63 @@ impl Sandbox {
     }
 
     /// What the server printed.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("server.log")).unwrap_or_default()
     }
 
     /// A stock program with this instance's kubeconfig.
-    pub fn client(&self, program: &str) -> Command {
+    pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("KUBECONFIG", self.path().join("kubeconfig")).env("HOME", self.path()).stdin(Stdio::null());
         command
     }
 
     /// Stock kubectl against this instance.
-    pub fn kubectl(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Output {
         let output = self.client("kubectl").args(arguments).output();
         output.expect("kubectl must be installed: sh scripts/test.sh does it")
     }
 
     /// Standard output of a kubectl that must succeed.
-    pub fn kubectl_ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn kubectl_ok(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments);
         assert!(output.status.success(), "kubectl {arguments:?}: {}\nserver:\n{}", text(&output), self.log());
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What `mainstay status` is made of.
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.kubectl_ok(&["get", "--raw", "/mainstay/status"])).expect("the status is JSON")
     }
 
     /// `kubectl apply -f -`.
-    pub fn apply(&self, manifest: &str) {
+    pub(crate) fn apply(&self, manifest: &str) {
         let file = self.path().join("manifest.yaml");
         std::fs::write(&file, manifest).expect("the manifest can be written");
         self.kubectl_ok(&["apply", "-f", &file.to_string_lossy()]);
     }
 
     /// A command in the node's network.
-    pub fn exec(&self, argv: &[&str]) -> Output {
+    pub(crate) fn exec(&self, argv: &[&str]) -> Output {
         let mut command = self.account.command();
         command.args(["exec", "--data-dir"]).arg(self.path()).arg("--").args(argv);
         command.stdin(Stdio::null()).output().expect("mainstay exec runs")
     }
 
     /// Standard output of a command in the node's network that must succeed.
-    pub fn exec_ok(&self, argv: &[&str]) -> String {
+    pub(crate) fn exec_ok(&self, argv: &[&str]) -> String {
         let output = self.exec(argv);
         assert!(output.status.success(), "exec {argv:?}: {}\nserver:\n{}", text(&output), self.log());
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The kernel's own dump of our table in the node's network, without counters.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         self.exec_ok(&["nft", "-s", "list", "table", "inet", "mainstay"])
     }
 
     /// Waits until `look` says so.
-    pub fn until(&self, what: &str, mut look: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, mut look: impl FnMut(&Self) -> bool) {
         let began = Instant::now();
         while !look(self) {
             assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}; server:\n{}", self.log());
@@ -134,7 +134,7 @@ impl Sandbox {
     }
 
     /// `mainstay down`.
-    pub fn down(&mut self) -> Output {
+    pub(crate) fn down(&mut self) -> Output {
         let mut command = self.account.command();
         let output = command.args(["down", "--data-dir"]).arg(self.path()).output().expect("mainstay down runs");
         let _ = self.server.wait();
@@ -149,12 +149,12 @@ impl Drop for Sandbox {
 }
 
 /// Both outputs of a program.
-pub fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Lets others run between two looks at a state; nothing depends on its length.
-pub fn pause() {
+pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }
 

@@ -63,12 +63,18 @@ impl BackOff {
 }
 
 /// Delay before try number `failures` (0 is immediate).
-pub(super) fn delay_ms(failures: u32) -> i64 {
+fn delay_ms(failures: u32) -> i64 {
     match failures {
         0 => 0,
         1..=5 => (BASE_MS << (failures - 1)).min(MOST_MS),
         _ => MOST_MS,
     }
+}
+
+/// Pause after `failures` earlier failures to find an image. Finding one is a look at a table, not a download, so that the
+/// pause stays short: once somebody has given the name a meaning, the pod starts within seconds.
+pub(super) fn pull_delay_ms(failures: u32) -> i64 {
+    1000 << failures.min(3)
 }
 
 impl Slot {
@@ -258,6 +264,11 @@ mod tests {
         assert_eq!(told.status("u")["state"]["running"]["startedAt"], "1970-01-01T00:00:02Z");
         told.found_running(1, 5000);
         assert_eq!((told.attempt, told.state), (1, State::Running { since_ms: 5000 }), "a run that was never told");
+    }
+
+    #[test]
+    fn an_image_is_looked_for_again_within_seconds() {
+        assert_eq!([0, 1, 2, 3, 4, u32::MAX].map(pull_delay_ms), [1000, 2000, 4000, 8000, 8000, 8000]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Container;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::container::{Ended, State, delay_ms};
+use super::container::{Ended, State, pull_delay_ms};
 use super::probe::{self, Target, Which};
 use super::worker::{Worker, addresses_of, now_ms};
 use crate::holder::message::{Root, Spawn};
@@ -136,8 +136,11 @@ impl Worker {
                 let failures = self.slots[index].pull_failures;
                 self.slots[index].pull_failures = failures.saturating_add(1);
                 let message = format!("Failed to pull image \"{image}\": {why}");
-                self.event("Warning", Some(&container.name), "Failed", &message).await;
-                let until_ms = now_ms() + delay_ms(failures.saturating_add(1));
+                // Told ever more rarely: it is tried every few seconds, for ever.
+                if failures.count_ones() <= 1 {
+                    self.event("Warning", Some(&container.name), "Failed", &message).await;
+                }
+                let until_ms = now_ms() + pull_delay_ms(failures);
                 self.slots[index].state = if failures == 0 {
                     State::Waiting { reason: "ErrImagePull", message: why, until_ms }
                 } else {
