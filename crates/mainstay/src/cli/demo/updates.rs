@@ -87,7 +87,9 @@ async fn restart(cluster: &Cluster, drain: bool) -> Result<(), Unseen> {
             && status["availableReplicas"].as_u64() == all
     };
     cluster.wait(DEPLOYMENT, "the rollout", rolled_out).await?;
-    settled(cluster).await
+    settled(cluster).await?;
+    // The kernel is behind: only once it has caught up is the update over for those who connect.
+    Ok(cluster.ready_endpoints("default", SERVICE, 3).await?)
 }
 
 /// Waits until no pod of my-app is terminating.
