@@ -12,7 +12,6 @@ const GET_LINK: u16 = 18;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
-const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -81,13 +80,6 @@ impl Rtnetlink {
         self.request(&what, Writer::request(NEW_LINK, 0, &header(index, flags, UP), |_| ()))
     }
 
-    /// Makes a device a port of a bridge (or frees it, with None).
-    pub fn link_set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
-        let message =
-            Writer::request(NEW_LINK, 0, &header(index, 0, 0), |w| w.host32(IFLA_MASTER, master.unwrap_or(0)));
-        self.request(&format!("set the master of link {index}"), message)
-    }
-
     /// Deletes a device (of a veth pair, both ends).
     pub fn link_delete(&mut self, index: u32) -> Result<()> {
         self.request(&format!("delete link {index}"), Writer::request(DEL_LINK, 0, &header(index, 0, 0), |_| ()))
@@ -111,15 +103,6 @@ impl Rtnetlink {
             });
         });
         self.request(&format!("create veth {}", veth.name), message)
-    }
-
-    /// Creates a device of a kind that needs no parameters (`bridge`, `dummy`), up.
-    pub fn link_create(&mut self, name: &str, kind: &str) -> Result<()> {
-        let message = Writer::request(NEW_LINK, CREATE | EXCLUSIVE, &header(0, UP, UP), |w| {
-            w.string(IFLA_IFNAME, name);
-            w.nest(IFLA_LINKINFO, |w| w.string(1, kind));
-        });
-        self.request(&format!("create {kind} {name}"), message)
     }
 
     /// Turns IPv4 forwarding of one device on or off, also where /proc/sys is read-only.

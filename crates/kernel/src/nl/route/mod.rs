@@ -1,15 +1,13 @@
-//! Links, addresses, routes and neighbours through rtnetlink.
+//! Links, addresses and routes through rtnetlink.
 
 mod address;
 mod link;
-mod neighbour;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, NewAddress, Scope};
 pub use link::{Link, VethSpec};
-pub use neighbour::NewNeighbour;
 pub use table::{NewRoute, Route};
 
 use super::message::{DUMP, Writer};

@@ -8,7 +8,6 @@ use super::address::scope_number;
 use super::{Rtnetlink, Scope, family, octets};
 
 const NEW_ROUTE: u16 = 24;
-const DEL_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -22,7 +21,7 @@ const BOOT: u8 = 3;
 /// `RTNH_F_ONLINK`: the gateway is reachable although no route says so.
 const ONLINK: u32 = 4;
 
-/// A route to be added to (or deleted from) the main table.
+/// A route to be added to the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewRoute {
     /// Destination network; an unspecified address with prefix 0 is the default route.
@@ -85,16 +84,6 @@ impl Rtnetlink {
     /// Adds a route or replaces the one to the same destination.
     pub fn route_replace(&mut self, route: &NewRoute) -> Result<()> {
         self.route_write("replace", CREATE | REPLACE, route)
-    }
-
-    /// Deletes a route.
-    pub fn route_delete(&mut self, route: &NewRoute) -> Result<()> {
-        let mut fixed = header(route);
-        // In deletions scope NOWHERE and protocol 0 match whatever the route has.
-        fixed[5] = 0;
-        fixed[6] = 255;
-        let message = Writer::request(DEL_ROUTE, 0, &fixed, |w| attributes(w, route));
-        self.request(&format!("delete route {}/{}", route.destination, route.prefix_len), message)
     }
 
     /// Every unicast route of the namespace, both families, all tables.
