@@ -77,8 +77,7 @@ pub(super) fn update(
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         meta_mut(&mut new).insert("generation".into(), generation.into());
     }
-    let mut errors = new_finalizers(&new, old);
-    errors.0.extend(kinds::validate_metadata(kind, &new, Some(old)).0);
+    let mut errors = kinds::validate_metadata(kind, &new, Some(old));
     errors.0.extend(kind.rules.validate(&new, Some(old), target).0);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
@@ -164,22 +163,4 @@ fn keep(kind: &'static Kind, new: &mut Value, old: &Value, target: Target) {
     {
         set(members, "status", old.get("status").cloned());
     }
-}
-
-/// An object that is being deleted takes no new finalizers: nobody would be left to clear them.
-fn new_finalizers(new: &Value, old: &Value) -> FieldErrors {
-    let mut errors = FieldErrors::default();
-    if deleting(old) {
-        let before = finalizers(old);
-        let added: Vec<_> = finalizers(new).into_iter().filter(|name| !before.contains(name)).collect();
-        if !added.is_empty() {
-            let added = added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-            let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers \
-                 []string{{{added}}}"
-            );
-            errors.forbidden("metadata.finalizers", &why);
-        }
-    }
-    errors
 }
