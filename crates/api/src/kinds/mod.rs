@@ -23,7 +23,7 @@ mod workload;
 pub use metadata::validate_metadata;
 
 /// Every kind, in the order discovery lists them.
-pub static ALL: [&Kind; 13] = [
+pub static ALL: &[&Kind] = &[
     &CONFIG_MAP,
     &ENDPOINTS,
     &EVENT,
@@ -190,13 +190,13 @@ pub static ENDPOINT_SLICE: Kind = Kind {
 
 /// The kind served under a resource name, for example `("apps", "v1", "deployments")`.
 pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    ALL.into_iter().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
+    ALL.iter().copied().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
 }
 
 /// The kind that a manifest names, for example `("apps/v1", "Deployment")`.
 pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ALL.into_iter().find(|known| (known.group, known.version, known.kind) == (group, version, kind))
+    ALL.iter().copied().find(|known| (known.group, known.version, known.kind) == (group, version, kind))
 }
 
 #[cfg(test)]

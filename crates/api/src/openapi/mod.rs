@@ -44,7 +44,7 @@ pub fn v3_index() -> Value {
 
 /// `GET /openapi/v3/<path>`, where `path` is `api/v1` or `apis/<group>/<version>`; none if there is no such version.
 pub fn v3_document(path: &str, version: &str) -> Option<Value> {
-    let kinds: Vec<_> = kinds::ALL.into_iter().filter(|kind| path_of(kind) == path).collect();
+    let kinds: Vec<_> = kinds::ALL.iter().copied().filter(|kind| path_of(kind) == path).collect();
     if kinds.is_empty() {
         return None;
     }
