@@ -3,15 +3,20 @@
 /// Commands not compared: section, how the command begins, why.
 const COMMANDS: &[(&str, &str, &str)] = &[
     ("types", "kubectl create service nodeport other --tcp=80 --node-port=30007", "our error also names the owner"),
+    (
+        "types",
+        "kubectl patch svc my-clusterip-service --type=json -p '[{\"op\":\"remove\"",
+        "our error also names the operation",
+    ),
     ("namespaces", "kubectl delete -f ham-and-eggs.yaml", "our namespace is empty before kubectl gets to its Services"),
     ("namespaces", "kubectl get svc -A", "we bring cluster DNS, a bare kube-apiserver does not"),
     ("namespaces", "kubectl describe ns qa", "ResourceQuota and LimitRange are not kinds of ours"),
     (
         "write",
         "sed s/targetPort/targetport/ my-service.yaml | kubectl apply -f -",
-        "the value is printed as Go prints a map",
+        "the patch is shown as JSON, not as Go prints a map",
     ),
-    ("write", "sed 's/port: 80/port: eighty/'", "the value is printed as Go prints a map"),
+    ("write", "sed 's/port: 80/port: eighty/'", "the patch is shown as JSON, not as Go prints a map"),
     ("cluster", "kubectl api-versions", "groups that no Service needs are not served"),
     ("cluster", "kubectl api-resources", "kinds that no Service needs are not served"),
     ("cluster", "kubectl cluster-info", "we bring cluster DNS, a bare kube-apiserver does not"),
