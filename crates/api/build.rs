@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use k8s_openapi::api::{apps, autoscaling, coordination, core, discovery};
+use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
@@ -47,9 +47,13 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<core::v1::Secret>(g);
     take::<core::v1::Service>(g);
     take::<core::v1::ServiceAccount>(g);
+    take::<apps::v1::ControllerRevision>(g);
+    take::<apps::v1::DaemonSet>(g);
     take::<apps::v1::Deployment>(g);
     take::<apps::v1::ReplicaSet>(g);
+    take::<apps::v1::StatefulSet>(g);
     take::<autoscaling::v1::Scale>(g);
+    take::<batch::v1::Job>(g);
     take::<coordination::v1::Lease>(g);
     take::<discovery::v1::EndpointSlice>(g);
     take::<meta::Status>(g);

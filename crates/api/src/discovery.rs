@@ -154,8 +154,9 @@ mod tests {
     #[test]
     fn both_forms_list_every_kind() {
         let mut legacy = 0;
-        for (group, version) in [("", "v1"), ("apps", "v1"), ("coordination.k8s.io", "v1"), ("discovery.k8s.io", "v1")]
-        {
+        let versions: std::collections::BTreeSet<_> =
+            kinds::ALL.iter().map(|kind| (kind.group, kind.version)).collect();
+        for (group, version) in versions {
             let list = resource_list(group, version).unwrap();
             let resources = list["resources"].as_array().unwrap();
             legacy += resources.iter().filter(|entry| !entry["name"].as_str().unwrap().contains('/')).count();

@@ -33,8 +33,12 @@ pub static ALL: &[&Kind] = &[
     &SECRET,
     &SERVICE_ACCOUNT,
     &SERVICE,
+    &CONTROLLER_REVISION,
+    &DAEMON_SET,
     &DEPLOYMENT,
     &REPLICA_SET,
+    &STATEFUL_SET,
+    &JOB,
     &LEASE,
     &ENDPOINT_SLICE,
 ];
@@ -165,6 +169,46 @@ pub static REPLICA_SET: Kind = Kind {
     subresources: &["status", "scale"],
     generation: true,
     rules: &workload::ReplicaSet,
+    ..CORE
+};
+/// StatefulSet.
+pub static STATEFUL_SET: Kind = Kind {
+    kind: "StatefulSet",
+    plural: "statefulsets",
+    singular: "statefulset",
+    short_names: &["sts"],
+    rules: &workload::StatefulSet,
+    ..DEPLOYMENT
+};
+/// DaemonSet.
+pub static DAEMON_SET: Kind = Kind {
+    kind: "DaemonSet",
+    plural: "daemonsets",
+    singular: "daemonset",
+    short_names: &["ds"],
+    subresources: &["status"],
+    rules: &workload::DaemonSet,
+    ..DEPLOYMENT
+};
+/// ControllerRevision, one state of a StatefulSet or DaemonSet.
+pub static CONTROLLER_REVISION: Kind = Kind {
+    group: "apps",
+    kind: "ControllerRevision",
+    plural: "controllerrevisions",
+    singular: "controllerrevision",
+    rules: &workload::ControllerRevision,
+    ..CORE
+};
+/// Job.
+pub static JOB: Kind = Kind {
+    group: "batch",
+    kind: "Job",
+    plural: "jobs",
+    singular: "job",
+    categories: &["all"],
+    subresources: &["status"],
+    generation: true,
+    rules: &workload::Job,
     ..CORE
 };
 /// Lease.

@@ -53,6 +53,10 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("DeploymentSpec", &["minReadySeconds", "paused"]),
     ("DeploymentStrategy", &["type"]),
     ("ReplicaSetSpec", &["minReadySeconds"]),
+    ("StatefulSetSpec", &["minReadySeconds", "podManagementPolicy"]),
+    ("StatefulSetUpdateStrategy", &["type"]),
+    ("DaemonSetSpec", &["minReadySeconds"]),
+    ("DaemonSetUpdateStrategy", &["type"]),
     ("NodeSpec", &["podCIDR", "providerID", "unschedulable"]),
     ("Secret", &["type"]),
 ];

@@ -13,12 +13,22 @@ use crate::selector::Labels;
 const FIELD: &str = "spec.selector";
 
 /// Checks `spec.selector`, which must be there and select something in particular.
-pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
+pub(super) fn validate(errors: &mut FieldErrors, workload: &Value, owner: &str) {
     if !read::present(workload, "/spec/selector") {
         errors.required(FIELD, "");
         return;
     }
+    requirements(errors, workload);
     let selector = &workload["spec"]["selector"];
+    if read::pairs(selector, "/matchLabels").is_empty() && read::list(selector, "/matchExpressions").is_empty() {
+        errors.invalid(FIELD, selector.clone(), &format!("empty selector is invalid for {owner}"));
+    }
+}
+
+/// Checks the requirements of `spec.selector`.
+pub(super) fn requirements(errors: &mut FieldErrors, workload: &Value) {
+    let empty = Value::Null;
+    let selector = workload.pointer("/spec/selector").unwrap_or(&empty);
     let labels = read::pairs(selector, "/matchLabels");
     metadata::labels(errors, &format!("{FIELD}.matchLabels"), &labels);
     let expressions = read::list(selector, "/matchExpressions");
@@ -42,9 +52,6 @@ pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
         for (j, value) in values.into_iter().enumerate() {
             invalid_each(errors, &format!("{field}.values[{j}]"), value, names::label_value(value));
         }
-    }
-    if labels.is_empty() && expressions.is_empty() {
-        errors.invalid(FIELD, selector.clone(), "empty selector is invalid for deployment");
     }
 }
 
