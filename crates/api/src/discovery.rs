@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn both_forms_list_every_kind() {
         let mut legacy = 0;
-        for (group, version) in [("", "v1"), ("apps", "v1"), ("coordination.k8s.io", "v1"), ("discovery.k8s.io", "v1")]
+        for (group, version) in groups().iter().flat_map(|(group, versions)| versions.keys().map(move |it| (group, it)))
         {
             let list = resource_list(group, version).unwrap();
             let resources = list["resources"].as_array().unwrap();

@@ -60,6 +60,7 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("NamespaceStatus", "conditions", by("type", &["type"])),
     ("DeploymentStatus", "conditions", by("type", &["type"])),
     ("ReplicaSetStatus", "conditions", by("type", &["type"])),
+    ("ServiceCIDRStatus", "conditions", by("type", &["type"])),
 ];
 
 /// Structures of which at most one member may be set: a strategic patch lists what stays in `$retainKeys`.

@@ -55,6 +55,13 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("ReplicaSetSpec", &["minReadySeconds"]),
     ("NodeSpec", &["podCIDR", "providerID", "unschedulable"]),
     ("Secret", &["type"]),
+    ("IngressRule", &["host"]),
+    ("HTTPIngressPath", &["path"]),
+    ("ServiceBackendPort", &["name", "number"]),
+    ("IngressTLS", &["secretName"]),
+    ("IngressClassSpec", &["controller"]),
+    ("ParentReference", &["group", "namespace"]),
+    ("PriorityClass", &["description", "globalDefault"]),
 ];
 
 const CONTAINER: &[&str] = &[

@@ -19,11 +19,18 @@ pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
         return;
     }
     let selector = &workload["spec"]["selector"];
+    check(errors, FIELD, selector);
+    if read::pairs(selector, "/matchLabels").is_empty() && read::list(selector, "/matchExpressions").is_empty() {
+        errors.invalid(FIELD, selector.clone(), "empty selector is invalid for deployment");
+    }
+}
+
+/// Checks any label selector; `field` is its path in messages.
+pub(crate) fn check(errors: &mut FieldErrors, field: &str, selector: &Value) {
     let labels = read::pairs(selector, "/matchLabels");
-    metadata::labels(errors, &format!("{FIELD}.matchLabels"), &labels);
-    let expressions = read::list(selector, "/matchExpressions");
-    for (i, expression) in expressions.iter().enumerate() {
-        let field = format!("{FIELD}.matchExpressions[{i}]");
+    metadata::labels(errors, &format!("{field}.matchLabels"), &labels);
+    for (i, expression) in read::list(selector, "/matchExpressions").iter().enumerate() {
+        let field = format!("{field}.matchExpressions[{i}]");
         let values = read::texts(expression, "/values");
         match read::text(expression, "/operator") {
             "In" | "NotIn" if values.is_empty() => {
@@ -43,9 +50,6 @@ pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
             invalid_each(errors, &format!("{field}.values[{j}]"), value, names::label_value(value));
         }
     }
-    if labels.is_empty() && expressions.is_empty() {
-        errors.invalid(FIELD, selector.clone(), "empty selector is invalid for deployment");
-    }
 }
 
 /// Whether `labels` match the selector; none if the selector cannot be used at all.
@@ -55,7 +59,7 @@ pub(super) fn matches(selector: &Value, labels: &[(&str, &str)]) -> Option<bool>
 }
 
 /// The selector as kubectl's `-l` would take it, `<none>` without any requirement.
-pub(super) fn text(selector: &Value) -> String {
+pub(crate) fn text(selector: &Value) -> String {
     let labels = read::pairs(selector, "/matchLabels").into_iter().map(|(key, value)| (key, format!("{key}={value}")));
     let expressions = read::list(selector, "/matchExpressions").iter().map(|expression| {
         let key = read::text(expression, "/key");

@@ -1,7 +1,7 @@
 //! Turns decoded Deployments and ReplicaSets into defaulted, checked and printed ones.
 
 mod deployment;
-mod label_selector;
+pub(super) mod label_selector;
 mod replica_set;
 mod template;
 
