@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, discovery};
+use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, discovery, networking, node, scheduling};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
@@ -56,6 +56,13 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<batch::v1::Job>(g);
     take::<coordination::v1::Lease>(g);
     take::<discovery::v1::EndpointSlice>(g);
+    take::<networking::v1::Ingress>(g);
+    take::<networking::v1::IngressClass>(g);
+    take::<networking::v1::IPAddress>(g);
+    take::<networking::v1::NetworkPolicy>(g);
+    take::<networking::v1::ServiceCIDR>(g);
+    take::<node::v1::RuntimeClass>(g);
+    take::<scheduling::v1::PriorityClass>(g);
     take::<meta::Status>(g);
     take::<meta::DeleteOptions>(g);
     take::<meta::ListMeta>(g);

@@ -154,9 +154,8 @@ mod tests {
     #[test]
     fn both_forms_list_every_kind() {
         let mut legacy = 0;
-        let versions: std::collections::BTreeSet<_> =
-            kinds::ALL.iter().map(|kind| (kind.group, kind.version)).collect();
-        for (group, version) in versions {
+        for (group, version) in groups().iter().flat_map(|(group, versions)| versions.keys().map(move |it| (group, it)))
+        {
             let list = resource_list(group, version).unwrap();
             let resources = list["resources"].as_array().unwrap();
             legacy += resources.iter().filter(|entry| !entry["name"].as_str().unwrap().contains('/')).count();

@@ -4,6 +4,7 @@ use crate::kind::Kind;
 
 pub mod address;
 mod check;
+mod classes;
 mod config_map;
 mod endpoint_slice;
 mod endpoints;
@@ -11,16 +12,22 @@ mod event;
 mod lease;
 mod metadata;
 mod namespace;
+mod networking;
 mod node;
 mod pod;
 mod print;
 pub mod read;
+#[cfg(test)]
+mod recorded;
 mod secret;
 pub mod service;
 mod service_account;
 mod workload;
 
+pub use classes::{PRIORITY_CLASS, RUNTIME_CLASS, priority_class};
 pub use metadata::validate_metadata;
+pub use networking::{INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR};
+pub use networking::{ingress, ingress_class, ip_address, service_cidr};
 
 /// Every kind, in the order discovery lists them.
 pub static ALL: &[&Kind] = &[
@@ -41,6 +48,13 @@ pub static ALL: &[&Kind] = &[
     &JOB,
     &LEASE,
     &ENDPOINT_SLICE,
+    &INGRESS_CLASS,
+    &INGRESS,
+    &IP_ADDRESS,
+    &NETWORK_POLICY,
+    &SERVICE_CIDR,
+    &RUNTIME_CLASS,
+    &PRIORITY_CLASS,
 ];
 
 const CORE: Kind = Kind {
@@ -55,6 +69,7 @@ const CORE: Kind = Kind {
     subresources: &[],
     create_on_update: false,
     generation: false,
+    not_enforced: None,
     rules: &service_account::ServiceAccount,
 };
 
