@@ -20,6 +20,8 @@ use crate::object::{parsed, shown, table};
 pub struct Config {
     /// Service address ranges and the node port range.
     pub ranges: Ranges,
+    /// Whether Services may claim addresses by `spec.externalIPs`.
+    pub allow_external_ips: bool,
     /// What `/version` says.
     pub version: VersionInfo,
     /// Tells the time.
@@ -29,10 +31,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// With the system's clock and random numbers.
+    /// With the system's clock and random numbers, and no `spec.externalIPs`.
     pub fn new(ranges: Ranges) -> Self {
         Self {
             ranges,
+            allow_external_ips: false,
             version: VersionInfo::default(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds::default()),

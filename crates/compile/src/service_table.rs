@@ -44,7 +44,7 @@ pub struct Problem {
 pub enum Address {
     /// A cluster IP.
     Cluster(IpAddr),
-    /// A load-balancer address.
+    /// A load-balancer address, or one of `spec.externalIPs`.
     LoadBalancer(IpAddr),
     /// The node's own addresses.
     Node,
@@ -224,9 +224,14 @@ fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems
         let local = service.external_local;
         frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
     }
+    for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
+        let address = Address::LoadBalancer(*address);
+        frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
+    }
     if service.service_type == ServiceType::LoadBalancer {
         let sources = sources(service, family, problems);
-        for address in service.load_balancer_ips.iter().filter(|address| family_of(**address) == family) {
+        let given = |address: &&IpAddr| family_of(**address) == family && !service.external_ips.contains(*address);
+        for address in service.load_balancer_ips.iter().filter(given) {
             let address = Address::LoadBalancer(*address);
             frontends.push(Frontend {
                 address,

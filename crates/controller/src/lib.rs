@@ -12,6 +12,7 @@ mod follow;
 mod garbage;
 mod lease;
 pub mod limits;
+mod mirrored;
 mod namespaces;
 mod programmed;
 mod reflector;

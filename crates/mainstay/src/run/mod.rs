@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Which dataplane.
     pub(crate) dataplane: nft::Kind,
+    /// Whether Services may claim addresses by `spec.externalIPs`.
+    pub(crate) allow_external_ips: bool,
     /// Faults that may be set.
     pub(crate) faults: Faults,
 }
@@ -97,7 +99,8 @@ impl Running {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults } = settings;
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, allow_external_ips, faults } =
+        settings;
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -105,7 +108,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
 
     let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
     let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
-    let api = Api::new(store.clone(), apiserver::Config::new(ranges)).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
+    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
     listener.set_nonblocking(true)?;
