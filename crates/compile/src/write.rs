@@ -185,7 +185,7 @@ fn add(object: &mut Value, field: &str, name: &str) -> bool {
 fn balance(object: &mut Value, ingress: &[Value]) -> bool {
     let wanted = if ingress.is_empty() { json!({}) } else { json!({ "ingress": ingress }) };
     let changed = set(&mut object["status"]["loadBalancer"], wanted);
-    let conditions = object["status"]["conditions"].as_array_mut();
+    let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
     let programmed = conditions.into_iter().flatten().find(|condition| condition["type"] == "Programmed");
     if let Some(condition) = programmed.filter(|_| changed) {
         // The API fills the time in.
@@ -250,5 +250,21 @@ mod tests {
         assert!(Edit::Scale { replicas: Some(2), annotations: annotations.clone() }.apply(&mut object));
         assert!(!Edit::Scale { replicas: Some(2), annotations }.apply(&mut object));
         assert_eq!(object["metadata"]["finalizers"], json!(["a"]));
+        assert!(Edit::AddFinalizer("b").apply(&mut object) && !Edit::AddFinalizer("b").apply(&mut object));
+        assert_eq!(object["metadata"]["finalizers"], json!(["a", "b"]));
+    }
+
+    #[test]
+    fn a_new_address_has_to_be_applied() {
+        let mut object = json!({"status": {"conditions": [{"type": "Programmed", "status": "True"}]}});
+        let edit = Edit::LoadBalancer(vec![json!({"ip": "10.99.0.1"})]);
+        assert!(edit.apply(&mut object));
+        assert_eq!(object["status"]["conditions"][0]["status"], "False");
+        assert!(!edit.apply(&mut object));
+        assert!(Edit::LoadBalancer(Vec::new()).apply(&mut object));
+        assert_eq!(object["status"]["loadBalancer"], json!({}));
+        let mut bare = json!({});
+        assert!(edit.apply(&mut bare));
+        assert_eq!(bare, json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.99.0.1"}]}}}));
     }
 }

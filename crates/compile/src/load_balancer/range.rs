@@ -14,7 +14,22 @@ pub struct Range {
     pub first: IpAddr,
     /// Last address.
     pub last: IpAddr,
+    /// The network it was given as.
+    network: Option<Cidr>,
 }
+
+/// Addresses that mean something else: unspecified, loopback, link-local, multicast, broadcast.
+const SPECIAL: [&str; 9] = [
+    "0.0.0.0/8",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "224.0.0.0/4",
+    "255.255.255.255/32",
+    "::/128",
+    "::1/128",
+    "fe80::/10",
+    "ff00::/8",
+];
 
 impl Range {
     /// `FIRST-LAST`, a network (without its own address and, in IPv4, the broadcast address) or one address.
@@ -28,31 +43,28 @@ impl Range {
             if first > last {
                 return Err(format!("{first} comes after {last}"));
             }
-            return Self { first, last }.usable(text);
+            return Self { first, last, network: None }.usable(text);
         }
         if !text.contains('/') {
             let only = address(text)?;
-            return Self { first: only, last: only }.usable(text);
+            return Self { first: only, last: only, network: None }.usable(text);
         }
         let cidr: Cidr = text.trim().parse().map_err(|error: crate::allocate::CidrError| error.to_string())?;
         let (low, size) = (number(cidr.network), cidr.size());
         let edge = u128::from(size > 2);
         let last = low.saturating_add(size - 1) - if cidr.network.is_ipv4() { edge } else { 0 };
         let family = cidr.family();
-        Self { first: at(family, low + edge), last: at(family, last) }.usable(text)
+        Self { first: at(family, low + edge), last: at(family, last), network: Some(cidr) }.usable(text)
     }
 
     /// Refuses ranges in which no Service can be reached.
     fn usable(self, text: &str) -> Result<Self, String> {
-        let special = |address: IpAddr| match address {
-            IpAddr::V4(four) => {
-                four.is_loopback() || four.is_multicast() || four.is_link_local() || four.is_broadcast()
-            }
-            IpAddr::V6(six) => six.is_loopback() || six.is_multicast() || six.is_unicast_link_local(),
+        let special = |cidr: &str| {
+            let cidr: Result<Cidr, _> = cidr.parse();
+            cidr.is_ok_and(|cidr| cidr.contains(self.first) || cidr.contains(self.last) || self.contains(cidr.network))
         };
-        let ends = [self.first, self.last];
-        if ends.into_iter().any(|end| special(end) || end.is_unspecified()) {
-            return Err(format!("{text} holds loopback, link-local, multicast or unspecified addresses"));
+        if SPECIAL.iter().any(|cidr| special(cidr)) {
+            return Err(format!("{text} holds unspecified, loopback, link-local, multicast or broadcast addresses"));
         }
         Ok(self)
     }
@@ -83,8 +95,11 @@ impl Range {
         (number(self.first)..=number(self.last)).map(move |address| at(family, address))
     }
 
-    /// The fewest networks that cover it and nothing else: what routes and sets are made of.
+    /// The network it was given as, else the fewest that cover it and nothing else: what routes and sets are made of.
     pub fn cidrs(&self) -> Vec<Cidr> {
+        if let Some(network) = self.network {
+            return vec![network];
+        }
         let bits: u32 = if self.first.is_ipv4() { 32 } else { 128 };
         let (mut low, high) = (number(self.first), number(self.last));
         let mut cidrs = Vec::new();

@@ -29,6 +29,7 @@ fn networks_cover_a_range_and_nothing_else() {
         ("10.99.0.0-10.99.0.255", &["10.99.0.0/24"]),
         ("255.255.255.0-255.255.255.254", &["255.255.255.0/25", "255.255.255.128/26"]),
         ("fd00::-fd00::1:ffff", &["fd00::/111"]),
+        ("10.99.0.0/24", &["10.99.0.0/24"]),
     ] {
         let cidrs: Vec<String> = Range::parse(text).unwrap().cidrs().iter().map(ToString::to_string).collect();
         assert_eq!(cidrs[..expected.len()], *expected, "{text}");
