@@ -6,6 +6,8 @@ pub mod allocate;
 pub mod drain;
 pub mod endpoints;
 pub mod garbage;
+pub mod health_check;
+pub mod load_balancer;
 pub mod namespaces;
 pub mod nft;
 pub mod schedule;

@@ -3,6 +3,7 @@
 mod dns;
 mod extension;
 pub(crate) mod faults;
+mod health_check;
 mod network;
 pub(crate) mod nft;
 mod node_thread;
@@ -140,6 +141,15 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
+    phases.done("addresses", &crate::pools::describe(&network.pools));
+    let source = health_check::Source {
+        node: node.clone(),
+        addresses: network.node_addresses.clone(),
+        latest: feed.latest(),
+        report: report.clone(),
+    };
+    node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
+
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
     let built_ins = vec![names.built_in()];
     let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
@@ -160,6 +170,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         applied: applied.clone(),
         latest: feed.latest(),
         report: report.clone(),
+        pools: network.pools.clone(),
         faults,
         zone: names.text(),
     }));
@@ -250,6 +261,7 @@ fn controllers_config(network: &Network, node: &str, credentials: &Credentials) 
         api_port: API_PORT,
         kubernetes_address: crate::config::offset(network.service_cidrs[0].network, 1),
         dns_addresses: network.dns_addresses.clone(),
+        pools: network.pools.clone(),
         ca_pem: credentials.ca_pem().to_owned(),
         version: format!("v{}", env!("CARGO_PKG_VERSION")),
     }
@@ -262,6 +274,7 @@ fn table_config(network: &Network, node: &str) -> service_table::Config {
         service_cidrs: network.service_cidrs.clone(),
         node_port_addresses: network.node_addresses.clone(),
         dns_addresses: network.dns_addresses.clone(),
+        pools: network.pools.clone(),
     }
 }
 
