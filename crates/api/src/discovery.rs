@@ -17,8 +17,17 @@ fn subresource(kind: &Kind, name: &str) -> (Vec<&'static str>, &'static str, &'s
         "log" => (vec!["get"], "", "v1", "Pod"),
         "exec" => (vec!["create", "get"], "", "v1", "PodExecOptions"),
         "binding" => (vec!["create"], "", "v1", "Binding"),
+        "proxy" => (vec!["create", "delete", "get", "patch", "update"], "", "v1", proxy_options(kind)),
         "finalize" => (vec!["update"], kind.group, kind.version, kind.kind),
         _ => (vec!["get", "patch", "update"], kind.group, kind.version, kind.kind),
+    }
+}
+
+fn proxy_options(kind: &Kind) -> &'static str {
+    match kind.kind {
+        "Node" => "NodeProxyOptions",
+        "Service" => "ServiceProxyOptions",
+        _ => "PodProxyOptions",
     }
 }
 

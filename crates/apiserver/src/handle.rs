@@ -16,7 +16,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{documents, exec, logs, resource};
+use crate::{documents, exec, logs, proxy, resource};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -52,7 +52,9 @@ async fn answer(
             reply::status(&stranger(&path))
         });
     };
-    let query = Query::parse(request.uri().query().unwrap_or(""))?;
+    // The query of a proxied request is the pod's to understand.
+    let proxied = matches!(&route, Route::Object { subresource, .. } if subresource == "proxy");
+    let query = if proxied { Query::default() } else { Query::parse(request.uri().query().unwrap_or(""))? };
     let verb = verb_of(request.method(), &route, &query)?;
     authorize(identity, request.headers(), &route, verb, &path)?;
     match route {
@@ -69,6 +71,7 @@ async fn answer(
             match ask.subresource.as_str() {
                 "log" => logs::serve(api, &ask).await,
                 "exec" => exec::serve(api, &ask, request).await,
+                "proxy" => proxy::serve(api, &ask, request).await,
                 _ => resource::serve(api, ask, stop, request.into_body()).await,
             }
         }
@@ -94,6 +97,9 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
     let Route::Object { kind, namespace, name, subresource } = route else {
         return if method == Method::GET { Ok(Verb::Get) } else { Err(not_allowed()) };
     };
+    if subresource == "proxy" {
+        return proxy::verb(method).ok_or_else(not_allowed);
+    }
     // The older form of a watch on one object, `?watch` on its own path, is a watch as well.
     let watch = query.flag("watch") && subresource.is_empty();
     let verb = Verb::of(method, name.is_some(), watch).ok_or_else(not_allowed)?;

@@ -22,6 +22,7 @@ mod negotiate;
 mod object;
 mod pipeline;
 mod protobuf;
+mod proxy;
 mod query;
 mod reply;
 mod resource;

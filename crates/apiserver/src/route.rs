@@ -140,6 +140,8 @@ fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
         [plural] => (*plural, None, ""),
         [plural, name] => (*plural, Some((*name).to_owned()), ""),
         [plural, name, subresource] => (*plural, Some((*name).to_owned()), *subresource),
+        // What follows is a path of the pod's.
+        [plural, name, "proxy", ..] => (*plural, Some((*name).to_owned()), "proxy"),
         _ => return None,
     };
     let kind = kind_of(group, version, plural)?;
@@ -199,6 +201,8 @@ mod tests {
             ("/api/v1/namespaces/perf/pods/ham/status", "Pod perf ham status"),
             ("/api/v1/namespaces/perf/pods/ham/nonsense", "none"),
             ("/api/v1/pods/ham", "none"),
+            ("/api/v1/namespaces/perf/pods/http:ham:80/proxy/a//b/", "Pod perf http:ham:80 proxy"),
+            ("/api/v1/namespaces/perf/secrets/ham/proxy/a", "none"),
             ("/api/v1/namespaces", "Namespace - - "),
             ("/api/v1/namespaces/perf", "Namespace - perf "),
             ("/api/v1/namespaces/perf/finalize", "Namespace - perf finalize"),

@@ -19,6 +19,10 @@ use crate::limits;
 use crate::pipeline::Api;
 use crate::watch::Stop;
 
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub SocketAddr);
+
 /// An HTTPS server for an API. Cheap to clone; one server may serve any number of listeners, on any runtime.
 #[derive(Clone)]
 pub struct Server {
@@ -82,7 +86,8 @@ impl Server {
         let shown = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
         let identity = if shown { Identity::Admin } else { Identity::Anonymous };
         let (api, ends) = (self.api.clone(), stop.clone());
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
             let answer = handle(api.clone(), identity, ends.clone(), request);
             async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });

@@ -101,7 +101,7 @@ pub static NODE: Kind = Kind {
     singular: "node",
     short_names: &["no"],
     namespaced: false,
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     rules: &node::Node,
     ..CORE
 };
@@ -112,7 +112,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "binding"],
+    subresources: &["status", "log", "exec", "binding", "proxy"],
     generation: true,
     rules: &pod::Pod,
     ..CORE
@@ -136,7 +136,7 @@ pub static SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     create_on_update: true,
     rules: &service::Service,
     ..CORE
