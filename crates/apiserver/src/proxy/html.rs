@@ -134,8 +134,7 @@ impl<'a> Scanner<'a> {
 
     /// Moves to the element's own end tag, or to the end of the page.
     fn skip_content(&mut self, name: &str) {
-        while name != "plaintext" {
-            let Some(found) = self.find(b"</") else { break };
+        while let Some(found) = self.find(b"</").filter(|_| name != "plaintext") {
             self.at = found + 2;
             let end = self.page.get(self.at..self.at + name.len());
             let after = self.page.get(self.at + name.len()).copied().unwrap_or(b'>');
