@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use k8s_openapi::api::{apps, autoscaling, coordination, core, discovery};
+use k8s_openapi::api::{apps, authentication, authorization, autoscaling, coordination, core, discovery, policy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
@@ -49,9 +49,15 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<core::v1::ServiceAccount>(g);
     take::<apps::v1::Deployment>(g);
     take::<apps::v1::ReplicaSet>(g);
+    take::<authentication::v1::SelfSubjectReview>(g);
+    take::<authorization::v1::LocalSubjectAccessReview>(g);
+    take::<authorization::v1::SelfSubjectAccessReview>(g);
+    take::<authorization::v1::SelfSubjectRulesReview>(g);
+    take::<authorization::v1::SubjectAccessReview>(g);
     take::<autoscaling::v1::Scale>(g);
     take::<coordination::v1::Lease>(g);
     take::<discovery::v1::EndpointSlice>(g);
+    take::<policy::v1::Eviction>(g);
     take::<meta::Status>(g);
     take::<meta::DeleteOptions>(g);
     take::<meta::ListMeta>(g);

@@ -26,10 +26,12 @@ mod proxy;
 mod query;
 mod reply;
 mod resource;
+mod review;
 mod route;
 mod select;
 mod server;
 mod table;
+mod user;
 mod watch;
 mod write;
 

@@ -145,6 +145,9 @@ fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
         _ => return None,
     };
     let kind = kind_of(group, version, plural)?;
+    if kinds::is_review(kind) && name.is_some() {
+        return None;
+    }
     let placed = if kind.namespaced { namespace.is_some() || name.is_none() } else { namespace.is_none() };
     let known = subresource.is_empty() || kind.subresources.contains(&subresource);
     let named = name.as_ref().is_none_or(|name| !name.is_empty());
@@ -152,7 +155,7 @@ fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
 }
 
 fn kind_of(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    kinds::ALL.iter().copied().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
+    kinds::served().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
 }
 
 /// Undoes percent encoding; none if it is malformed or not UTF-8.

@@ -9,3 +9,6 @@ mod client;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "wire/proxy.rs"]
 mod proxy;
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[path = "wire/reviews.rs"]
+mod reviews;

@@ -15,12 +15,14 @@ mod node;
 mod pod;
 mod print;
 pub mod read;
+pub mod review;
 mod secret;
 pub mod service;
 mod service_account;
 mod workload;
 
 pub use metadata::validate_metadata;
+pub use review::{is_review, served};
 
 /// Every kind, in the order discovery lists them.
 pub static ALL: &[&Kind] = &[

@@ -142,6 +142,11 @@ fn outgoing(
     let mut headers = head.headers;
     // Who the client is to us is nothing that a pod may learn or use.
     headers.remove(AUTHORIZATION);
+    let said: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    for name in said {
+        headers.remove(name);
+    }
     let host = if place.host.is_empty() { target.address.to_string() } else { place.host.clone() };
     set(&mut headers, HOST, &host);
     set(&mut headers, HeaderName::from_static("x-forwarded-uri"), &format!("{}{}", place.prefix, place.rest));

@@ -169,8 +169,17 @@ async fn what_leads_nowhere_is_refused_in_upstreams_words() {
 #[tokio::test]
 async fn a_pod_never_sees_who_the_client_is_and_strangers_reach_no_pod() {
     let wire = cluster().await;
-    let seen = wire.send("GET", &format!("{PODS}/ham/proxy/"), &[("authorization", "Bearer secret")], "").await.json();
+    let seen = wire
+        .send(
+            "GET",
+            &format!("{PODS}/ham/proxy/"),
+            &[("authorization", "Bearer secret"), ("impersonate-user", "bob")],
+            "",
+        )
+        .await
+        .json();
     assert_eq!(seen["headers"]["authorization"], Value::Null);
+    assert_eq!(seen["headers"]["impersonate-user"], Value::Null);
     let refused = wire.open(false, "GET", &format!("{PODS}/ham/proxy/"), &[], "").await;
     assert_eq!(refused.status(), 403);
     let body: Value = serde_json::from_slice(&refused.into_body().collect().await.unwrap().to_bytes()).unwrap();
