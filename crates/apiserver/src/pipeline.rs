@@ -9,6 +9,7 @@ use api::status::Status;
 use arc_swap::ArcSwapOption;
 use compile::allocate::{Ranges, Taken};
 use contract::access::Object;
+use contract::dial::Dial;
 use contract::streams::PodStreams;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     taken: Mutex<Taken>,
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
     extension: ArcSwapOption<Arc<dyn Extension>>,
+    dial: ArcSwapOption<Arc<dyn Dial>>,
 }
 
 /// What the program serves on the same address beside Kubernetes, under `/mainstay/`, to administrators only.
@@ -101,6 +103,7 @@ impl Api {
             taken: Mutex::new(taken),
             streams: ArcSwapOption::empty(),
             extension: ArcSwapOption::empty(),
+            dial: ArcSwapOption::empty(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -108,6 +111,11 @@ impl Api {
     /// Says where the logs and commands of pods are to be had.
     pub fn set_streams(&self, streams: Arc<dyn PodStreams>) {
         self.inner.streams.store(Some(Arc::new(streams)));
+    }
+
+    /// Says who connects to pods.
+    pub fn set_dial(&self, dial: Arc<dyn Dial>) {
+        self.inner.dial.store(Some(Arc::new(dial)));
     }
 
     /// Says who answers under `/mainstay/`.
@@ -126,10 +134,12 @@ impl Api {
 
     pub(crate) fn streams(&self) -> Result<Arc<dyn PodStreams>, Status> {
         let streams: Option<Arc<dyn PodStreams>> = self.inner.streams.load_full().map(|streams| Arc::clone(&*streams));
-        streams.ok_or_else(|| {
-            let why = "the node's pod runtime is not running yet; try again in a moment";
-            Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
-        })
+        streams.ok_or_else(not_yet)
+    }
+
+    pub(crate) fn dial(&self) -> Result<Arc<dyn Dial>, Status> {
+        let dial: Option<Arc<dyn Dial>> = self.inner.dial.load_full().map(|dial| Arc::clone(&*dial));
+        dial.ok_or_else(not_yet)
     }
 
     /// One object as it is now.
@@ -143,6 +153,11 @@ impl Api {
     pub(crate) fn now_seconds(&self) -> i64 {
         self.inner.config.clock.now().as_second()
     }
+}
+
+fn not_yet() -> Status {
+    let why = "the node's pod runtime is not running yet; try again in a moment";
+    Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
 }
 
 /// What a client sees when a read cannot be served.

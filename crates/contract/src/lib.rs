@@ -2,4 +2,5 @@
 
 pub mod access;
 pub mod applied;
+pub mod dial;
 pub mod streams;

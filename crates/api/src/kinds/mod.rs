@@ -19,6 +19,7 @@ mod print;
 pub mod read;
 #[cfg(test)]
 mod recorded;
+pub mod review;
 mod secret;
 pub mod service;
 mod service_account;
@@ -28,6 +29,7 @@ pub use classes::{PRIORITY_CLASS, RUNTIME_CLASS, priority_class};
 pub use metadata::validate_metadata;
 pub use networking::{INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR};
 pub use networking::{ingress, ingress_class, ip_address, service_cidr};
+pub use review::{is_review, served};
 
 /// Every kind, in the order discovery lists them.
 pub static ALL: &[&Kind] = &[
@@ -120,7 +122,7 @@ pub static NODE: Kind = Kind {
     singular: "node",
     short_names: &["no"],
     namespaced: false,
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     rules: &node::Node,
     ..CORE
 };
@@ -131,7 +133,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "binding"],
+    subresources: &["status", "log", "exec", "binding", "proxy"],
     generation: true,
     rules: &pod::Pod,
     ..CORE
@@ -155,7 +157,7 @@ pub static SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     create_on_update: true,
     rules: &service::Service,
     ..CORE

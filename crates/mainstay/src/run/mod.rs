@@ -1,5 +1,6 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
+mod dial;
 mod dns;
 mod extension;
 pub(crate) mod faults;
@@ -127,6 +128,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     }
     phases.done("network", &format!("node {} at {}", node, join(&network.node_addresses)));
 
+    api.set_dial(Arc::new(dial::NodeDial(node_runtime.clone())));
     let applied = Applied::default();
     let nft_confirm = applied.sink("nft");
     let dns_confirm = applied.sink("dns");
