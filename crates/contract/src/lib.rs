@@ -1,5 +1,6 @@
 //! How the crates that do I/O meet: traits and plain values, no logic.
 
 pub mod access;
+pub mod advice;
 pub mod applied;
 pub mod streams;

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 
 pub use driver::{Backoff, Sink, SinkError, drive};
 pub use feed::{Feed, Publisher, Subscription, everything, feed};
+pub use follow::{Follower, follow};
 pub use lease::APPLIED_REVISION;
 pub use reflector::reflect;
 

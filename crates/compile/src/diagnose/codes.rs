@@ -80,7 +80,7 @@ macro_rules! codes {
     ($($id:ident $word:literal $step:ident $at_write:literal $title:literal $meaning:literal $found:literal $mend:literal)*) => {
         $(
             #[doc = $title]
-            pub static $id: Code = Code {
+            pub(super) static $id: Code = Code {
                 id: stringify!($id), word: $word, step: Step::$step, at_write: $at_write,
                 title: $title, meaning: $meaning, found: $found, mend: $mend,
             };

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use api::object::ObjectKey;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::addresses::endpoint_addresses;
 use super::codes::{MS1005, MS1008};
@@ -12,7 +12,7 @@ use super::finding::{Finding, Fix, Severity, Subject, in_namespace};
 use super::ports::protocol;
 use super::{Case, Config, Facts, Index, limits, near};
 use crate::endpoints::{CONTROLLER, MANAGED_BY, SERVICE_NAME};
-use crate::snapshot::{EndpointSlice, Service, ServiceType, SlicePort, Snapshot};
+use crate::snapshot::{Endpoint, EndpointSlice, Family, Meta, Protocol, Service, ServiceType, SlicePort, Snapshot};
 
 /// Whether somebody else made this slice.
 pub(super) fn hand_made(slice: &EndpointSlice) -> bool {
@@ -170,4 +170,74 @@ fn nearest_service(snapshot: &Snapshot, namespace: &str, name: &str) -> Option<B
     let usable = services.filter(|(_, service)| service.service_type != ServiceType::ExternalName);
     let near = usable.take(limits::SLICES).filter_map(|(key, _)| Some((near::close(name, &key.name)?, key)));
     near.min().map(|(_, key)| key.name.clone())
+}
+
+/// What is wrong with Endpoints that somebody writes by hand: they are mirrored into slices, so they are judged as slices.
+pub fn endpoints_findings(
+    config: &Config,
+    snapshot: &Snapshot,
+    index: &Index,
+    key: &ObjectKey,
+    object: &Value,
+) -> Vec<Finding> {
+    let Some(service) = snapshot.services.get(key).filter(|service| service.selector.is_none()) else {
+        return Vec::new();
+    };
+    let (facts, subject) = (Facts::default(), Subject { kind: "Endpoints", key: key.clone() });
+    let mut findings = Vec::new();
+    for (number, subset) in object["subsets"].as_array().into_iter().flatten().enumerate() {
+        let slice = slice_of(key, subset);
+        let case = Case { config, snapshot, index, facts: &facts, service };
+        findings.extend(joins(service, &slice));
+        endpoint_addresses(&case, &slice, &mut findings);
+        for finding in findings.iter_mut().filter(|finding| finding.subject.kind == "EndpointSlice") {
+            finding.summary = finding.summary.replacen("endpointslice ", "endpoints ", 1);
+            finding.field = format!(
+                "subsets[{number}].{}",
+                finding.field.replacen("endpoints[", "addresses[", 1).replace(".addresses[0]", ".ip")
+            );
+            finding.subject = subject.clone();
+            finding.fix =
+                Some(Fix::command(format!("kubectl edit endpoints {}{}", key.name, in_namespace(&key.namespace))));
+        }
+    }
+    findings
+}
+
+/// A subset as the slice that it is mirrored into. What cannot be read is left out: the API refuses it anyway.
+fn slice_of(key: &ObjectKey, subset: &Value) -> EndpointSlice {
+    let list = |member: &str| subset[member].as_array().cloned().unwrap_or_default();
+    let endpoint = |address: &Value| {
+        Some(Endpoint {
+            address: address["ip"].as_str()?.parse().ok()?,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: address["nodeName"].as_str().map(Into::into),
+            zone: None,
+            hostname: None,
+            pod: None,
+            pod_uid: None,
+            hint_zones: Vec::new(),
+            hint_nodes: Vec::new(),
+        })
+    };
+    let port = |port: &Value| SlicePort {
+        name: port["name"].as_str().unwrap_or_default().into(),
+        protocol: match port["protocol"].as_str() {
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        },
+        port: port["port"].as_u64().and_then(|port| u16::try_from(port).ok()),
+        app_protocol: None,
+    };
+    EndpointSlice {
+        meta: Meta { key: key.clone(), ..Meta::default() },
+        family: Some(Family::V4),
+        ports: list("ports").iter().map(port).collect(),
+        endpoints: list("addresses").iter().filter_map(endpoint).collect(),
+        owner_uid: None,
+        trigger_time: None,
+    }
 }

@@ -163,3 +163,23 @@ fn listening_sockets_are_read_off_the_kernels_tables() {
     assert_eq!(super::facts::proc_net(Protocol::Udp, six), [socket(Protocol::Udp, "[::1]:80")]);
     assert_eq!(super::facts::proc_net(Protocol::Tcp, ""), []);
 }
+
+#[test]
+fn a_pod_tells_which_services_lead_to_it_or_nearly_do() {
+    let mut world = World::new();
+    world.service("web", json!({ "selector": { "app": "web" } })).pod("a", "web", json!({ "app": "web" }));
+    world.service("shop", json!({ "selector": { "app": "my-app" } })).pod("b", "x", json!({ "app": "myapp" }));
+    let steps = |name: &str| {
+        let pod = world.snapshot.pods.get(&ObjectKey::new("default", name)).unwrap();
+        let steps = pod_steps(&world.snapshot, pod, &PodFacts::default());
+        steps.iter().map(|step| format!("{} {} {}", step.name, step.verdict.text(), step.text)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        steps("a"),
+        ["READY ok it is ready", "SOCKETS - not looked at", "SERVICE FAIL svc/web: no slice of it holds this pod"]
+    );
+    assert_eq!(
+        steps("b")[2],
+        "SERVICE WARN no Service selects app=myapp,pod-template-hash=abc; svc/shop nearly selects it: app=myapp instead of app=my-app"
+    );
+}

@@ -131,3 +131,34 @@ fn ms1008_no_selector_and_no_slice() {
     assert!(command(&finding).contains(r#""labels":{"kubernetes.io/service-name":"my-service"}"#), "{finding:?}");
     assert_eq!(warnings(&world.find("my-service")), [] as [&str; 0], "the slice comes next in the same file");
 }
+
+#[test]
+fn endpoints_are_judged_as_the_slices_that_they_are_mirrored_into() {
+    let mut world = World::new();
+    service(&mut world, json!([{ "port": 80, "name": "http" }]));
+    let of = |world: &World, subset: Value| {
+        let key = ObjectKey::new("default", "my-service");
+        let object = json!({ "subsets": [subset] });
+        let found = endpoints_findings(&world.config, &world.snapshot, &world.index, &key, &object);
+        found.iter().map(|finding| (finding.line(), finding.field.clone())).collect::<Vec<_>>()
+    };
+    let bad = json!({ "addresses": [{ "ip": "10.4.5.6" }, { "ip": "10.96.0.9" }], "ports": [{ "port": 9376 }] });
+    assert_eq!(
+        of(&world, bad),
+        [
+            (
+                "MS1005 port \"\" (unnamed) of endpoints my-service joins no port of svc my-service: it has \"http\""
+                    .to_owned(),
+                "subsets[0].ports[0].name".to_owned()
+            ),
+            (
+                "MS1007 endpoint 10.96.0.9 of endpoints my-service is its own address; an endpoint cannot be a Service"
+                    .to_owned(),
+                "subsets[0].addresses[1].ip".to_owned()
+            ),
+        ]
+    );
+    let good = json!({ "addresses": [{ "ip": "10.4.5.6" }], "ports": [{ "port": 9376, "name": "http" }] });
+    assert_eq!(of(&world, good), []);
+    assert_eq!(of(&world, json!({ "addresses": [{ "ip": 7 }], "ports": "x" })), []);
+}
