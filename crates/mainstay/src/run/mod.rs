@@ -1,5 +1,6 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
+mod advice;
 mod dial;
 mod dns;
 mod extension;
@@ -157,6 +158,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
+    let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
     tokio::spawn(sweep_events(api.clone()));
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
@@ -175,6 +177,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         pools: network.pools.clone(),
         faults,
         zone: names.text(),
+        advisor,
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
