@@ -112,7 +112,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "binding"],
+    subresources: &["status", "log", "exec", "attach", "portforward", "binding"],
     generation: true,
     rules: &pod::Pod,
     ..CORE

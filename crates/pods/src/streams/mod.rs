@@ -1,7 +1,10 @@
-//! Logs and commands of this node's pods: a pod's name and options in, byte streams out.
+//! Logs, commands and ports of this node's pods: a pod's name and options in, byte streams out.
 
+mod attach;
 mod exec;
+mod forward;
 mod logs;
+mod pipe;
 
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use api::object::ObjectKey;
 use api::status::Status;
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::streams::{ExecOptions, ExecSession, LogOptions, PodStreams};
+use contract::streams::{Connection, ExecOptions, ExecSession, LogOptions, PodStreams};
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -56,5 +59,15 @@ impl PodStreams for Streams {
     async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
         let (object, container) = self.find(pod, &options.container)?;
         exec::start(&self.node, &object, &container, options).await
+    }
+
+    async fn attach(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
+        let (object, container) = self.find(pod, &options.container)?;
+        attach::join(&self.node, &object, &container, options).await
+    }
+
+    async fn port_forward(&self, pod: &ObjectKey, port: u16) -> Result<Connection, Status> {
+        let (object, _) = self.find(pod, "")?;
+        forward::connect(&self.node, pod, &object, port).await
     }
 }
