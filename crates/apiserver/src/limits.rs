@@ -30,6 +30,8 @@ pub const LIST_CHUNK: usize = 500;
 pub const EVENT_SECONDS: i64 = 3600;
 /// Events deleted in one transaction of a sweep.
 pub const SWEEP_BATCH: usize = 200;
+/// Connections to pods (exec, attach, port-forward) at once.
+pub const STREAM_CONNECTIONS: usize = 1024;
 /// Bytes of a pod's stream in one message or frame.
 pub const STREAM_CHUNK: usize = 32 << 10;
 /// How long a connection of streams may be silent, as in kubelets.

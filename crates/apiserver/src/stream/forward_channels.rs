@@ -79,7 +79,7 @@ where
             return;
         }
         let Some((channel, data)) = codec.parts(message) else { continue };
-        if channel % 2 == 0
+        if channel.is_multiple_of(2)
             && let Some(input) = inputs.get(usize::from(channel / 2))
         {
             // A connection that has ended takes nothing more.

@@ -24,13 +24,19 @@ use api::status::Status;
 use contract::streams::{ExecOptions, ExecSession, PodStreams};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::ask::Ask;
+use crate::limits;
 use crate::object::parsed;
 use crate::pipeline::Api;
 use crate::reply::Body;
 use forward::Target;
 use upgrade::{Agreed, Socket, Transport};
+
+/// Places for connections; a listener counts its own no longer once they are upgraded.
+static PLACES: Semaphore = Semaphore::const_new(limits::STREAM_CONNECTIONS);
 
 /// Serves `pods/<name>/exec`, `pods/<name>/attach` and `pods/<name>/portforward`.
 pub(crate) async fn serve(api: &Api, ask: &Ask, request: Request<Incoming>) -> Result<Response<Body>, Status> {
@@ -60,9 +66,15 @@ where
         Ok(agreed) => agreed,
         Err(refusal) => return refusal.response(),
     };
+    let Ok(place) = PLACES.try_acquire() else {
+        let why =
+            format!("{} connections to pods are open already: close some, or try again", limits::STREAM_CONNECTIONS);
+        return Err(Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(429, "TooManyRequests", why) });
+    };
     let response = agreed.response();
     let upgrade = upgrade::on(&mut request);
     tokio::spawn(async move {
+        let _place = place;
         if let Some(socket) = upgrade::socket(upgrade).await {
             work(agreed, socket).await;
         }

@@ -117,7 +117,7 @@ impl<W: Write> Packer<W> {
     fn add(&mut self, path: &Path, name: &Path) -> io::Result<()> {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
-            Err(error) => return Ok(self.skip(path, &error)),
+            Err(error) => return self.skip(path, &error),
         };
         if self.verbose {
             eprintln!("{}", name.display());
@@ -127,7 +127,7 @@ impl<W: Write> Packer<W> {
         if metadata.is_symlink() {
             return match fs::read_link(path) {
                 Ok(target) => self.builder.append_link(&mut header, name, target),
-                Err(error) => Ok(self.skip(path, &error)),
+                Err(error) => self.skip(path, &error),
             };
         }
         if metadata.is_file() {
@@ -137,24 +137,26 @@ impl<W: Write> Packer<W> {
                     let data = file.take(metadata.len()).chain(io::repeat(0)).take(metadata.len());
                     self.builder.append_data(&mut header, name, data)
                 }
-                Err(error) => Ok(self.skip(path, &error)),
+                Err(error) => self.skip(path, &error),
             };
         }
         if !metadata.is_dir() {
-            return Ok(self.skip(path, &"neither a file, a directory nor a link: left out"));
+            return self.skip(path, &"neither a file, a directory nor a link: left out");
         }
         self.builder.append_data(&mut header, name, io::empty())?;
         let mut entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
-            Err(error) => return Ok(self.skip(path, &error)),
+            Err(error) => return self.skip(path, &error),
         };
         entries.sort_by_key(fs::DirEntry::file_name);
         entries.iter().try_for_each(|entry| self.add(&entry.path(), &name.join(entry.file_name())))
     }
 
-    fn skip(&mut self, path: &Path, why: &dyn std::fmt::Display) {
+    /// Leaves something out: no error of the archive.
+    fn skip(&mut self, path: &Path, why: &dyn std::fmt::Display) -> io::Result<()> {
         eprintln!("tar: {}: {why}", path.display());
         self.code = 2;
+        Ok(())
     }
 }
 

@@ -80,20 +80,21 @@ same "run -i" "$sum" "$($kubectl run once -i -q --rm --restart=Never --image=mai
 same "run -i, exit code" 9 "$(echo | code $kubectl run once -i -q --rm --restart=Never --image=mainstay/host --command -- sh -c 'cat; exit 9')"
 # The shell echoes what is typed and says what it computes: only the latter is looked for.
 mkfifo typed
-script -qec "$kubectl attach -it shell" attached.txt <typed >/dev/null 2>&1 &
+script -qefc "$kubectl attach -it shell" attached.txt <typed >/dev/null 2>&1 &
 attached=$!
 exec 9>typed
-until grep -q 'product is 42$' attached.txt 2>/dev/null; do
+# Typed again and again: kubectl may not have joined yet.
+until tr -d '\r' <attached.txt 2>/dev/null | grep -q 'product is 42$'; do
     kill -0 $attached 2>/dev/null || failed "attach" "product is 42" "$(cat attached.txt)"
-    # Typed again and again: kubectl may not have joined yet.
     printf 'echo product is $((6*7)); echo\r' >&9
     sleep 0.2
-    tr -d '\r' <attached.txt >seen.txt && mv seen.txt attached.seen
-    grep -q 'product is 42$' attached.seen && break
 done
+# Without a word: an end of input would end the shell.
+kill $attached
+wait $attached 2>/dev/null || true
 exec 9>&-
-wait $attached || true
-same "attach, still running" Running "$($kubectl get pod shell -o 'jsonpath={.status.phase}')"
+same "attach, left running" 0 "$($kubectl get pod shell -o 'jsonpath={.status.containerStatuses[0].restartCount}')"
+same "attach, once more" "sum is 42" "$(echo 'echo sum is $((40+2)); exit' | $kubectl attach -i -q shell 2>/dev/null | tr -d '\r' | grep '^sum is')"
 ok "run -i ends with its input and its code; attach joins a shell and leaves it running"
 
 forward service/web :80

@@ -229,7 +229,7 @@ impl Demux {
     }
 
     async fn open(&mut self, id: u32, headers: Headers, fin: bool) -> Result<(), Broken> {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             return Err(Broken("a client's streams have odd numbers that grow"));
         }
         self.last = id;
