@@ -69,8 +69,18 @@ same "exec, input" "$sum" "$($kubectl exec -i -c main box -- sha256sum <random)"
 same "exec, output" "$sum" "$($kubectl exec -i -c main box -- cat <random | sha256sum)"
 ok "exec carries both outputs, 3 MB each way and exit codes"
 
-# `script` gives kubectl a terminal of 33 rows.
-script -qec "stty rows 33 cols 99; $kubectl exec -it -c main box -- sh -c 'tty; stty size; exit 7'" terminal.txt >/dev/null </dev/null && code=0 || code=$?
+# `script` gives kubectl a terminal of 33 rows, whose size kubectl sends after the command has begun.
+cat >size.sh <<'SIZE'
+tty
+for i in $(seq 200); do
+    [ "$(stty size)" = "0 0" ] || break
+    sleep 0.05
+done
+stty size
+exit 7
+SIZE
+$kubectl exec -i -c main box -- sh -c 'cat >/tmp/size.sh' <size.sh
+script -qec "stty rows 33 cols 99; $kubectl exec -it -c main box -- sh /tmp/size.sh" terminal.txt >/dev/null </dev/null && code=0 || code=$?
 same "terminal, exit code" 7 $code
 grep -q '/dev/pts/[0-9]' terminal.txt || failed "terminal" "/dev/pts/N" "$(cat terminal.txt)"
 grep -q '^33 99' terminal.txt || failed "terminal, size" "33 99" "$(cat terminal.txt)"
