@@ -83,7 +83,7 @@ $kubectl exec -i -c main box -- sh -c 'cat >/tmp/size.sh' <size.sh
 script -qec "stty rows 33 cols 99; $kubectl exec -it -c main box -- sh /tmp/size.sh" terminal.txt >/dev/null </dev/null && code=0 || code=$?
 same "terminal, exit code" 7 $code
 grep -q '/dev/pts/[0-9]' terminal.txt || failed "terminal" "/dev/pts/N" "$(cat terminal.txt)"
-grep -q '^33 99' terminal.txt || failed "terminal, size" "33 99" "$(cat terminal.txt)"
+grep -q '33 99' terminal.txt || failed "terminal, size" "33 99" "$(cat terminal.txt)"
 ok "exec -it runs on a terminal of the pod, as large as ours"
 
 same "run -i" "$sum" "$($kubectl run once -i -q --rm --restart=Never --image=mainstay/host --command -- sha256sum <random)"
