@@ -14,26 +14,29 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::kubelet::Node;
 
-/// Connects to `localhost` as a program of the pod would, IPv4 first.
+/// Connects to `localhost` as a program of the pod would, IPv4 first. Parts of Mainstay listen on the pod's addresses only.
 pub(super) async fn connect(node: &Arc<Node>, key: &ObjectKey, pod: &Pod, port: u16) -> Result<Connection, Status> {
-    let failed =
-        |why: String| Status::internal(format!("failed to connect to localhost:{port} inside namespace {key}: {why}"));
+    let failed = |why: &str| {
+        let message = format!("failed to connect to localhost:{port} inside namespace \"{key}\", {why}");
+        Status { message, ..Status::internal(why) }
+    };
     let (worker, uid) = (node.clone(), pod.metadata.uid.clone().unwrap_or_default());
     let shared = shares_network(node, pod);
-    let sockets = tokio::task::spawn_blocking(move || sockets(&worker, &uid, shared)).await;
-    let (four, six) = sockets.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-    let (first, why) = match dial(four, Ipv4Addr::LOCALHOST.into(), "tcp4", port).await {
-        Ok(stream) => return Ok(Box::new(stream)),
-        Err(why) => ("IPv4", why),
-    };
-    match dial(six, Ipv6Addr::LOCALHOST.into(), "tcp6", port).await {
-        Ok(stream) => Ok(Box::new(stream)),
-        Err(other) => Err(Status { message: failed_text(key, port, first, &why, &other), ..failed(String::new()) }),
+    let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if shared {
+        let own = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+        addresses.extend(own.filter_map(|own| own.ip.parse::<IpAddr>().ok()));
     }
-}
-
-fn failed_text(key: &ObjectKey, port: u16, first: &str, why: &str, other: &str) -> String {
-    format!("failed to connect to localhost:{port} inside namespace \"{key}\", {first}: {why} IPv6: {other}")
+    let sockets = tokio::task::spawn_blocking(move || sockets(&worker, &uid, shared, &addresses)).await;
+    let sockets = sockets.map_err(|error| failed(&error.to_string()))?.map_err(|error| failed(&error.to_string()))?;
+    let mut refusals = Vec::new();
+    for (address, socket) in sockets {
+        match dial(socket, SocketAddr::new(address, port)).await {
+            Ok(stream) => return Ok(Box::new(stream)),
+            Err(why) => refusals.push(format!("{}: {why}", if address.is_ipv4() { "IPv4" } else { "IPv6" })),
+        }
+    }
+    Err(failed(&refusals.join(" ")))
 }
 
 /// Whether a pod uses the node's network: by its spec, or because it is a part of Mainstay.
@@ -43,9 +46,10 @@ fn shares_network(node: &Node, pod: &Pod) -> bool {
     spec.host_network == Some(true) || spec.containers.iter().any(|container| built_in(container.image.as_deref()))
 }
 
-/// Sockets of both families that belong to the pod's network for ever.
-fn sockets(node: &Node, uid: &str, shared: bool) -> io::Result<(TcpSocket, Option<TcpSocket>)> {
-    let make = || Ok((TcpSocket::new_v4()?, TcpSocket::new_v6().ok()));
+/// A socket for each address, which belongs to the pod's network for ever; none where the kernel lacks the family.
+fn sockets(node: &Node, uid: &str, shared: bool, addresses: &[IpAddr]) -> io::Result<Vec<(IpAddr, Option<TcpSocket>)>> {
+    let socket = |address: &IpAddr| if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let make = || Ok(addresses.iter().map(|address| (*address, socket(address).ok())).collect());
     if shared {
         return namespace::within_net(node.netns.as_fd(), make);
     }
@@ -57,15 +61,10 @@ fn sockets(node: &Node, uid: &str, shared: bool) -> io::Result<(TcpSocket, Optio
     namespace::within_net(network.as_fd(), make)
 }
 
-async fn dial(
-    socket: impl Into<Option<TcpSocket>>,
-    address: IpAddr,
-    network: &str,
-    port: u16,
-) -> Result<TcpStream, String> {
-    let address = SocketAddr::new(address, port);
+async fn dial(socket: Option<TcpSocket>, address: SocketAddr) -> Result<TcpStream, String> {
+    let network = if address.is_ipv4() { "tcp4" } else { "tcp6" };
     let failed = |why: &dyn std::fmt::Display| format!("dial {network} {address}: {why}");
-    let socket = socket.into().ok_or_else(|| failed(&"the kernel has no such family"))?;
+    let socket = socket.ok_or_else(|| failed(&"the kernel has no such family"))?;
     let stream = socket.connect(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => failed(&"connect: connection refused"),
         _ => failed(&error),

@@ -39,6 +39,19 @@ impl Streams {
         let why = || Status::bad_request(format!("container {container} is not valid for pod {}", key.name));
         Ok((pod, found.ok_or_else(why)?))
     }
+
+    /// Parts of Mainstay show as pods, but no process is theirs alone.
+    fn has_process(&self, pod: &ObjectKey, container: &Container) -> Result<(), Status> {
+        let image = container.image.as_deref().unwrap_or_default();
+        if self.node.built_ins.iter().all(|known| known.image() != image) {
+            return Ok(());
+        }
+        let (ObjectKey { namespace, name }, of) = (pod, &container.name);
+        Err(Status::bad_request(format!(
+            "container {of} of pod {name} is a part of Mainstay and has no process of its own to join; read what it says: \
+             kubectl logs -n {namespace} {name}"
+        )))
+    }
 }
 
 #[async_trait]
@@ -58,11 +71,13 @@ impl PodStreams for Streams {
 
     async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
         let (object, container) = self.find(pod, &options.container)?;
+        self.has_process(pod, &container)?;
         exec::start(&self.node, &object, &container, options).await
     }
 
     async fn attach(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
         let (object, container) = self.find(pod, &options.container)?;
+        self.has_process(pod, &container)?;
         attach::join(&self.node, &object, &container, options).await
     }
 
