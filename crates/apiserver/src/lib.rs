@@ -3,7 +3,7 @@
 //! - [`Api`] is the pipeline; HTTP and [`contract::access::Access`] both go through it.
 //! - [`Server`] puts it on sockets: TLS, then `handle` takes a request apart (`route`, `query`, `negotiate`,
 //!   `body`), `resource` calls the pipeline, `reply` writes the answer.
-//! - `write` changes objects, `list` and `watch` read them, `table` prints them, `exec` and `logs` reach into pods.
+//! - `write` changes objects, `list` and `watch` read them, `table` prints them, `stream` and `logs` reach into pods.
 
 mod access;
 mod advice;
@@ -14,7 +14,6 @@ pub mod clock;
 mod credentials;
 mod documents;
 mod events;
-mod exec;
 mod handle;
 pub mod limits;
 mod list;
@@ -31,6 +30,7 @@ mod review;
 mod route;
 mod select;
 mod server;
+mod stream;
 mod table;
 mod user;
 mod watch;
