@@ -20,6 +20,7 @@ mod list;
 mod logs;
 mod negotiate;
 mod object;
+mod options;
 mod pipeline;
 mod protobuf;
 mod query;
@@ -31,6 +32,7 @@ mod server;
 mod table;
 mod watch;
 mod write;
+mod yaml;
 
 pub use crate::credentials::{Credentials, CredentialsError};
 pub use crate::pipeline::{Api, Config, Extension, VersionInfo};

@@ -1,0 +1,1 @@
+//! Objects and writes in, owners and merged objects out.
