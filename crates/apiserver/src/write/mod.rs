@@ -3,12 +3,15 @@
 pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod delete;
+mod external_ips;
 pub(crate) mod finish;
 pub(crate) mod patch;
 pub(crate) mod subresource;
 mod track;
 pub(crate) mod update;
 
+#[cfg(test)]
+mod semantics;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -1,12 +1,11 @@
 //! A patch in, the patched object out: read, patched, checked and stored in one transaction, so nothing is retried.
 
 use api::decode::Validation;
-use api::field::FieldErrors;
 use api::kind::{Kind, Target};
 use api::object::ObjectKey;
 use api::patch;
 use api::status::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::track::{subresource, track};
 use super::update::{same_uid, update};
@@ -75,10 +74,10 @@ impl Api {
         let patch = |draft: &mut Draft<'_, '_>| {
             let (record, old) = draft.existing(kind, key)?;
             let patched = language.apply(kind, &old, change)?;
-            let decoded = finish::decode_with(kind, &patched, options)?;
+            let shown = || if language == Language::Strategic { go(change) } else { patched.to_string() };
+            let decoded = finish::decode_with(kind, &patched, options).map_err(|status| of_patch(&status, &shown()))?;
             if options.validation == Validation::Strict && !decoded.warnings.is_empty() {
-                let shown = if language == Language::Strategic { go(change) } else { patched.to_string() };
-                return Err(invalid(&shown, &finish::strict(&decoded.warnings)));
+                return Err(Status::invalid_patch(&shown(), &finish::strict(&decoded.warnings)));
             }
             let mut new = decoded.object;
             finish::place(kind, &key.namespace, Some(&key.name), &mut new)?;
@@ -93,12 +92,10 @@ impl Api {
     }
 }
 
-/// 422 for a patch whose result is no object of its kind.
-fn invalid(patch: &str, why: &str) -> Status {
-    let mut errors = FieldErrors::default();
-    errors.invalid("patch", patch, why);
-    let details = json!({ "causes": errors.causes() });
-    Status { details, ..Status::new(422, "Invalid", format!(" \"\" is invalid: {errors}")) }
+/// A result that is no object of its kind is the patch's fault: 422 on the field `patch`, where a create answers 400.
+fn of_patch(status: &Status, shown: &str) -> Status {
+    let why = status.message.split_once("cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": "));
+    Status::invalid_patch(shown, why.map_or(status.message.as_str(), |(_, why)| why))
 }
 
 /// A value as Go prints it: how clients know strategic patches from messages.
@@ -117,6 +114,8 @@ fn go(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -12,7 +12,7 @@ use store::Record;
 
 use super::create::create;
 use super::track::{same_but_for_times, subresource, track};
-use super::{Draft, Outcome, WriteOptions, finish};
+use super::{Draft, Outcome, WriteOptions, external_ips, finish};
 use crate::object::{deleting, finalizers, meta, meta_mut, set, shown};
 use crate::pipeline::Api;
 
@@ -82,6 +82,7 @@ pub(super) fn update(
     }
     let mut errors = kinds::validate_metadata(kind, &new, Some(old));
     errors.0.extend(kind.rules.validate(&new, Some(old), target).0);
+    external_ips::refuse(draft.api, kind, &mut errors, &new, Some(old));
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }
