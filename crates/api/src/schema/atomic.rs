@@ -20,7 +20,8 @@ const STRUCTURES: &[&str] = &[
 ];
 
 /// Maps that are atomic: (definition, field).
-const MAPS: &[(&str, &str)] = &[("ServiceSpec", "selector"), ("PodSpec", "nodeSelector")];
+const MAPS: &[(&str, &str)] =
+    &[("ServiceSpec", "selector"), ("PodSpec", "nodeSelector"), ("Scheduling", "nodeSelector")];
 
 /// Whether a structure is owned as a whole.
 pub fn is_atomic(definition: &str) -> bool {
