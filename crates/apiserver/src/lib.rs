@@ -20,6 +20,7 @@ mod list;
 mod logs;
 mod negotiate;
 mod object;
+mod options;
 mod pipeline;
 mod protobuf;
 mod proxy;
@@ -35,6 +36,7 @@ mod table;
 mod user;
 mod watch;
 mod write;
+mod yaml;
 
 pub use crate::credentials::{Credentials, CredentialsError};
 pub use crate::pipeline::{Api, Config, Extension, VersionInfo};

@@ -62,3 +62,7 @@ pub const WARNING_BYTES: usize = 4 << 10;
 pub const WARNINGS: usize = 64;
 /// Depth to which messages of a protobuf body may be nested.
 pub const PROTOBUF_DEPTH: usize = 64;
+/// Longest name of a field manager in bytes.
+pub const MANAGER_BYTES: usize = 128;
+/// So many keys that occur twice in a body are told of, further ones are dropped in silence.
+pub const DUPLICATES_TOLD: usize = 100;

@@ -155,6 +155,14 @@ impl Cluster {
         text
     }
 
+    /// Runs kubectl, whatever comes of it; its exit code and what it printed.
+    #[allow(dead_code, reason = "for kubectl diff, which not every test runs")]
+    pub(crate) async fn output(&self, line: &str) -> (i32, String) {
+        let output = self.run(line).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap_or(-1), text)
+    }
+
     /// Starts a kubectl that keeps running, with its standard output to read.
     pub(crate) fn spawn(&self, line: &str) -> Child {
         self.command(line).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
