@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
-use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
+use crate::snapshot::{Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
 /// What a node knows of itself and of the cluster.
@@ -167,7 +167,7 @@ fn backend(candidate: &Candidate<'_>) -> Backend {
 }
 
 /// Endpoints of a port: slices are joined by port name and protocol. The same address and port twice is one endpoint;
-/// a later entry replaces an earlier one unless the later one is terminating (an address reused by a new pod).
+/// the better one counts, the later one among equals (an address reused by a new pod while the old one goes).
 fn candidates<'a>(
     service: &Service,
     port: &ServicePort,
@@ -187,7 +187,7 @@ fn candidates<'a>(
                 }
                 let candidate = Candidate { address: endpoint.address, port: number, endpoint };
                 let key = backend(&candidate);
-                if !endpoint.terminating || !found.contains_key(&key) {
+                if found.get(&key).is_none_or(|other| rank(other.endpoint) <= rank(endpoint)) {
                     found.insert(key, candidate);
                 }
             }
@@ -198,6 +198,11 @@ fn candidates<'a>(
         problems.push(Problem { service: service.meta.key.clone(), why });
     }
     found.into_values().take(ENDPOINTS_MAX).collect()
+}
+
+/// Which of two endpoints with one address is meant: a ready one, then one that stays, then one that still answers.
+fn rank(endpoint: &Endpoint) -> (bool, bool, bool) {
+    (endpoint.ready, !endpoint.terminating, endpoint.serving)
 }
 
 /// Addresses that would reach another host's or this host's own insides.

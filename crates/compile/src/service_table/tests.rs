@@ -89,12 +89,12 @@ fn slices_are_joined_by_port_name_and_protocol() {
 }
 
 #[test]
-fn the_same_endpoint_twice_is_one_and_a_terminating_later_one_never_wins() {
+fn the_same_endpoint_twice_is_one_and_the_better_one_counts() {
     let cases: [(Value, Value, &[&str]); 4] = [
         (ready("10.0.0.1"), ready("10.0.0.1"), &["10.0.0.1:8080"]),
         (ending("10.0.0.1", true), ready("10.0.0.1"), &["10.0.0.1:8080"]),
         (ready("10.0.0.1"), ending("10.0.0.1", false), &["10.0.0.1:8080"]),
-        (ready("10.0.0.1"), json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": false } }), &[]),
+        (ready("10.0.0.1"), json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": false } }), &["10.0.0.1:8080"]),
     ];
     for (first, second, expected) in cases {
         let slices = [slice("s1", json!({ "endpoints": [first] })), slice("s2", json!({ "endpoints": [second] }))];
@@ -181,7 +181,12 @@ fn frontends_follow_type_family_and_policy() {
             json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local", "status": status }),
             vec![cluster(false), node(true), vip(true)],
         ),
-        (json!({ "externalIPs": ["198.51.100.1"] }), vec![cluster(false)]),
+        (json!({ "externalIPs": ["203.0.113.1", "fd02::9"] }), vec![cluster(false), vip(false)]),
+        (json!({ "externalIPs": ["203.0.113.1"], "externalTrafficPolicy": "Local" }), vec![cluster(false), vip(true)]),
+        (
+            json!({ "type": "LoadBalancer", "externalIPs": ["203.0.113.1"], "status": status }),
+            vec![cluster(false), node(false), vip(false)],
+        ),
     ];
     for (spec, expected) in cases {
         let (entry, _) = compile(&[service(spec.clone())]);

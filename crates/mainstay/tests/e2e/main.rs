@@ -10,4 +10,5 @@ mod kill9;
 mod processes;
 mod restart;
 mod sandbox;
+mod services;
 mod stock;
