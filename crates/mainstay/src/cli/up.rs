@@ -36,6 +36,10 @@ pub(crate) struct Flags {
     /// Pod ranges, one per family, in the same order
     #[arg(long, default_value = "10.244.0.0/16,fd00:10:244::/64", value_name = "CIDR[,CIDR]")]
     pod_cidr: String,
+    /// Addresses for Services of type LoadBalancer: a network, FIRST-LAST or one address. Repeat it for more ranges and
+    /// families; the same NAME is one pool. `none`: no addresses [default in a sandbox: 10.99.0.0/24,fd00:10:99::/120]
+    #[arg(long, value_name = "[NAME=]RANGE[,class=CLASS][,namespaces=A+B]")]
+    lb_pool: Vec<String>,
     /// Domain of cluster names
     #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
     cluster_domain: String,
@@ -80,7 +84,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     log(flags);
     let mut phases = Phases::new();
-    let network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
+    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
+    network.pools = crate::pools::choose(&flags.lb_pool, &network)?;
     let node = node_name(flags.node_name.as_deref())?;
     let domain = domain(&flags.cluster_domain)?;
     let data_dir = DataDir::choose(flags.data_dir.as_deref())?;

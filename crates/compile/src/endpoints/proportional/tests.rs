@@ -66,9 +66,12 @@ fn which_nodes_count() {
     }
 }
 
+/// CPU of each zone, zones of the endpoints, and how many are then meant for each zone.
+type Row<'a> = (&'a [(&'a str, u64)], &'a [&'a str], &'a [(&'a str, usize)]);
+
 #[test]
 fn endpoints_are_meant_for_zones_in_proportion() {
-    let rows: &[(&[(&str, u64)], &[&str], &[(&str, usize)])] = &[
+    let rows: &[Row<'_>] = &[
         (&[("a", 1), ("b", 1)], &["a", "b"], &[("a", 1), ("b", 1)]),
         (&[("a", 1), ("b", 1)], &["a", "a", "a", "a"], &[("a", 2), ("b", 2)]),
         (&[("a", 4), ("b", 4), ("c", 4)], &["a", "a", "b", "b", "c", "c"], &[("a", 2), ("b", 2), ("c", 2)]),
