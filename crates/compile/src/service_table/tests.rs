@@ -72,12 +72,16 @@ fn only(entry: &ServiceEntry) -> &PortEntry {
 
 #[test]
 fn slices_are_joined_by_port_name_and_protocol() {
-    let cases: [(Value, &[&str]); 7] = [
+    let cases: [(Value, &[&str]); 10] = [
         (json!([{ "name": "http", "port": 8080 }]), &["10.0.0.1:8080"]),
         (json!([{ "name": "http", "port": 8080, "protocol": "UDP" }]), &[]),
         (json!([{ "name": "other", "port": 8080 }]), &[]),
         (json!([{ "port": 8080 }]), &[]),
         (json!([{ "name": "http" }]), &[]),
+        // What broke other readers (7 number 12): no ports, none at all, a port of nothing.
+        (json!([]), &[]),
+        (Value::Null, &[]),
+        (json!([{}]), &[]),
         (json!([{ "name": "http", "port": 0 }]), &[]),
         (json!([{ "name": "b", "port": 1 }, { "name": "http", "port": 2 }]), &["10.0.0.1:2"]),
     ];

@@ -10,5 +10,5 @@ fn every_change_of_a_service_by_kubectl_curl_and_dig() {
     let output = sandbox.client("sh").arg(script).env("MAINSTAY", account::program()).output();
     let output = output.expect("sh runs");
     assert!(output.status.success(), "{}\nserver:\n{}", text(&output), sandbox.log());
-    assert_eq!(text(&output).matches("ok   ").count(), 13, "every step spoke: {}", text(&output));
+    assert_eq!(text(&output).matches("ok   ").count(), 14, "every step spoke: {}", text(&output));
 }

@@ -152,6 +152,11 @@ eventually "published" late pods_at "http://$late"
 same "ready because published" "true false" "$(slices late '{.items[*].endpoints[*].conditions.ready} {.items[*].endpoints[*].conditions.serving}')"
 ok "publishNotReadyAddresses: refused without, answered with"
 
+kubectl get endpoints kubernetes 2>&1 >/dev/null | grep -q 'Warning: v1 Endpoints is deprecated' || failed "a read of Endpoints" "a warning" "none"
+same "kubernetes" "$(kubectl get endpoints kubernetes -o 'jsonpath={.subsets[*].addresses[*].ip} {.subsets[*].ports[*].port}' 2>/dev/null)" \
+    "$(slices kubernetes '{.items[?(@.addressType=="IPv4")].endpoints[*].addresses[0]} {.items[?(@.addressType=="IPv4")].ports[*].port}')"
+ok "Endpoints and slice of kubernetes.default are equal; Endpoints warn when read"
+
 same "a slice for nobody" "" "$(slices nobody '{.items[*].endpoints}{.items[*].ports}' | tr -d '[]')"
 same "one placeholder" 1 "$(slices nobody '{.items[*].metadata.name}' | wc -w)"
 same "Endpoints for nobody" nobody "$(kubectl get endpoints nobody -o 'jsonpath={.metadata.name}' 2>/dev/null)"

@@ -236,6 +236,53 @@ fn r7_10_a_service_made_again_under_its_name_takes_over() {
     assert_eq!(bench.slices()[0].owner_uid.as_deref(), Some("uid-again"));
 }
 
+#[test]
+fn r2_2_hints_are_what_nodes_then_use() {
+    use crate::topology::{Candidate, Here, cluster_set, local_set};
+    let node = |name: &str, zone: &str| Node {
+        meta: Meta { key: ObjectKey::new("", name), ..Meta::default() },
+        zone: Some(zone.into()),
+        ready: true,
+        cpu_milli: 1000,
+        ..Node::default()
+    };
+    let pods = |count: u8| -> Vec<Pod> {
+        let on = |number: u8| if number % 2 == 0 { "n1" } else { "n2" };
+        (0..count).map(|number| Pod { node: Some(on(number).into()), ..pod(number) }).collect()
+    };
+    let auto = Service { topology_auto: true, ..service() };
+    let by = |distribution: &str| Service { traffic_distribution: Some(distribution.into()), ..service() };
+    // Of four endpoints, two on each node: how many a node in zone a, in zone b, and in a zone of no endpoint uses.
+    let rows = [
+        (service(), [4, 4, 4]),
+        (auto, [2, 2, 4]),
+        (by("PreferClose"), [2, 2, 4]),
+        (by("PreferSameZone"), [2, 2, 4]),
+        (by("PreferSameNode"), [2, 2, 4]),
+    ];
+    for (service, expected) in rows {
+        let mut bench = Bench::new(service.clone(), Vec::new());
+        bench.change(|snapshot| {
+            for node in [node("n1", "a"), node("n2", "b")] {
+                snapshot.nodes.insert_mut(node.meta.key.clone(), Arc::new(node));
+            }
+            for pod in pods(4) {
+                snapshot.pods.insert_mut(pod.meta.key.clone(), Arc::new(pod));
+            }
+        });
+        let writes = bench.plan(100).into_iter().filter(|write| !matches!(write, Write::Note(_))).collect();
+        bench.apply(writes);
+        let endpoints = bench.endpoints();
+        let candidates: Vec<Candidate<'_>> =
+            endpoints.iter().map(|endpoint| Candidate { address: endpoint.address, port: 80, endpoint }).collect();
+        let heres = [("n1", "a"), ("n2", "b"), ("n3", "c")];
+        let used = heres.map(|(node, zone)| cluster_set(&candidates, Here { node, zone: Some(zone) }).len());
+        assert_eq!(used, expected, "{:?} {}", service.traffic_distribution, service.topology_auto);
+        let local = heres.map(|(node, zone)| local_set(&candidates, Here { node, zone: Some(zone) }).len());
+        assert_eq!(local, [2, 2, 0], "policy Local looks at no hint");
+    }
+}
+
 fn legacy_of(bench: &Bench) -> Value {
     match legacy::reconcile(&bench.snapshot, &bench.index, &key(), None) {
         Some(Write::Create { object, .. }) => object,
