@@ -31,7 +31,11 @@ use crate::write::{Outcome, WriteOptions};
 /// Serves everything but streams of pods.
 pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Result<Response<Body>, Status> {
     let accepted = accepted(&ask.headers)?;
-    match ask.verb {
+    // Writes warn of it themselves.
+    let writes = matches!(ask.verb, Verb::Create | Verb::Update | Verb::Patch);
+    let deprecated = ask.kind.kind == kinds::ENDPOINTS.kind && !writes;
+    let warnings = if deprecated { ask.kind.rules.warnings(&Value::Null, None) } else { Vec::new() };
+    let mut response = match ask.verb {
         Verb::Get => get(api, &ask, accepted),
         Verb::List => list(api, &ask, accepted).await,
         Verb::Watch => watch(api, &ask, accepted, stop).await,
@@ -40,7 +44,9 @@ pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Re
         Verb::Patch => patch(api, &ask, accepted, body).await,
         Verb::Delete => delete(api, &ask, accepted, body).await,
         Verb::DeleteCollection => delete_collection(api, &ask, accepted, body).await,
-    }
+    }?;
+    reply::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 impl Ask {

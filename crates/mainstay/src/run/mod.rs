@@ -110,9 +110,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("store", &format!("revision {} in {}", store.revision(), data_dir.store().display()));
 
     let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
-    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
-    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
-    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let api = open_api(&store, &network, allow_external_ips)?;
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
     listener.set_nonblocking(true)?;
@@ -145,12 +143,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
     phases.done("addresses", &crate::pools::describe(&network.pools));
-    let source = health_check::Source {
-        node: node.clone(),
-        addresses: network.node_addresses.clone(),
-        latest: feed.latest(),
-        report: report.clone(),
-    };
+    let source = health_source(&network, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
@@ -188,6 +181,21 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+}
+
+fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
+    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
+    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
+    Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))
+}
+
+fn health_source(network: &Network, node: &str, feed: &Feed, report: &nft::Report) -> health_check::Source {
+    health_check::Source {
+        node: node.to_owned(),
+        addresses: network.node_addresses.clone(),
+        latest: feed.latest(),
+        report: report.clone(),
+    }
 }
 
 /// How often old Events are looked for; they are kept for an hour.

@@ -11,5 +11,6 @@ mod kill9;
 mod processes;
 mod restart;
 mod sandbox;
+mod services;
 mod stock;
 mod streams;
