@@ -12,7 +12,7 @@ use super::objects::Pod;
 use super::{Decision, Now, time};
 use crate::write::{Note, Write};
 
-pub use object::{Job, Status, Uncounted};
+pub use object::{Condition, Job, Status, Uncounted};
 pub use tally::{TRACKING, release_orphan};
 use tally::{Tally, release, tally};
 
