@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use api::kind::Kind;
 use api::kinds;
 use api::object::{ObjectKey, Revision};
+use bytes::Bytes;
 use compile::endpoints::legacy::Stored;
 use compile::garbage::{Graph, Uid};
 use compile::namespaces::ROOT_CA;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::follow::{Follower, follow};
+use crate::mirrored::Slices;
 use crate::work::Queue;
 
 /// Everything that may own, be owned, or fill a namespace. Events and Leases change often and own nothing.
@@ -68,6 +70,10 @@ pub(crate) struct State {
     pub(crate) nodes: BTreeMap<ObjectKey, Node>,
     pub(crate) namespaces: BTreeMap<ObjectKey, Meta>,
     pub(crate) endpoints: BTreeMap<ObjectKey, Stored>,
+    /// The same objects as JSON, shared with the store.
+    pub(crate) endpoints_json: BTreeMap<ObjectKey, Bytes>,
+    /// EndpointSlices that mirror Endpoints.
+    pub(crate) mirrored: Slices,
     pub(crate) graph: Graph,
     /// StatefulSets, DaemonSets, Jobs and revisions.
     pub(crate) known: crate::workloads::Known,
@@ -192,8 +198,10 @@ impl Follower for Taker {
             }
             "endpoints" => {
                 state.endpoints.remove(key);
+                state.endpoints_json.remove(key);
                 self.queues.services.add(key.clone());
             }
+            "endpointslices" => self.queues.services.extend(state.mirrored.delete(key)),
             other => {
                 if let Some(uid) = state.known.remove(other, key, &self.queues.workloads) {
                     let pods = state.controlled(&key.namespace, &uid).map(|pod| pod.meta.key());
@@ -255,8 +263,10 @@ impl Taker {
             "endpoints" => {
                 let value: Value = serde_json::from_slice(&object.json)?;
                 state.endpoints.insert(key.clone(), Stored::of(&value, object.revision));
+                state.endpoints_json.insert(key.clone(), object.json.clone());
                 self.queues.services.add(key);
             }
+            "endpointslices" => self.queues.services.extend(state.mirrored.put(&meta, object)?),
             other => state.known.take(other, key, &object.json, &self.queues.workloads)?,
         }
         Ok(())

@@ -4,6 +4,7 @@ use crate::kind::Kind;
 
 pub mod address;
 mod check;
+mod classes;
 mod config_map;
 mod endpoint_slice;
 mod endpoints;
@@ -11,16 +12,24 @@ mod event;
 mod lease;
 mod metadata;
 mod namespace;
+mod networking;
 mod node;
 mod pod;
 mod print;
 pub mod read;
+#[cfg(test)]
+mod recorded;
+pub mod review;
 mod secret;
 pub mod service;
 mod service_account;
 mod workload;
 
+pub use classes::{PRIORITY_CLASS, RUNTIME_CLASS, priority_class};
 pub use metadata::validate_metadata;
+pub use networking::{INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR};
+pub use networking::{ingress, ingress_class, ip_address, service_cidr};
+pub use review::{is_review, served};
 
 /// Every kind, in the order discovery lists them.
 pub static ALL: &[&Kind] = &[
@@ -41,6 +50,13 @@ pub static ALL: &[&Kind] = &[
     &JOB,
     &LEASE,
     &ENDPOINT_SLICE,
+    &INGRESS_CLASS,
+    &INGRESS,
+    &IP_ADDRESS,
+    &NETWORK_POLICY,
+    &SERVICE_CIDR,
+    &RUNTIME_CLASS,
+    &PRIORITY_CLASS,
 ];
 
 const CORE: Kind = Kind {
@@ -55,6 +71,7 @@ const CORE: Kind = Kind {
     subresources: &[],
     create_on_update: false,
     generation: false,
+    not_enforced: None,
     rules: &service_account::ServiceAccount,
 };
 
@@ -105,7 +122,7 @@ pub static NODE: Kind = Kind {
     singular: "node",
     short_names: &["no"],
     namespaced: false,
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     rules: &node::Node,
     ..CORE
 };
@@ -116,7 +133,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "binding"],
+    subresources: &["status", "log", "exec", "binding", "proxy"],
     generation: true,
     rules: &pod::Pod,
     ..CORE
@@ -140,7 +157,7 @@ pub static SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     create_on_update: true,
     rules: &service::Service,
     ..CORE

@@ -67,6 +67,7 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("JobStatus", "conditions", ListKind { merge_key: Some("type"), map_keys: &[], set: false }),
     ("UncountedTerminatedPods", "failed", ListKind { merge_key: None, map_keys: &[], set: true }),
     ("UncountedTerminatedPods", "succeeded", ListKind { merge_key: None, map_keys: &[], set: true }),
+    ("ServiceCIDRStatus", "conditions", by("type", &["type"])),
 ];
 
 /// Structures of which at most one member may be set: a strategic patch lists what stays in `$retainKeys`.

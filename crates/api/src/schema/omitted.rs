@@ -59,6 +59,13 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("DaemonSetUpdateStrategy", &["type"]),
     ("NodeSpec", &["podCIDR", "providerID", "unschedulable"]),
     ("Secret", &["type"]),
+    ("IngressRule", &["host"]),
+    ("HTTPIngressPath", &["path"]),
+    ("ServiceBackendPort", &["name", "number"]),
+    ("IngressTLS", &["secretName"]),
+    ("IngressClassSpec", &["controller"]),
+    ("ParentReference", &["group", "namespace"]),
+    ("PriorityClass", &["description", "globalDefault"]),
 ];
 
 const CONTAINER: &[&str] = &[

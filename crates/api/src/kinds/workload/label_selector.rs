@@ -28,12 +28,15 @@ pub(super) fn validate(errors: &mut FieldErrors, workload: &Value, owner: &str) 
 /// Checks the requirements of `spec.selector`.
 pub(super) fn requirements(errors: &mut FieldErrors, workload: &Value) {
     let empty = Value::Null;
-    let selector = workload.pointer("/spec/selector").unwrap_or(&empty);
+    check(errors, FIELD, workload.pointer("/spec/selector").unwrap_or(&empty));
+}
+
+/// Checks any label selector; `field` is its path in messages.
+pub(crate) fn check(errors: &mut FieldErrors, field: &str, selector: &Value) {
     let labels = read::pairs(selector, "/matchLabels");
-    metadata::labels(errors, &format!("{FIELD}.matchLabels"), &labels);
-    let expressions = read::list(selector, "/matchExpressions");
-    for (i, expression) in expressions.iter().enumerate() {
-        let field = format!("{FIELD}.matchExpressions[{i}]");
+    metadata::labels(errors, &format!("{field}.matchLabels"), &labels);
+    for (i, expression) in read::list(selector, "/matchExpressions").iter().enumerate() {
+        let field = format!("{field}.matchExpressions[{i}]");
         let values = read::texts(expression, "/values");
         match read::text(expression, "/operator") {
             "In" | "NotIn" if values.is_empty() => {
@@ -62,7 +65,7 @@ pub(super) fn matches(selector: &Value, labels: &[(&str, &str)]) -> Option<bool>
 }
 
 /// The selector as kubectl's `-l` would take it, `<none>` without any requirement.
-pub(super) fn text(selector: &Value) -> String {
+pub(crate) fn text(selector: &Value) -> String {
     let labels = read::pairs(selector, "/matchLabels").into_iter().map(|(key, value)| (key, format!("{key}={value}")));
     let expressions = read::list(selector, "/matchExpressions").iter().map(|expression| {
         let key = read::text(expression, "/key");

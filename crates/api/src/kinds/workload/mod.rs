@@ -6,7 +6,7 @@ mod controller_revision;
 mod daemon_set;
 mod deployment;
 mod job;
-mod label_selector;
+pub(super) mod label_selector;
 mod replica_set;
 mod stateful_set;
 mod template;
