@@ -12,3 +12,4 @@ mod processes;
 mod restart;
 mod sandbox;
 mod stock;
+mod workloads;
