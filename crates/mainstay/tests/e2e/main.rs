@@ -14,3 +14,4 @@ mod sandbox;
 mod services;
 mod stock;
 mod streams;
+mod workloads;
