@@ -9,6 +9,7 @@ mod access;
 mod ask;
 mod auth;
 mod body;
+mod bootstrap;
 pub mod clock;
 mod credentials;
 mod documents;

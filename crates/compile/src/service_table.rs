@@ -290,6 +290,15 @@ pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
     kept
 }
 
+/// Where unknown addresses are refused: the configured Service ranges and those of ServiceCIDRs. One that overlaps a pod
+/// range, or ends where addresses end, is left out: what it would refuse is not ours to refuse.
+pub fn service_networks(snapshot: &Snapshot, config: &Config) -> Vec<Cidr> {
+    let apart = |cidr: &Cidr| !config.pod_cidrs.iter().any(|pods| pods.covers(cidr) || cidr.covers(pods));
+    let usable = |cidr: &&Cidr| !cidr.is_last() && apart(cidr);
+    let added = snapshot.networks.values().flat_map(|network| &network.cidrs).filter(usable);
+    config.service_cidrs.iter().chain(added).copied().collect()
+}
+
 /// Family of an address.
 pub fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::V4 } else { Family::V6 }

@@ -21,7 +21,7 @@ use crate::follow::{Follower, follow};
 use crate::work::Queue;
 
 /// Everything that may own, be owned, or fill a namespace. Events and Leases change often and own nothing.
-static KINDS: [&Kind; 11] = [
+static KINDS: [&Kind; 18] = [
     &kinds::NAMESPACE,
     &kinds::NODE,
     &kinds::SERVICE,
@@ -33,6 +33,13 @@ static KINDS: [&Kind; 11] = [
     &kinds::POD,
     &kinds::ENDPOINTS,
     &kinds::ENDPOINT_SLICE,
+    &kinds::INGRESS_CLASS,
+    &kinds::INGRESS,
+    &kinds::IP_ADDRESS,
+    &kinds::NETWORK_POLICY,
+    &kinds::SERVICE_CIDR,
+    &kinds::RUNTIME_CLASS,
+    &kinds::PRIORITY_CLASS,
 ];
 
 /// Keys to look at, per controller.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use store::Record;
 
 use super::create::create;
-use super::{Draft, Outcome, WriteOptions, finish};
+use super::{Draft, Outcome, WriteOptions, admission, finish};
 use crate::object::{deleting, finalizers, meta, meta_mut, set, shown};
 use crate::pipeline::Api;
 
@@ -69,6 +69,7 @@ pub(super) fn update(
     check_preconditions(kind, key, &new, old)?;
     keep(kind, &mut new, old, target);
     if target == Target::Main {
+        admission::admit(draft, kind, &mut new, Some(old))?;
         finish::allocate(draft, kind, &mut new, Some(old))?;
     }
     kind.rules.prepare_update(&mut new, old, target);
@@ -82,7 +83,7 @@ pub(super) fn update(
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }
-    let warnings = kind.rules.warnings(&new, Some(old));
+    let warnings = finish::warnings(kind, &new, Some(old), target);
     Ok(Outcome { warnings, ..store(draft, kind, record, old, new) })
 }
 

@@ -106,6 +106,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
     let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
     let api = Api::new(store.clone(), apiserver::Config::new(ranges)).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let made = api.bootstrap().await.map_err(|status| anyhow::anyhow!("{status}"))?;
+    tokio::spawn(api.clone().keep(made));
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
     listener.set_nonblocking(true)?;
