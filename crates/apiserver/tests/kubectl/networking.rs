@@ -161,7 +161,7 @@ async fn networks_and_addresses_of_services() {
         &["failed to allocate IP 10.96.0.77: provided IP is already allocated (by default/ham)"],
     );
     let more =
-        "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.97.0.0/24]}}";
+        "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: more}\nspec: {cidrs: [10.97.0.0/24]}";
     let file = cluster.file("more.yaml", more);
     has(
         &cluster.kubectl(&format!("create -f {}", file.display())).await,
