@@ -51,7 +51,7 @@ fn create(errors: &mut FieldErrors, kind: &Kind, new: &Value) {
 
 fn name_problems(kind: &Kind, name: &str) -> Vec<String> {
     match kind.kind {
-        "Namespace" | "Service" => names::dns1123_label(name),
+        "Namespace" | "Service" | "StatefulSet" => names::dns1123_label(name),
         "IPAddress" => address::canonical_ip_problems(name),
         _ => names::dns1123_subdomain(name),
     }

@@ -13,9 +13,15 @@ fn least(kind: &Kind) -> Value {
     });
     let mut object = match kind.kind {
         "Pod" => json!({ "spec": { "containers": [{ "name": "c", "image": "i" }] } }),
-        "Deployment" | "ReplicaSet" => {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
             json!({ "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": template } })
         }
+        "Job" => {
+            let mut job = json!({ "metadata": { "uid": "u" }, "spec": { "template": template } });
+            job["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
+            job
+        }
+        "ControllerRevision" => json!({ "data": {}, "revision": 1 }),
         "Service" => json!({ "spec": { "type": "ExternalName", "externalName": "a.b" } }),
         "EndpointSlice" => json!({ "addressType": "IPv4" }),
         "Event" => json!({ "involvedObject": { "namespace": "default" } }),

@@ -4,11 +4,14 @@ pub(crate) mod addresses;
 mod admission;
 pub(crate) mod create;
 pub(crate) mod delete;
+mod external_ips;
 pub(crate) mod finish;
 pub(crate) mod patch;
 pub(crate) mod subresource;
 pub(crate) mod update;
 
+#[cfg(test)]
+mod semantics;
 #[cfg(test)]
 pub(crate) mod tests;
 

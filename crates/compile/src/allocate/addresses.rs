@@ -94,13 +94,11 @@ fn explicit(new: &Value, networks: &[Cidr], asked: &str, taken: &Taken, dry_run:
 
 /// Why an address cannot be had. After Kubernetes' words come ours: the networks, or who has the address.
 fn refusal(networks: &[Cidr], ip: IpAddr, taken: &Taken, dry_run: bool) -> Option<String> {
-    let Some(around) = networks.iter().find(|cidr| cidr.contains(ip)) else {
+    // A network's own address and its broadcast address are in no Service's range.
+    if !networks.iter().any(|cidr| cidr.is_usable(ip)) {
         let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
         let texts = if texts.is_empty() { "no ServiceCIDR is ready".to_owned() } else { texts.join(", ") };
         return Some(format!("the provided network does not match the current range ({texts})"));
-    };
-    if !networks.iter().any(|cidr| cidr.is_usable(ip)) {
-        return Some(format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {around}"));
     }
     let owner = taken.owner(ip).filter(|_| !dry_run)?;
     Some(format!("provided IP is already allocated (by {owner})"))

@@ -13,16 +13,22 @@ use crate::selector::Labels;
 const FIELD: &str = "spec.selector";
 
 /// Checks `spec.selector`, which must be there and select something in particular.
-pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
+pub(super) fn validate(errors: &mut FieldErrors, workload: &Value, owner: &str) {
     if !read::present(workload, "/spec/selector") {
         errors.required(FIELD, "");
         return;
     }
+    requirements(errors, workload);
     let selector = &workload["spec"]["selector"];
-    check(errors, FIELD, selector);
     if read::pairs(selector, "/matchLabels").is_empty() && read::list(selector, "/matchExpressions").is_empty() {
-        errors.invalid(FIELD, selector.clone(), "empty selector is invalid for deployment");
+        errors.invalid(FIELD, selector.clone(), &format!("empty selector is invalid for {owner}"));
     }
+}
+
+/// Checks the requirements of `spec.selector`.
+pub(super) fn requirements(errors: &mut FieldErrors, workload: &Value) {
+    let empty = Value::Null;
+    check(errors, FIELD, workload.pointer("/spec/selector").unwrap_or(&empty));
 }
 
 /// Checks any label selector; `field` is its path in messages.
