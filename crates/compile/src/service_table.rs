@@ -321,7 +321,7 @@ fn range(text: &str) -> Option<Cidr> {
 }
 
 /// The ranges that lie in no other one, in order: sets of ranges refuse overlaps.
-pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
+pub fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
     // In this order a range that holds another one comes right before what it holds.
     let mut sorted = ranges.to_vec();
     sorted.sort_by_key(|range| (range.network, range.prefix));

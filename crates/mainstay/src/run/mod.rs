@@ -10,6 +10,7 @@ mod network;
 pub(crate) mod nft;
 mod node_thread;
 pub(crate) mod phases;
+mod service_routes;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -142,6 +143,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let feed = controllers.feed.clone();
     let table = table_config(&network, &node);
     let shared = nft::Shared { report: report.clone(), faults: faults.clone() };
+    node_runtime.spawn(service_routes::keep(table.clone(), network.node_addresses.clone(), feed.latest()));
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
