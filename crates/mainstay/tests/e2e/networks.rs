@@ -27,6 +27,9 @@ spec: {clusterIP: 10.97.0.9, selector: {app: echo}, ports: [{port: 80, targetPor
 
 const NODE: [&str; 4] = ["curl", "-sS", "--max-time", "20"];
 
+/// 10.97.0.0 as the kernel lists it among the destinations of routes.
+const ROUTE: &str = "0000610A";
+
 /// `curl` in the node's network, or in the pod `client`.
 fn curl(sandbox: &Sandbox, from_pod: bool, url: &str) -> std::process::Output {
     let line = [&NODE[..], &[url]].concat();
@@ -62,5 +65,5 @@ fn an_added_network_serves_until_its_last_service_is_gone() {
     sandbox.kubectl_ok(&["delete", "service", "far"]);
     assert!(text(&sandbox.kubectl(&["get", "servicecidr", "more"])).contains("NotFound"));
     sandbox.until("the network is refused no more", |sandbox| !sandbox.table().contains("10.97.0.0"));
-    sandbox.until("its route is gone", |sandbox| !sandbox.exec_ok(&["cat", "/proc/net/route"]).contains("0000610A"));
+    sandbox.until("its route is gone", |sandbox| !routed(sandbox));
 }
