@@ -1,5 +1,7 @@
 //! A stock kubectl against the server: what people type, and what they then see.
 
+#[path = "kubectl/networking.rs"]
+mod networking;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "kubectl/server.rs"]
 mod server;

@@ -8,7 +8,7 @@ use api::status::Status;
 use serde_json::{Value, json};
 
 use super::track::track;
-use super::{Draft, Outcome, WriteOptions, external_ips, finish};
+use super::{Draft, Outcome, WriteOptions, admission, external_ips, finish};
 use crate::clock::seconds;
 use crate::limits;
 use crate::object::{deleting, meta, meta_mut, set, table};
@@ -53,6 +53,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     if kind.generation {
         meta_fields.insert("generation".into(), 1.into());
     }
+    admission::admit(draft, kind, &mut object, None)?;
     finish::allocate(draft, kind, &mut object, None)?;
     kind.rules.prepare_create(&mut object);
     finish::times(draft.now, &mut object, None);
@@ -63,7 +64,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }
-    let warnings = kind.rules.warnings(&object, None);
+    let warnings = finish::warnings(kind, &object, None, Target::Main);
     let object = draft.put(kind, &key, object, None);
     Ok(Outcome { created: true, warnings, ..Outcome::of(object) })
 }

@@ -1,7 +1,7 @@
 //! What creates and updates have in common: decoding, placing, allocating, filling times.
 
 use api::decode::{self, Decoded, Validation};
-use api::kind::Kind;
+use api::kind::{Kind, Target};
 use api::kinds;
 use api::status::Status;
 use compile::allocate::allocate as allocate_service;
@@ -108,6 +108,13 @@ pub(crate) fn allocate(
     let seed = draft.api.config.ids.bits();
     let taken = draft.api.taken();
     allocate_service(object, old, &draft.api.config.ranges, &taken, seed, draft.dry_run)
+}
+
+/// Texts for `Warning:` headers: those of the kind's rules, and that nothing acts on it if that is so.
+pub(crate) fn warnings(kind: &Kind, new: &Value, old: Option<&Value>, target: Target) -> Vec<String> {
+    let mut warnings = kind.rules.warnings(new, old);
+    warnings.extend(kind.not_enforced.filter(|_| target == Target::Main).map(str::to_owned));
+    warnings
 }
 
 /// Fills `lastTransitionTime` of conditions that the rules set without a clock: the stored time while the status is the

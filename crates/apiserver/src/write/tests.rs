@@ -14,6 +14,9 @@ use crate::clock::{Clock, Ids};
 use crate::pipeline::Config;
 use crate::write::patch::Language;
 
+mod admission;
+mod networks;
+
 /// A clock that stands still until told otherwise.
 pub(crate) struct Still(AtomicI64);
 

@@ -12,7 +12,7 @@ use store::Record;
 
 use super::create::create;
 use super::track::{same_but_for_times, subresource, track};
-use super::{Draft, Outcome, WriteOptions, external_ips, finish};
+use super::{Draft, Outcome, WriteOptions, admission, external_ips, finish};
 use crate::object::{deleting, finalizers, meta, meta_mut, set, shown};
 use crate::pipeline::Api;
 
@@ -72,6 +72,7 @@ pub(super) fn update(
     check_preconditions(kind, key, &new, old)?;
     keep(kind, &mut new, old, target);
     if target == Target::Main {
+        admission::admit(draft, kind, &mut new, Some(old))?;
         finish::allocate(draft, kind, &mut new, Some(old))?;
     }
     kind.rules.prepare_update(&mut new, old, target);
@@ -86,7 +87,7 @@ pub(super) fn update(
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }
-    let warnings = kind.rules.warnings(&new, Some(old));
+    let warnings = finish::warnings(kind, &new, Some(old), target);
     Ok(Outcome { warnings, ..store(draft, kind, record, old, new) })
 }
 

@@ -58,6 +58,7 @@ impl Cluster {
         tokio::spawn(async move { server.serve(listener, stopped).await });
         let cluster = Self { api, url, ca: credentials.ca_pem().to_owned(), dir, stop };
         cluster.create(&kinds::NAMESPACE, json!({ "metadata": { "name": "default" } })).await;
+        cluster.api.bootstrap().await.unwrap();
         cluster
     }
 

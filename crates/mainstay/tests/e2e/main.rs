@@ -8,6 +8,7 @@ mod golden;
 mod host;
 mod host_untouched;
 mod kill9;
+mod networks;
 mod processes;
 mod restart;
 mod sandbox;
