@@ -11,6 +11,7 @@ mod auth;
 mod body;
 pub mod clock;
 mod credentials;
+mod deletion;
 mod documents;
 mod events;
 mod exec;

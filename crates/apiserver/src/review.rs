@@ -2,6 +2,7 @@
 //!
 //! Until there is RBAC, everybody whom the server knows may do everything, and strangers may ask how it is.
 
+use api::decode::{self, Validation};
 use api::field::FieldErrors;
 use api::kind::Kind;
 use api::kinds::review;
@@ -12,12 +13,12 @@ use serde_json::{Value, json};
 
 use crate::ask::Ask;
 use crate::auth::Identity;
+use crate::body;
 use crate::clock::seconds;
-use crate::negotiate::{Shape, accepted, not_acceptable};
+use crate::negotiate::{Shape, accepted, body_format, not_acceptable};
 use crate::object::meta_mut;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
-use crate::resource::body_of;
 use crate::user::User;
 use crate::write::finish;
 
@@ -30,11 +31,12 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
     if accepted.shape != Shape::Object {
         return Err(not_acceptable("application/json, application/yaml"));
     }
-    let options = ask.write_options()?;
-    let (value, mut warnings) = body_of(ask, options, body).await?;
-    let decoded = finish::decode(ask.kind, &value, options.validation)?;
-    warnings.extend(decoded.warnings);
+    let validation = Validation::parse(ask.query.get("fieldValidation").unwrap_or("")).unwrap_or_default();
+    let value = body::parse(&body::read(body).await?, body_format(&ask.headers)?)?.value;
+    let decoded = decode::decode(ask.kind, &value, validation)?;
     let mut question = decoded.object;
+    // What a client says of itself here is no part of the question.
+    meta_mut(&mut question).remove("managedFields");
     if same(ask.kind, &review::SELF_SUBJECT_REVIEW) {
         meta_mut(&mut question).insert("creationTimestamp".into(), seconds(api.inner.config.clock.now()).into());
         question["status"] = json!({ "userInfo": user.to_json() });
@@ -49,7 +51,7 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
         question["status"] = judged(ask.kind, user, &question["spec"]);
     }
     let mut response = reply::json(201, accepted.format, &question);
-    reply::warn(&mut response, &warnings);
+    reply::warn(&mut response, &decoded.warnings);
     Ok(response)
 }
 
