@@ -3,6 +3,7 @@
 
 mod account;
 mod careless;
+mod commands;
 mod demo;
 mod host;
 mod host_untouched;
