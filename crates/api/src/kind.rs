@@ -28,6 +28,8 @@ pub struct Kind {
     pub create_on_update: bool,
     /// Whether `metadata.generation` is kept (Service and Endpoints have none).
     pub generation: bool,
+    /// What a client is told when it writes an object of this kind, because nothing acts on it: one line of ASCII.
+    pub not_enforced: Option<&'static str>,
     /// The rules of this kind.
     pub rules: &'static dyn Rules,
 }

@@ -66,6 +66,7 @@ async fn answer(
                 verb,
                 query,
                 headers: request.headers().clone(),
+                began: std::time::Instant::now(),
             };
             if kinds::is_review(ask.kind) {
                 return review::serve(api, &ask, &user, request.into_body()).await;
@@ -88,7 +89,11 @@ async fn extension(api: &Api, path: &str, request: Request<Incoming>) -> Result<
     let method = request.method().clone();
     let bytes = crate::body::read(request.into_body()).await?;
     let body = if bytes.is_empty() { serde_json::Value::Null } else { api::decode::parse_json(&bytes)?.0 };
-    match api.extension().and_then(|extension| extension.serve(method.as_str(), path, &body)) {
+    let asked = api.extension();
+    if let Some(work) = asked.as_ref().and_then(|extension| extension.work(method.as_str(), path, &body)) {
+        return Ok(reply::with_type(200, "application/json", reply::full(work.await?.to_string())));
+    }
+    match asked.and_then(|extension| extension.serve(method.as_str(), path, &body)) {
         Some(answer) => Ok(reply::with_type(200, "application/json", reply::full(answer?.to_string()))),
         None => Ok(reply::text(404, "404 page not found\n")),
     }

@@ -6,6 +6,7 @@
 //! - `write` changes objects, `list` and `watch` read them, `table` prints them, `exec` and `logs` reach into pods.
 
 mod access;
+mod advice;
 mod ask;
 mod auth;
 mod body;

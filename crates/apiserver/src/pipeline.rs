@@ -9,8 +9,10 @@ use api::status::Status;
 use arc_swap::ArcSwapOption;
 use compile::allocate::{Ranges, Taken};
 use contract::access::Object;
+use contract::advice::Advice;
 use contract::dial::Dial;
 use contract::streams::PodStreams;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
@@ -21,6 +23,8 @@ use crate::object::{parsed, shown, table};
 pub struct Config {
     /// Service address ranges and the node port range.
     pub ranges: Ranges,
+    /// Whether Services may claim addresses by `spec.externalIPs`.
+    pub allow_external_ips: bool,
     /// What `/version` says.
     pub version: VersionInfo,
     /// Tells the time.
@@ -30,10 +34,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// With the system's clock and random numbers.
+    /// With the system's clock and random numbers, and no `spec.externalIPs`.
     pub fn new(ranges: Ranges) -> Self {
         Self {
             ranges,
+            allow_external_ips: false,
             version: VersionInfo::default(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds::default()),
@@ -72,12 +77,17 @@ pub(crate) struct Inner {
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
     extension: ArcSwapOption<Arc<dyn Extension>>,
     dial: ArcSwapOption<Arc<dyn Dial>>,
+    advice: ArcSwapOption<Arc<dyn Advice>>,
 }
 
 /// What the program serves on the same address beside Kubernetes, under `/mainstay/`, to administrators only.
 pub trait Extension: Send + Sync + 'static {
     /// Answers a request; none if there is no such path. `body` is null when the request had none.
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>>;
+    /// The same for what takes a while; asked first.
+    fn work(&self, _method: &str, _path: &str, _body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
+        None
+    }
 }
 
 impl Inner {
@@ -101,6 +111,7 @@ impl Api {
             streams: ArcSwapOption::empty(),
             extension: ArcSwapOption::empty(),
             dial: ArcSwapOption::empty(),
+            advice: ArcSwapOption::empty(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -118,6 +129,15 @@ impl Api {
     /// Says who answers under `/mainstay/`.
     pub fn set_extension(&self, extension: Arc<dyn Extension>) {
         self.inner.extension.store(Some(Arc::new(extension)));
+    }
+
+    /// Says who knows more about objects than they say themselves.
+    pub fn set_advice(&self, advice: Arc<dyn Advice>) {
+        self.inner.advice.store(Some(Arc::new(advice)));
+    }
+
+    pub(crate) fn advice(&self) -> Option<Arc<dyn Advice>> {
+        self.inner.advice.load_full().map(|advice| Arc::clone(&*advice))
     }
 
     pub(crate) fn extension(&self) -> Option<Arc<dyn Extension>> {

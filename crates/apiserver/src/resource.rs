@@ -11,6 +11,7 @@ use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use crate::advice;
 use crate::ask::Ask;
 use crate::body::{self, Parsed};
 use crate::deletion;
@@ -107,7 +108,7 @@ pub(crate) fn show(
         Shape::Table => {
             let include = Include::parse(ask.query.get("includeObject"))?;
             let meta = json!({ "resourceVersion": object.revision.to_string() });
-            let row = table::row(ask.kind, parsed(&object.json)?, include, api.now_seconds());
+            let row = advice::row(api, ask.kind, parsed(&object.json)?, include);
             table::table(table::definitions(ask.kind), vec![row], meta)
         }
     };
@@ -147,8 +148,7 @@ pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Liste
         }
         Shape::Table => {
             let include = Include::parse(ask.query.get("includeObject"))?;
-            let now = api.now_seconds();
-            let row = |body: &Bytes| parsed(body).map(|object| table::row(ask.kind, object, include, now));
+            let row = |body: &Bytes| parsed(body).map(|object| advice::row(api, ask.kind, object, include));
             let rows = listed.records.iter().map(|record| row(&record.body)).collect::<Result<Vec<_>, _>>()?;
             table::table(table::definitions(ask.kind), rows, meta)
         }
@@ -226,7 +226,7 @@ async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
     }
     let mut outcome = api.create_object(ask.kind, &ask.namespace, &value, options).await?;
     outcome.warnings.splice(0..0, warnings);
-    written(api, ask, accepted, &outcome)
+    written(api, ask, accepted, outcome).await
 }
 
 async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
@@ -239,7 +239,7 @@ async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
         _ => api.replace_object(ask.kind, &key, ask.target(), &value, options).await?,
     };
     outcome.warnings.splice(0..0, warnings);
-    written(api, ask, accepted, &outcome)
+    written(api, ask, accepted, outcome).await
 }
 
 async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
@@ -251,10 +251,11 @@ async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Resu
         "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), options.dry_run).await?,
         _ => api.patch_object(ask.kind, &key, ask.target(), language, &change, options).await?,
     };
-    written(api, ask, accepted, &outcome)
+    written(api, ask, accepted, outcome).await
 }
 
-fn written(api: &Api, ask: &Ask, accepted: Accepted, outcome: &Outcome) -> Result<Response<Body>, Status> {
+async fn written(api: &Api, ask: &Ask, accepted: Accepted, mut outcome: Outcome) -> Result<Response<Body>, Status> {
+    advice::warn(api, ask, &mut outcome).await;
     let mut response = show(api, ask, accepted, if outcome.created { 201 } else { 200 }, &outcome.object)?;
     reply::warn(&mut response, &outcome.warnings);
     Ok(response)

@@ -114,6 +114,10 @@ fn component(name: &str, schema: &Value, flavor: Flavor) -> Value {
     if let Some(description) = schema["description"].as_str() {
         out["description"] = description.into();
     }
+    if let Some(required) = out["required"].as_array_mut() {
+        // Upstream's documents require it nowhere; k8s-openapi does of every kind.
+        required.retain(|field| field != "metadata");
+    }
     for (field, property) in out["properties"].as_object_mut().into_iter().flatten() {
         mark(short, field, property);
     }

@@ -5,6 +5,7 @@ mod account;
 mod careless;
 mod commands;
 mod demo;
+mod golden;
 mod host;
 mod host_untouched;
 mod kill9;
