@@ -39,6 +39,7 @@ pub static ALL: &[&Kind] = &[
     &NAMESPACE,
     &NODE,
     &POD,
+    &REPLICATION_CONTROLLER,
     &SECRET,
     &SERVICE_ACCOUNT,
     &SERVICE,
@@ -136,6 +137,19 @@ pub static POD: Kind = Kind {
     subresources: &["status", "log", "exec", "binding", "eviction", "proxy"],
     generation: true,
     rules: &pod::Pod,
+    ..CORE
+};
+/// ReplicationController, what there was before ReplicaSet.
+pub static REPLICATION_CONTROLLER: Kind = Kind {
+    kind: "ReplicationController",
+    plural: "replicationcontrollers",
+    singular: "replicationcontroller",
+    short_names: &["rc"],
+    categories: &["all"],
+    subresources: &["status"],
+    generation: true,
+    not_enforced: Some("a ReplicationController is stored but makes no pods: use a Deployment"),
+    rules: &workload::ReplicationController,
     ..CORE
 };
 /// Secret.
