@@ -3,6 +3,7 @@
 
 mod account;
 mod careless;
+mod commands;
 mod demo;
 mod golden;
 mod host;
