@@ -11,3 +11,4 @@ mod processes;
 mod restart;
 mod sandbox;
 mod stock;
+mod types;
