@@ -59,7 +59,7 @@ impl Desk {
             let kept = |address: &IpAddr| {
                 after.is_some_and(|service| service.load_balancer.addresses().any(|own| own == *address))
             };
-            for service in had {
+            if let Some(service) = had {
                 let leaving = Leaving { revision: snapshot.revision, uid: service.meta.uid.clone() };
                 let gone = service.load_balancer.addresses().filter(|address| !kept(address));
                 let gone = gone.filter(|address| before.holders.holds(*address, key));
