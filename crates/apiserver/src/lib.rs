@@ -6,6 +6,7 @@
 //! - `write` changes objects, `list` and `watch` read them, `table` prints them, `exec` and `logs` reach into pods.
 
 mod access;
+mod advice;
 mod ask;
 mod auth;
 mod body;
@@ -22,13 +23,16 @@ mod negotiate;
 mod object;
 mod pipeline;
 mod protobuf;
+mod proxy;
 mod query;
 mod reply;
 mod resource;
+mod review;
 mod route;
 mod select;
 mod server;
 mod table;
+mod user;
 mod watch;
 mod write;
 

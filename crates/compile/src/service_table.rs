@@ -47,7 +47,7 @@ pub struct Problem {
 pub enum Address {
     /// A cluster IP.
     Cluster(IpAddr),
-    /// A load-balancer address.
+    /// A load-balancer address, or one of `spec.externalIPs`.
     LoadBalancer(IpAddr),
     /// The node's own addresses.
     Node,
@@ -233,9 +233,14 @@ fn frontends(
         let local = service.external_local;
         frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
     }
+    for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
+        let address = Address::LoadBalancer(*address);
+        frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
+    }
     if service.service_type == ServiceType::LoadBalancer {
         let sources = sources(service, family, problems);
-        for address in service.load_balancer_ips.iter().filter(|address| family_of(**address) == family) {
+        let given = |address: &&IpAddr| family_of(**address) == family && !service.external_ips.contains(*address);
+        for address in service.load_balancer_ips.iter().filter(given) {
             if !is_its(service, *address, world, problems) {
                 continue;
             }

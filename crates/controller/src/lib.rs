@@ -13,6 +13,7 @@ mod garbage;
 mod lease;
 pub mod limits;
 mod load_balancer;
+mod mirrored;
 mod namespaces;
 mod programmed;
 mod reflector;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 pub use driver::{Backoff, Sink, SinkError, drive};
 pub use events::Events;
 pub use feed::{Feed, Publisher, Subscription, everything, feed};
+pub use follow::{Follower, follow};
 pub use lease::APPLIED_REVISION;
 pub use reflector::reflect;
 

@@ -34,6 +34,11 @@ pub struct Builder {
 const HELD: [&str; 5] = ["services", "endpointslices", "pods", "nodes", "namespaces"];
 
 impl Builder {
+    /// Goes on from a snapshot: what would be if some objects were different.
+    pub fn over(snapshot: &Snapshot) -> Self {
+        Self { current: snapshot.clone(), ..Self::default() }
+    }
+
     /// Takes an object as it now is. A change in nothing that the snapshot holds is not a change.
     pub fn put(&mut self, plural: &str, key: &ObjectKey, revision: Revision, json: &[u8]) -> Result<(), Problem> {
         let Some(plural) = HELD.into_iter().find(|held| *held == plural) else { return Ok(()) };

@@ -248,7 +248,7 @@ pub struct EndpointSlice {
 }
 
 /// A named port of a container.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerPort {
     /// Name.
     pub name: Box<str>,
@@ -277,6 +277,17 @@ pub struct Pod {
     pub subdomain: Option<Box<str>>,
     /// Named ports of containers (and restartable init containers), in order.
     pub ports: Vec<ContainerPort>,
+    /// What manages it, if anything: its controller's kind and name.
+    pub owner: Option<Owner>,
+}
+
+/// The controller of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Kind, for example `ReplicaSet`.
+    pub kind: Box<str>,
+    /// Name.
+    pub name: Box<str>,
 }
 
 /// A Node.

@@ -43,6 +43,9 @@ pub(crate) struct Flags {
     /// Domain of cluster names
     #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
     cluster_domain: String,
+    /// Let Services claim addresses by spec.externalIPs (CVE-2020-8554: whoever writes Services may then take any address)
+    #[arg(long)]
+    allow_external_ips: bool,
     /// Name of the node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
@@ -100,6 +103,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         domain,
         kubeconfig: flags.kubeconfig.clone(),
         dataplane: flags.dataplane,
+        allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

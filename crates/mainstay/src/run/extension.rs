@@ -8,9 +8,11 @@ use apiserver::Extension;
 use compile::load_balancer::{Pool, Pools};
 use compile::snapshot::Snapshot;
 use contract::applied::Applied;
+use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::advice::Advisor;
 use super::faults::Faults;
 use super::nft;
 
@@ -38,9 +40,15 @@ pub(crate) struct Instance {
     pub(crate) faults: Faults,
     /// The zone as text.
     pub(crate) zone: Box<dyn Fn() -> String + Send + Sync>,
+    /// Knows what is wrong.
+    pub(crate) advisor: Arc<Advisor>,
 }
 
 impl Extension for Instance {
+    fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
+        Advisor::work(&self.advisor, method, path, body)
+    }
+
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
         match (method, path) {
             ("GET", "/mainstay/status") => Some(Ok(self.status())),

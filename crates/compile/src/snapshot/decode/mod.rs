@@ -52,6 +52,8 @@ struct RawMeta<'a> {
 #[serde(rename_all = "camelCase")]
 struct RawOwner {
     kind: Box<str>,
+    #[serde(default)]
+    name: Box<str>,
     uid: Box<str>,
     #[serde(default)]
     controller: bool,
