@@ -15,7 +15,7 @@ fn play(script: &str, steps: usize) {
 
 #[test]
 fn load_balancer_addresses_are_given_shared_refused_and_taken_back() {
-    play("types.sh", 9);
+    play("types.sh", 10);
 }
 
 #[test]
