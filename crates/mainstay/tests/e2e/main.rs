@@ -17,3 +17,4 @@ mod services;
 mod stock;
 mod streams;
 mod workloads;
+mod types;
