@@ -104,6 +104,6 @@ pub(super) fn headless(case: &Case<'_>, findings: &mut Vec<Finding>) {
         let name = &case.key().name;
         let summary =
             format!("headless: nothing turns port {port} into {target}; clients must connect to {name}:{target}");
-        findings.push(case.finding(&MS1009, Severity::Warning, "spec.ports", summary));
+        findings.push(case.finding(&MS1009, Severity::Note, "spec.ports", summary));
     }
 }

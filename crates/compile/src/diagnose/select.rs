@@ -88,7 +88,10 @@ fn nearest(case: &Case<'_>, selector: &Labels) -> Option<Finding> {
         .workloads(namespace)
         .take(limits::LABEL_SETS)
         .filter_map(|workload| Some((near::compare(selector, &workload.template)?, 0, workload.text())));
-    let mut all: Vec<(Near, usize, String)> = groups.chain(templates).collect();
+    let mut all: Vec<(Near, usize, String)> = groups.collect();
+    // A template whose pods are there already says nothing new.
+    let templates: Vec<_> = templates.filter(|(.., name)| !all.iter().any(|(.., who)| who == name)).collect();
+    all.extend(templates);
     all.sort_by_key(|(near, count, who)| (near.rank(*count), who.clone()));
     let (near, pods, who) = all.first()?;
     let meant = near.selector();

@@ -135,12 +135,17 @@ impl Recorder {
     pub(super) fn timeline(&self, key: &ObjectKey, address: &str) -> Option<Value> {
         let inner = self.inner();
         let entry = inner.entries.get(key)?;
+        // The news of a write may reach a sink before it reaches us: what was confirmed had been written by then.
+        let earliest = |at: Instant, which: usize| {
+            entry.confirmed.values().filter_map(|marks| marks.get(which).copied().flatten()).fold(at, Instant::min)
+        };
+        let stored = entry.slices.map_or(entry.written.1, |(_, at)| at.min(entry.written.1));
         let mut steps = vec![
             (entry.began, "manifest posted".to_owned(), None),
-            (entry.written.1, format!("stored with address {address}"), Some(entry.written.0)),
+            (earliest(stored, 0), format!("stored with address {address}"), Some(entry.written.0)),
         ];
         if let Some((revision, at)) = entry.slices {
-            steps.push((at, "endpoint slice written".to_owned(), Some(revision)));
+            steps.push((earliest(at, 1), "endpoint slice written".to_owned(), Some(revision)));
         }
         for (sink, meaning) in SINKS {
             let [service, slices] = entry.confirmed.get(sink).copied().unwrap_or_default();
