@@ -23,13 +23,16 @@ mod negotiate;
 mod object;
 mod pipeline;
 mod protobuf;
+mod proxy;
 mod query;
 mod reply;
 mod resource;
+mod review;
 mod route;
 mod select;
 mod server;
 mod table;
+mod user;
 mod watch;
 mod write;
 

@@ -32,6 +32,10 @@ pub const EVENT_SECONDS: i64 = 3600;
 pub const SWEEP_BATCH: usize = 200;
 /// Bytes of one WebSocket message of an exec session.
 pub const EXEC_CHUNK: usize = 32 << 10;
+/// How long the API server tries to connect to a pod for a proxied request.
+pub const PROXY_CONNECT: Duration = Duration::from_secs(30);
+/// Largest HTML page whose links are rewritten by the proxy; larger ones pass as they are.
+pub const PROXY_PAGE_BYTES: usize = 8 << 20;
 /// Length of one `Warning:` text.
 pub const WARNING_BYTES: usize = 4 << 10;
 /// `Warning:` headers of one response.

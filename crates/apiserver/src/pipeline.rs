@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use compile::allocate::{Ranges, Taken};
 use contract::access::Object;
 use contract::advice::Advice;
+use contract::dial::Dial;
 use contract::streams::PodStreams;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -22,6 +23,8 @@ use crate::object::{parsed, shown, table};
 pub struct Config {
     /// Service address ranges and the node port range.
     pub ranges: Ranges,
+    /// Whether Services may claim addresses by `spec.externalIPs`.
+    pub allow_external_ips: bool,
     /// What `/version` says.
     pub version: VersionInfo,
     /// Tells the time.
@@ -31,10 +34,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// With the system's clock and random numbers.
+    /// With the system's clock and random numbers, and no `spec.externalIPs`.
     pub fn new(ranges: Ranges) -> Self {
         Self {
             ranges,
+            allow_external_ips: false,
             version: VersionInfo::default(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds::default()),
@@ -72,6 +76,7 @@ pub(crate) struct Inner {
     taken: Mutex<Taken>,
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
     extension: ArcSwapOption<Arc<dyn Extension>>,
+    dial: ArcSwapOption<Arc<dyn Dial>>,
     advice: ArcSwapOption<Arc<dyn Advice>>,
 }
 
@@ -105,6 +110,7 @@ impl Api {
             taken: Mutex::new(taken),
             streams: ArcSwapOption::empty(),
             extension: ArcSwapOption::empty(),
+            dial: ArcSwapOption::empty(),
             advice: ArcSwapOption::empty(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -113,6 +119,11 @@ impl Api {
     /// Says where the logs and commands of pods are to be had.
     pub fn set_streams(&self, streams: Arc<dyn PodStreams>) {
         self.inner.streams.store(Some(Arc::new(streams)));
+    }
+
+    /// Says who connects to pods.
+    pub fn set_dial(&self, dial: Arc<dyn Dial>) {
+        self.inner.dial.store(Some(Arc::new(dial)));
     }
 
     /// Says who answers under `/mainstay/`.
@@ -140,10 +151,12 @@ impl Api {
 
     pub(crate) fn streams(&self) -> Result<Arc<dyn PodStreams>, Status> {
         let streams: Option<Arc<dyn PodStreams>> = self.inner.streams.load_full().map(|streams| Arc::clone(&*streams));
-        streams.ok_or_else(|| {
-            let why = "the node's pod runtime is not running yet; try again in a moment";
-            Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
-        })
+        streams.ok_or_else(not_yet)
+    }
+
+    pub(crate) fn dial(&self) -> Result<Arc<dyn Dial>, Status> {
+        let dial: Option<Arc<dyn Dial>> = self.inner.dial.load_full().map(|dial| Arc::clone(&*dial));
+        dial.ok_or_else(not_yet)
     }
 
     /// One object as it is now.
@@ -157,6 +170,11 @@ impl Api {
     pub(crate) fn now_seconds(&self) -> i64 {
         self.inner.config.clock.now().as_second()
     }
+}
+
+fn not_yet() -> Status {
+    let why = "the node's pod runtime is not running yet; try again in a moment";
+    Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
 }
 
 /// What a client sees when a read cannot be served.

@@ -57,7 +57,7 @@ impl Ask {
         Selection::parse(self.kind, Some(self.namespace.clone()), labels, fields)
     }
 
-    fn write_options(&self) -> Result<WriteOptions, Status> {
+    pub(crate) fn write_options(&self) -> Result<WriteOptions, Status> {
         let validation = match self.query.get("fieldValidation") {
             None | Some("Warn") => Validation::Warn,
             Some("Ignore") => Validation::Ignore,
@@ -184,7 +184,7 @@ async fn watch(api: &Api, ask: &Ask, accepted: Accepted, stop: Stop) -> Result<R
 }
 
 /// The body of a create or update. Duplicate keys count as unknown fields do.
-async fn body_of(ask: &Ask, options: WriteOptions, body: Incoming) -> Result<(Value, Vec<String>), Status> {
+pub(crate) async fn body_of(ask: &Ask, options: WriteOptions, body: Incoming) -> Result<(Value, Vec<String>), Status> {
     let format = body_format(&ask.headers)?;
     let Parsed { value, duplicates } = body::parse(&body::read(body).await?, format)?;
     let duplicates: Vec<_> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();

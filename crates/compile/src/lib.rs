@@ -7,6 +7,8 @@ pub mod diagnose;
 pub mod drain;
 pub mod endpoints;
 pub mod garbage;
+pub mod health_check;
+pub mod load_balancer;
 pub mod namespaces;
 pub mod nft;
 pub mod schedule;

@@ -3,4 +3,5 @@
 pub mod access;
 pub mod advice;
 pub mod applied;
+pub mod dial;
 pub mod streams;

@@ -1,9 +1,11 @@
 //! What the API serves beside Kubernetes, under /mainstay/: status, problems, faults.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::status::Status;
 use apiserver::Extension;
+use compile::load_balancer::{Pool, Pools};
 use compile::snapshot::Snapshot;
 use contract::applied::Applied;
 use futures::future::BoxFuture;
@@ -32,6 +34,8 @@ pub(crate) struct Instance {
     pub(crate) latest: watch::Receiver<Arc<Snapshot>>,
     /// The nftables sink.
     pub(crate) report: nft::Report,
+    /// Load-balancer addresses.
+    pub(crate) pools: Pools,
     /// Switches for tests.
     pub(crate) faults: Faults,
     /// The zone as text.
@@ -57,6 +61,23 @@ impl Extension for Instance {
 }
 
 impl Instance {
+    fn pools(&self, snapshot: &Snapshot) -> Vec<Value> {
+        let used = |pool: &Pool| {
+            let mine = |address: &IpAddr| pool.ranges.iter().any(|range| range.contains(*address));
+            snapshot.holders.addresses().filter(mine).count()
+        };
+        let describe = |pool: &Pool| {
+            json!({
+                "name": pool.name,
+                "ranges": pool.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "class": pool.class,
+                "namespaces": pool.namespaces,
+                "used": used(pool),
+            })
+        };
+        self.pools.list.iter().map(describe).collect()
+    }
+
     fn status(&self) -> Value {
         let snapshot = self.latest.borrow().clone();
         let sinks: Map<String, Value> =
@@ -71,6 +92,7 @@ impl Instance {
             "sinks": sinks,
             "programming": self.report.totals(),
             "problems": self.report.problems(),
+            "pools": self.pools(&snapshot),
             "objects": {
                 "services": snapshot.services.size(),
                 "endpointslices": snapshot.slices.size(),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Family, Labels, Meta, Namespace, Node, Protocol};
 
+mod load_balancer;
 mod pod;
 mod service;
 mod slice;
@@ -43,6 +44,8 @@ struct RawMeta<'a> {
     annotations: Labels,
     #[serde(default)]
     owner_references: Vec<RawOwner>,
+    #[serde(default)]
+    finalizers: Vec<Box<str>>,
 }
 
 #[derive(Deserialize)]
