@@ -1,13 +1,14 @@
-//! `mainstay doctor`: every Service of an instance in, what is wrong with any of them out.
+//! `mainstay doctor`: every Service of an instance in, what is wrong with any of them out; `mainstay doctor dns`: the four
+//! checks of names that do not resolve.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Args;
-use serde_json::Value;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::InstanceFlags;
-use super::explain::{FINDINGS, FINE, Output, finding_text, reachable, text_of, unreachable};
+use super::explain::{FINDINGS, FINE, Output, finding_text, reachable, steps_text, text_of, unreachable};
 
 /// Flags of `mainstay doctor`.
 #[derive(Args, Debug)]
@@ -15,6 +16,12 @@ use super::explain::{FINDINGS, FINE, Output, finding_text, reachable, text_of, u
 pub(crate) struct Flags {
     #[command(flatten)]
     instance: InstanceFlags,
+    /// Only this: `dns` checks that DNS runs, its log, a pod's resolv.conf and a real answer
+    #[arg(value_enum, value_name = "TOPIC")]
+    topic: Option<Topic>,
+    /// For `dns`: the pod that asks, pod/NAME or NAMESPACE/NAME [default: any that is ready]
+    #[arg(long, value_name = "POD", requires = "topic")]
+    from: Option<String>,
     /// Only this namespace
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -23,12 +30,29 @@ pub(crate) struct Flags {
     output: Output,
 }
 
+/// What can be looked at alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Topic {
+    /// Names.
+    Dns,
+}
+
 /// Runs the subcommand; its exit code says what was found.
 pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
-    let mut answer = match reachable(&flags.instance).await {
-        Ok(client) => client.get("/mainstay/doctor").await?.ok()?,
+    let client = match reachable(&flags.instance).await {
+        Ok(client) => client,
         Err(error) => return Ok(unreachable(&error)),
     };
+    if flags.topic == Some(Topic::Dns) {
+        let from = flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from));
+        let answer = client.post("/mainstay/doctor/dns", &json!({ "from": from })).await?.ok()?;
+        match flags.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+            Output::Text => print!("{}", steps_text(&answer)),
+        }
+        return Ok(ExitCode::from(if answer["clean"] == true { FINE } else { FINDINGS }));
+    }
+    let mut answer = client.get("/mainstay/doctor").await?.ok()?;
     if let (Some(namespace), Some(findings)) = (&flags.namespace, answer["findings"].as_array_mut()) {
         findings.retain(|finding| text_of(&finding["object"], "namespace") == namespace);
     }

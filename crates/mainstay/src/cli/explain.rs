@@ -13,7 +13,7 @@ use super::client::Answer;
 use super::client::Client;
 use super::{InstanceFlags, USAGE};
 
-pub(super) use text::finding as finding_text;
+pub(super) use text::{finding as finding_text, steps as steps_text};
 
 /// Everything was fine.
 pub(super) const FINE: u8 = 0;

@@ -15,14 +15,7 @@ pub(super) fn report(answer: &Value) -> String {
         answer["revision"],
         answer["applied"]
     );
-    for step in list(answer, "steps") {
-        out.push_str(&format!(
-            "{:<10} {:<5} {}\n",
-            text_of(step, "step"),
-            text_of(step, "verdict"),
-            text_of(step, "text")
-        ));
-    }
+    out.push_str(&steps(answer));
     let first = text_of(answer, "first");
     let mut told = false;
     for finding in list(answer, "findings").iter().filter(|finding| text_of(finding, "severity") != "note") {
@@ -60,6 +53,14 @@ pub(super) fn report(answer: &Value) -> String {
         out.push_str("nothing is wrong\n");
     }
     out
+}
+
+/// A line per step.
+pub(in crate::cli) fn steps(answer: &Value) -> String {
+    let line = |step: &Value| {
+        format!("{:<10} {:<5} {}\n", text_of(step, "step"), text_of(step, "verdict"), text_of(step, "text"))
+    };
+    list(answer, "steps").iter().map(line).collect()
 }
 
 /// One finding with evidence and fix.

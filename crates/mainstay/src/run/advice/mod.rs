@@ -3,6 +3,7 @@
 
 mod answer;
 mod gather;
+mod names;
 mod told;
 mod tried;
 mod watch;
@@ -78,7 +79,11 @@ pub(crate) fn start(
     lookup: Lookup,
 ) -> Arc<Advisor> {
     let advisor = Arc::new(Advisor {
-        config: Config { domain: domain.into(), service_cidrs: network.service_cidrs.clone() },
+        config: Config {
+            domain: domain.into(),
+            service_cidrs: network.service_cidrs.clone(),
+            pools: network.pools.clone(),
+        },
         api: api.clone(),
         streams,
         applied: applied.clone(),
@@ -152,7 +157,7 @@ impl Advisor {
     fn of_service(&self, object: &Value) -> Vec<String> {
         let Some((snapshot, key)) = self.with("services", object) else { return Vec::new() };
         let Some(service) = snapshot.services.get(&key) else { return Vec::new() };
-        let facts = self.gather(&snapshot, service, Some(object), gather::Depth::Write);
+        let facts = self.gather(&snapshot, service, gather::Depth::Write);
         diagnose::warnings(&self.diagnose(&snapshot, service, &facts))
     }
 
