@@ -58,7 +58,7 @@ pub(super) fn external_name(case: &Case<'_>, findings: &mut Vec<Finding>) {
 /// The name answers the address when the Service is headless and a slice holds it.
 fn headless_instead(case: &Case<'_>, address: IpAddr) -> String {
     let key = case.key();
-    let patch = json!({ "spec": { "type": "ClusterIP", "clusterIP": "None", "externalName": null } });
+    let patch = json!({ "spec": { "type": "ClusterIP", "clusterIP": "None", "externalName": null, "selector": null } });
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
