@@ -22,6 +22,8 @@ pub struct Facts {
     pub node_sockets: Option<Vec<Socket>>,
     /// What a pod tried.
     pub tried: Vec<Tried>,
+    /// Only the code matters: the nearest label set is not looked for, which is the one search that costs.
+    pub brief: bool,
 }
 
 /// A socket that listens (UDP: that is bound and not connected).

@@ -33,6 +33,10 @@ pub(super) fn selector(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Fi
         findings.push(case.finding(&MS1001, Severity::Problem, FIELD, summary).fix(Fix::command(command)));
         return;
     }
+    if case.facts.brief {
+        findings.push(nothing(case, selector));
+        return;
+    }
     let finding = unlabelled_template(case, selector).or_else(|| nearest(case, selector));
     findings.push(finding.or_else(|| other_namespace(case, selector)).unwrap_or_else(|| nothing(case, selector)));
 }

@@ -118,6 +118,9 @@ fn an_answer_costs_label_sets_not_pods() {
     }
     assert_eq!(world.index.groups("default").count(), 1);
     assert!(world.one("my-service", "MS1002").summary.contains("500 pods of deploy/myapp"));
+    world.facts.brief = true;
+    assert_eq!(word(&world.find("my-service")), Some("SelectorNoMatch"), "the word is the same without the search");
+    world.facts.brief = false;
     world.put("pods", "p0", json!({ "metadata": { "labels": { "app": "myapp" } }, "status": { "phase": "Failed" } }));
     assert!(world.one("my-service", "MS1002").summary.contains("499 pods"), "pods that ended do not count");
 }

@@ -12,7 +12,7 @@ use contract::access::{Access, Scope};
 use contract::streams::Listening;
 use serde_json::Value;
 
-use super::{Advisor, PODS};
+use super::{Advisor, PODS, PODS_AT_WRITE};
 
 /// Seconds that a pod without readiness probe may take until it listens.
 const SETTLES: i64 = 2;
@@ -34,7 +34,8 @@ impl Advisor {
             diagnose::selected(snapshot, &state.index, service)
         };
         let mut facts = Facts::default();
-        for pod in pods.iter().take(PODS) {
+        let most = if depth == Depth::Explain { PODS } else { PODS_AT_WRITE };
+        for pod in pods.iter().take(most) {
             if let Some(known) = self.pod(pod, depth) {
                 facts.pods.insert(pod.meta.key.clone(), known);
             }
