@@ -24,6 +24,8 @@ pub struct Facts {
     pub tried: Vec<Tried>,
     /// Only the code matters: the nearest label set is not looked for, which is the one search that costs.
     pub brief: bool,
+    /// Pods that the selector nearly matches are named also when it matches others.
+    pub thorough: bool,
 }
 
 /// A socket that listens (UDP: that is bound and not connected).

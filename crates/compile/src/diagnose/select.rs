@@ -18,7 +18,11 @@ const FIELD: &str = "spec.selector";
 
 /// MS1001 and MS1002: nothing matches.
 pub(super) fn selector(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Finding>) {
-    let (Some(selector), true, true) = (&case.service.selector, pods.is_empty(), case.selects()) else { return };
+    let (Some(selector), true) = (&case.service.selector, case.selects()) else { return };
+    if !pods.is_empty() {
+        findings.extend(left_out(case, selector, pods.len()).filter(|_| case.facts.thorough));
+        return;
+    }
     let namespace = &case.key().namespace;
     let makers: Vec<_> =
         case.index.workloads(namespace).filter(|workload| matches(selector, &workload.template)).collect();
@@ -61,6 +65,22 @@ fn nothing(case: &Case<'_>, selector: &Labels) -> Finding {
     let command = format!("kubectl get pods{} --show-labels", in_namespace(namespace));
     let evidence = if sets.is_empty() { vec![format!("namespace {namespace} has no pods")] } else { sets };
     case.finding(&MS1001, Severity::Problem, FIELD, summary).evidence(evidence).fix(Fix::command(command))
+}
+
+/// Pods that are nearly matched beside those that are: who is not behind the Service, and why.
+fn left_out(case: &Case<'_>, selector: &Labels, matched: usize) -> Option<Finding> {
+    let namespace = &case.key().namespace;
+    let groups = case.index.groups(namespace).take(limits::LABEL_SETS);
+    let near = groups.filter_map(|(labels, group)| Some((near::compare(selector, labels)?, group)));
+    let mut near: Vec<_> = near.collect();
+    near.sort_by_key(|(near, group)| near.rank(group.count()));
+    let pods: usize = near.iter().map(|(_, group)| group.count()).sum();
+    let evidence = near.iter().filter_map(|(near, group)| {
+        let sample = case.snapshot.pods.get(&group.sample(namespace)?)?;
+        Some(format!("{} of {}: {}", count(group.count()), workload_of(sample), near.reasons().join("; ")))
+    });
+    let summary = format!("selector {} matches {}, and nearly {pods} more", text(selector), count(matched));
+    (pods > 0).then(|| case.finding(&MS1002, Severity::Note, FIELD, summary).evidence(evidence))
 }
 
 /// The labels stand on the workload itself and were forgotten on its pod template.

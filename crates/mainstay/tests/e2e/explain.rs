@@ -10,6 +10,6 @@ fn traps_are_told_shown_explained_and_healed_by_the_pasted_fix() {
     let output = sandbox.client("sh").arg(script).env("MAINSTAY", account::program()).output();
     let output = output.expect("sh runs");
     assert!(output.status.success(), "{}\nserver:\n{}", text(&output), sandbox.log());
-    assert_eq!(text(&output).matches("ok   ").count(), 13, "every step spoke: {}", text(&output));
+    assert_eq!(text(&output).matches("ok   ").count(), 14, "every step spoke: {}", text(&output));
     assert!(!sandbox.log().contains("panicked"), "{}", sandbox.log());
 }

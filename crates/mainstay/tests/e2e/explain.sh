@@ -177,6 +177,21 @@ hasnot "MS1303 healed" "Warning" "$said"
 has "MS1303 healed" "numbered.default.svc.cluster.local -> 10.4.5.6" "$(explain numbered --from pod/client || true)"
 ok "MS1501: a load balancer of another class; MS1303: an ExternalName that is an address"
 
+# The last article's figure: a selector of two labels, four pods, of which two match.
+apply 'apiVersion: v1
+kind: Service
+metadata: {name: figure}
+spec: {selector: {project: ab, zone: prod}, ports: [{port: 80}]}' >/dev/null
+for pod in "one project=ab,zone=prod" "two project=ab" "three project=ab,zone=prod,release=24" "four project=hr,zone=prod"; do
+    kubectl run "${pod% *}" --image=mainstay/echo --labels="${pod#* }" >/dev/null
+done
+until_seen "the figure" "2/2" column figure 2
+said=$(explain figure || true)
+has "the figure" "SELECT     ok    project=ab,zone=prod matches 2 pods" "$said"
+has "the figure" "1 pod of pod/two: label zone is absent" "$said"
+has "the figure" "1 pod of pod/four: project is hr, not ab" "$said"
+ok "a selector is an AND: who is behind the Service, who nearly is, and why not"
+
 # Readiness: the probe's own last error.
 apply 'apiVersion: v1
 kind: Pod
@@ -209,6 +224,7 @@ said=$(explain timed --timeline)
 for step in "manifest posted" "stored with address" "name answered by DNS" "endpoint slice written" "endpoints programmed in the kernel"; do
     has "timeline" "$step" "$said"
 done
+has "timeline" "applied by every sink: Programmed  revision" "$said"
 ok "the registration of a Service, step by step in milliseconds"
 
 code 1 svc/no-such-service

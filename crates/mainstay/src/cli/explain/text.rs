@@ -28,6 +28,9 @@ pub(super) fn report(answer: &Value) -> String {
     }
     for note in list(answer, "findings").iter().filter(|finding| text_of(finding, "severity") == "note") {
         out.push_str(&format!("note       {} {}\n", text_of(note, "code"), text_of(note, "summary")));
+        for line in list(note, "evidence").iter().filter_map(Value::as_str) {
+            out.push_str(&format!("           - {line}\n"));
+        }
     }
     match &answer["timeline"] {
         Value::Array(steps) => {
