@@ -31,7 +31,15 @@ fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed already");
     }
-    match dispatch(Cli::parse_from(arguments)) {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version come this way, too; nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(cli::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("mainstay: {}", report(&error));
@@ -67,6 +75,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(flags) => cli::bench::run(&flags)?,
         Command::Dump(flags) => cli::dump::run(&flags)?,
         Command::Status(flags) => client(cli::status::run(&flags))?,
+        Command::Explain(flags) => return client(cli::explain::run(&flags)),
+        Command::Doctor(flags) => return client(cli::doctor::run(&flags)),
         Command::Image(flags) => client(cli::image::run(&flags))?,
         Command::Exec(flags) => {
             let code = client(cli::exec::run(&flags))?;

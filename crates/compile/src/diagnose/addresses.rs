@@ -64,7 +64,7 @@ fn judge(case: &Case<'_>, address: IpAddr) -> Option<(Severity, String)> {
     if let Some(owner) = case.index.owner_of(plain) {
         let own =
             if owner == case.key() { "its own address".to_owned() } else { format!("the address of Service {owner}") };
-        return Some((Severity::Problem, format!("{own}; an endpoint cannot be a Service")));
+        return Some((Severity::Problem, own));
     }
     if case.config.service_cidrs.iter().any(|cidr| cidr.contains(plain)) {
         return Some((Severity::Problem, "in the Service range, where no machine is".to_owned()));

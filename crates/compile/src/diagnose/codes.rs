@@ -213,7 +213,7 @@ codes! {
     "the load balancer has no address"
     "EXTERNAL-IP stays <pending>: there is no pool, the pools are used up or have no address of that family, or the class \
      belongs to another implementation."
-    "The pools of this instance, spec.loadBalancerClass, and the last Event about the Service."
+    "The same decision that gives addresses is made once more; its words are shown."
     "Start the instance with --lb-pool RANGE, free an address, or leave spec.loadBalancerClass out."
 
     MS1601 "RolloutRisk" Remarks false

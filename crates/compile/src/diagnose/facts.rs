@@ -16,29 +16,16 @@ pub struct Facts {
     pub pods: BTreeMap<ObjectKey, PodFacts>,
     /// What the node's sinks have confirmed.
     pub applied: Option<Revision>,
-    /// Why a load balancer has no address.
-    pub pending: Option<Pending>,
     /// Addresses that the name server answers for the Service's name.
     pub answers: Option<Vec<IpAddr>>,
     /// Sockets of the node itself that listen.
     pub node_sockets: Option<Vec<Socket>>,
     /// What a pod tried.
     pub tried: Vec<Tried>,
-}
-
-/// Why a Service of type LoadBalancer has no address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pending {
-    /// This cluster has no pool of addresses.
-    NoPool,
-    /// All addresses of the pools are taken.
-    Empty,
-    /// `spec.loadBalancerClass` asks for another implementation.
-    OtherClass(String),
-    /// The pools have no addresses of the family asked for.
-    WrongFamily,
-    /// What the controller said last.
-    Reported(String),
+    /// Only the code matters: the nearest label set is not looked for, which is the one search that costs.
+    pub brief: bool,
+    /// Pods that the selector nearly matches are named also when it matches others.
+    pub thorough: bool,
 }
 
 /// A socket that listens (UDP: that is bound and not connected).

@@ -89,13 +89,16 @@ impl Group {
     }
 }
 
+/// Workloads of one namespace, by kind and name.
+type Workloads = BTreeMap<(&'static str, Box<str>), Workload>;
+
 /// Quick answers about all objects.
 #[derive(Debug, Default)]
 pub struct Index {
     selectors: endpoints::Index,
     groups: BTreeMap<Box<str>, BTreeMap<Labels, Group>>,
     addresses: BTreeMap<IpAddr, ObjectKey>,
-    workloads: BTreeMap<Box<str>, BTreeMap<(&'static str, Box<str>), Workload>>,
+    workloads: BTreeMap<Box<str>, Workloads>,
 }
 
 impl Index {
@@ -139,7 +142,7 @@ impl Index {
 
     /// Workloads of a kind.
     pub fn workload_keys(&self, short: &str) -> Vec<ObjectKey> {
-        let of = |(namespace, all): (&Box<str>, &BTreeMap<(&'static str, Box<str>), Workload>)| {
+        let of = |(namespace, all): (&Box<str>, &Workloads)| {
             let kept = all.keys().filter(|(kind, _)| *kind == short);
             kept.map(|(_, name)| ObjectKey::new(namespace.clone(), name.clone())).collect::<Vec<_>>()
         };

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use api::object::ObjectKey;
 
 pub use codes::{CODES, Code, Step, by_id};
-pub use facts::{Facts, Pending, PodFacts, Socket, Tried};
+pub use facts::{Facts, PodFacts, Socket, Tried};
 pub use finding::{Change, Finding, Fix, Severity, Subject};
 pub use index::{Index, Workload, workload_of};
 pub use pod::{pod_steps, services_of};
@@ -34,6 +34,7 @@ pub use slices::{endpoints_findings, slice_findings};
 
 use crate::allocate::Cidr;
 use crate::endpoints::index::matches;
+use crate::load_balancer::Pools;
 use crate::snapshot::{Pod, Service, ServiceType, Snapshot};
 
 /// Limits of what one diagnosis looks at.
@@ -57,6 +58,8 @@ pub struct Config {
     pub domain: Box<str>,
     /// Ranges of Services.
     pub service_cidrs: Vec<Cidr>,
+    /// Pools of load-balancer addresses.
+    pub pools: Pools,
 }
 
 /// One Service with everything that a diagnosis may look at.

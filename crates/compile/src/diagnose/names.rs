@@ -58,7 +58,7 @@ pub(super) fn external_name(case: &Case<'_>, findings: &mut Vec<Finding>) {
 /// The name answers the address when the Service is headless and a slice holds it.
 fn headless_instead(case: &Case<'_>, address: IpAddr) -> String {
     let key = case.key();
-    let patch = json!({ "spec": { "type": "ClusterIP", "clusterIP": "None", "externalName": null } });
+    let patch = json!({ "spec": { "type": "ClusterIP", "clusterIP": "None", "externalName": null, "selector": null } });
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
@@ -104,6 +104,6 @@ pub(super) fn headless(case: &Case<'_>, findings: &mut Vec<Finding>) {
         let name = &case.key().name;
         let summary =
             format!("headless: nothing turns port {port} into {target}; clients must connect to {name}:{target}");
-        findings.push(case.finding(&MS1009, Severity::Warning, "spec.ports", summary));
+        findings.push(case.finding(&MS1009, Severity::Note, "spec.ports", summary));
     }
 }

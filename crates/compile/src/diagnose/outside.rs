@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::Case;
 use super::codes::{MS1102, MS1105, MS1202, MS1203, MS1401, MS1501};
-use super::facts::Pending;
 use super::finding::{Finding, Fix, Severity, Subject, target};
 use super::ports::protocol;
 use super::slices::slices_of;
+use crate::load_balancer::{self, Problem};
 use crate::snapshot::{Pod, ServiceType};
 
 /// Ready endpoints by node; the empty name for those that name no node. From the selected pods, else from slices.
@@ -140,38 +140,21 @@ pub(super) fn exposure(case: &Case<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// MS1501: a load balancer that has no address, and why.
+/// MS1501: a load balancer that lacks an address, and why: in the words of the decision itself.
 pub(super) fn balancer(case: &Case<'_>, findings: &mut Vec<Finding>) {
-    if case.service.service_type != ServiceType::LoadBalancer || !case.service.load_balancer_ips.is_empty() {
-        return;
-    }
-    let Some(pending) = &case.facts.pending else { return };
-    let node_port = "it is reachable by its node ports meanwhile".to_owned();
-    let (field, why, command) = match pending {
-        Pending::NoPool => (
-            "spec.type",
-            "no address pool: EXTERNAL-IP stays <pending>".to_owned(),
-            "mainstay up --sandbox --lb-pool 192.0.2.0/28   # with a range of your own",
-        ),
-        Pending::Empty => (
-            "spec.type",
-            "every address of the pools is taken: EXTERNAL-IP stays <pending>".to_owned(),
-            "mainstay up --sandbox --lb-pool 192.0.2.16/28   # a further range, or delete a Service",
-        ),
-        Pending::OtherClass(class) => (
-            "spec.loadBalancerClass",
-            format!("class {class:?} is for another load balancer, and none has answered"),
-            "leave spec.loadBalancerClass out (it cannot be changed: delete the Service and create it again)",
-        ),
-        Pending::WrongFamily => (
-            "spec.ipFamilies",
-            "the pools have no address of the family asked for".to_owned(),
-            "mainstay up --sandbox --lb-pool 2001:db8::/120   # a range of that family",
-        ),
-        Pending::Reported(message) => {
-            ("spec.type", message.clone(), "kubectl get events --field-selector type=Warning")
-        }
+    let Some(problem) = load_balancer::problem(case.snapshot, case.service, &case.config.pools) else { return };
+    let said = problem.to_string();
+    let (why, advice) = said.split_once(". ").unwrap_or((&said, "kubectl get events --field-selector type=Warning"));
+    let field = match problem {
+        Problem::OtherClass(_) => "spec.loadBalancerClass",
+        Problem::NoFamily(_) | Problem::WrongFamily(_) => "spec.ipFamilies",
+        _ => "spec.type",
     };
-    let finding = case.finding(&MS1501, Severity::Problem, field, why);
-    findings.push(finding.evidence([node_port]).fix(Fix::command(command)));
+    let some = !case.service.load_balancer.ingress.is_empty();
+    let severity = if some { Severity::Warning } else { Severity::Problem };
+    let ports = case.service.ports.iter().filter(|port| port.node_port != 0).map(|port| port.node_port.to_string());
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    let meanwhile = (!ports.is_empty()).then(|| format!("meanwhile it is reachable on every node at port {ports}"));
+    let finding = case.finding(&MS1501, severity, field, why.to_owned());
+    findings.push(finding.evidence(meanwhile).fix(Fix::command(advice)));
 }

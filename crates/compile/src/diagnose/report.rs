@@ -59,7 +59,8 @@ pub struct Report {
 impl Report {
     /// Whether anything is wrong.
     pub fn clean(&self) -> bool {
-        !self.steps.iter().any(|step| matches!(step.verdict, Verdict::Fail | Verdict::Warn))
+        let bad = |step: &StepResult| matches!(step.verdict, Verdict::Fail | Verdict::Warn);
+        !self.steps.iter().any(bad) && self.findings.iter().all(|finding| finding.severity == Severity::Note)
     }
 
     /// For `-o json`.

@@ -18,7 +18,11 @@ const FIELD: &str = "spec.selector";
 
 /// MS1001 and MS1002: nothing matches.
 pub(super) fn selector(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Finding>) {
-    let (Some(selector), true, true) = (&case.service.selector, pods.is_empty(), case.selects()) else { return };
+    let (Some(selector), true) = (&case.service.selector, case.selects()) else { return };
+    if !pods.is_empty() {
+        findings.extend(left_out(case, selector, pods.len()).filter(|_| case.facts.thorough));
+        return;
+    }
     let namespace = &case.key().namespace;
     let makers: Vec<_> =
         case.index.workloads(namespace).filter(|workload| matches(selector, &workload.template)).collect();
@@ -31,6 +35,10 @@ pub(super) fn selector(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Fi
         let summary = format!("selector {} matches 0 pods: {} is scaled to 0", text(selector), workload.text());
         let command = format!("kubectl scale {}{} --replicas=1", workload.text(), in_namespace(namespace));
         findings.push(case.finding(&MS1001, Severity::Problem, FIELD, summary).fix(Fix::command(command)));
+        return;
+    }
+    if case.facts.brief {
+        findings.push(nothing(case, selector));
         return;
     }
     let finding = unlabelled_template(case, selector).or_else(|| nearest(case, selector));
@@ -57,6 +65,22 @@ fn nothing(case: &Case<'_>, selector: &Labels) -> Finding {
     let command = format!("kubectl get pods{} --show-labels", in_namespace(namespace));
     let evidence = if sets.is_empty() { vec![format!("namespace {namespace} has no pods")] } else { sets };
     case.finding(&MS1001, Severity::Problem, FIELD, summary).evidence(evidence).fix(Fix::command(command))
+}
+
+/// Pods that are nearly matched beside those that are: who is not behind the Service, and why.
+fn left_out(case: &Case<'_>, selector: &Labels, matched: usize) -> Option<Finding> {
+    let namespace = &case.key().namespace;
+    let groups = case.index.groups(namespace).take(limits::LABEL_SETS);
+    let near = groups.filter_map(|(labels, group)| Some((near::compare(selector, labels)?, group)));
+    let mut near: Vec<_> = near.collect();
+    near.sort_by_key(|(near, group)| near.rank(group.count()));
+    let pods: usize = near.iter().map(|(_, group)| group.count()).sum();
+    let evidence = near.iter().filter_map(|(near, group)| {
+        let sample = case.snapshot.pods.get(&group.sample(namespace)?)?;
+        Some(format!("{} of {}: {}", count(group.count()), workload_of(sample), near.reasons().join("; ")))
+    });
+    let summary = format!("selector {} matches {}, and nearly {pods} more", text(selector), count(matched));
+    (pods > 0).then(|| case.finding(&MS1002, Severity::Note, FIELD, summary).evidence(evidence))
 }
 
 /// The labels stand on the workload itself and were forgotten on its pod template.
@@ -88,7 +112,10 @@ fn nearest(case: &Case<'_>, selector: &Labels) -> Option<Finding> {
         .workloads(namespace)
         .take(limits::LABEL_SETS)
         .filter_map(|workload| Some((near::compare(selector, &workload.template)?, 0, workload.text())));
-    let mut all: Vec<(Near, usize, String)> = groups.chain(templates).collect();
+    let mut all: Vec<(Near, usize, String)> = groups.collect();
+    // A template whose pods are there already says nothing new.
+    let templates: Vec<_> = templates.filter(|(.., name)| !all.iter().any(|(.., who)| who == name)).collect();
+    all.extend(templates);
     all.sort_by_key(|(near, count, who)| (near.rank(*count), who.clone()));
     let (near, pods, who) = all.first()?;
     let meant = near.selector();

@@ -11,6 +11,7 @@ use super::codes::{MS1005, MS1008};
 use super::finding::{Finding, Fix, Severity, Subject, in_namespace};
 use super::ports::protocol;
 use super::{Case, Config, Facts, Index, limits, near};
+use crate::endpoints::mirror::MIRROR;
 use crate::endpoints::{CONTROLLER, MANAGED_BY, SERVICE_NAME};
 use crate::snapshot::{Endpoint, EndpointSlice, Family, Meta, Protocol, Service, ServiceType, SlicePort, Snapshot};
 
@@ -112,6 +113,15 @@ fn joins(service: &Service, slice: &EndpointSlice) -> Option<Finding> {
         protocol(port.protocol)
     )];
     let finding = Finding::new(&MS1005, severity, subject.clone(), &field, summary).evidence(evidence);
+    if slice.meta.labels.get(MANAGED_BY).is_some_and(|manager| **manager == *MIRROR) {
+        // The slice is made from Endpoints, and would be made so again.
+        let key = &service.meta.key;
+        return Some(finding.fix(Fix::command(format!(
+            "kubectl edit endpoints {}{}",
+            key.name,
+            in_namespace(&key.namespace)
+        ))));
+    }
     let Some(meant) = meant else { return Some(finding) };
     let patch = json!([{ "op": "add", "path": format!("/ports/{lost}/name"), "value": meant.name }]);
     Some(finding.fix(Fix::json(subject, patch)))

@@ -26,7 +26,7 @@ impl World {
     /// A node and nothing else.
     pub(super) fn new() -> Self {
         let cidr = Cidr { network: "10.96.0.0".parse().unwrap(), prefix: 16 };
-        let config = Config { domain: "cluster.local".into(), service_cidrs: vec![cidr] };
+        let config = Config { domain: "cluster.local".into(), service_cidrs: vec![cidr], pools: Default::default() };
         let mut world = Self {
             builder: Builder::default(),
             index: Index::default(),

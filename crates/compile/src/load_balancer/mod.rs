@@ -16,12 +16,12 @@ mod tests;
 
 pub use desk::{Decision, Desk};
 pub use holders::Holders;
-pub use pending::missing;
+pub use pending::problem;
 pub use pools::{Pool, Pools};
 pub use problem::Problem;
 pub use range::Range;
 
-use crate::snapshot::{Service, ServiceType};
+use crate::snapshot::{Service, ServiceType, Snapshot};
 
 /// Our own `spec.loadBalancerClass`; a Service without a class is ours too.
 pub const CLASS: &str = "mainstay.dev/lb";

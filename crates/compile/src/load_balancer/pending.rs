@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use super::choose::{Known, choose};
 use super::{Pools, Problem, is_ours};
-use crate::diagnose::Pending;
 use crate::snapshot::{Service, ServiceType, Snapshot};
 
 /// Why the Service, which need not be in the snapshot, lacks an address; none if it has all that it can have, or will.
-pub fn missing(service: &Service, snapshot: &Snapshot, pools: &Pools) -> Option<Problem> {
+pub fn problem(snapshot: &Snapshot, service: &Service, pools: &Pools) -> Option<Problem> {
     if service.service_type != ServiceType::LoadBalancer {
         return None;
     }
@@ -19,18 +18,6 @@ pub fn missing(service: &Service, snapshot: &Snapshot, pools: &Pools) -> Option<
     }
     let (promised, leaving) = (BTreeMap::new(), BTreeMap::new());
     choose(service, &Known { snapshot, pools, promised: &promised, leaving: &leaving }).problem
-}
-
-impl From<Problem> for Pending {
-    fn from(problem: Problem) -> Self {
-        match problem {
-            Problem::NoPool => Self::NoPool,
-            Problem::Exhausted { .. } => Self::Empty,
-            Problem::OtherClass(class) => Self::OtherClass(class.into()),
-            Problem::NoFamily(_) => Self::WrongFamily,
-            other => Self::Reported(other.to_string()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -46,11 +33,11 @@ mod tests {
         let cases: [(&[&str], Value, Option<&str>); 7] = [
             (&[], json!({}), Some("NoPool")),
             (&["10.99.0.1"], json!({}), None),
-            (&["fd00::7"], json!({}), Some("WrongFamily")),
+            (&["fd00::7"], json!({}), Some("NoFamily")),
             (&["10.99.0.1"], json!({ "loadBalancerIP": "1.1.1.1" }), Some("1.1.1.1 is in no pool")),
             (&["10.99.0.1"], json!({ "loadBalancerClass": "e.com/lb" }), Some("OtherClass")),
             (&[], json!({ "type": "NodePort" }), None),
-            (&["10.99.0.1"], json!({ "other": true }), Some("Empty")),
+            (&["10.99.0.1"], json!({ "other": true }), Some("Exhausted")),
         ];
         for (pools, more, expected) in cases {
             let mut builder = Builder::default();
@@ -68,8 +55,8 @@ mod tests {
             }
             let (snapshot, pools) = (builder.publish(Revision(1)).0, Pools::parse(pools).unwrap());
             let service = snapshot.services.get(&ObjectKey::new("ns", "web")).unwrap();
-            let found = missing(service, &snapshot, &pools).map(Pending::from);
-            let text = found.as_ref().map(|pending| format!("{pending:?}"));
+            let found = problem(&snapshot, service, &pools);
+            let text = found.as_ref().map(|problem| format!("{problem:?} {problem}"));
             assert_eq!(text.is_some(), expected.is_some(), "{more}: {text:?}");
             assert!(text.unwrap_or_default().contains(expected.unwrap_or_default()), "{more}: {found:?}");
         }

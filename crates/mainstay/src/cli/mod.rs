@@ -7,14 +7,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) mod bench;
 pub(crate) mod client;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod dump;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod status;
 mod throw_away;
 pub(crate) mod up;
+
+/// Exit code of a command line that makes no sense.
+pub(crate) const USAGE: u8 = 3;
 
 /// Everything behind a Kubernetes Service in one binary.
 #[derive(Debug, Parser)]
@@ -36,6 +41,10 @@ pub(crate) enum Command {
     Exec(exec::Flags),
     /// Show what runs, where, and which revision is applied.
     Status(status::Flags),
+    /// Say why an object has no traffic: the first failing step, evidence, a fix to paste. Also what a code means.
+    Explain(explain::Flags),
+    /// Look at every Service and say what is wrong.
+    Doctor(doctor::Flags),
     /// Give images other names, so that manifests run as printed.
     Image(image::Flags),
     /// Print what a stage holds: the applied rules or maps, the DNS zone.

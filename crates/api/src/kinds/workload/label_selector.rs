@@ -15,7 +15,7 @@ const FIELD: &str = "spec.selector";
 /// Checks `spec.selector`, which must be there and select something in particular.
 pub(super) fn validate(errors: &mut FieldErrors, workload: &Value, owner: &str) {
     if !read::present(workload, "/spec/selector") {
-        errors.required(FIELD, "");
+        errors.required(FIELD, &lines_to_add(workload));
         return;
     }
     requirements(errors, workload);
@@ -56,6 +56,24 @@ pub(crate) fn check(errors: &mut FieldErrors, field: &str, selector: &Value) {
             invalid_each(errors, &format!("{field}.values[{j}]"), value, names::label_value(value));
         }
     }
+}
+
+/// What a manifest without selector lacks: the labels of its own template are nearly always meant.
+fn lines_to_add(workload: &Value) -> String {
+    let labels = read::pairs(workload, "/spec/template/metadata/labels");
+    if labels.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<_> = labels.iter().map(|(key, value)| format!("      {key}: {}", quoted(value))).collect();
+    format!("add to the manifest under spec:\n  selector:\n    matchLabels:\n{}", lines.join("\n"))
+}
+
+/// A label's value as YAML: quoted if it could be read as something else than text.
+fn quoted(value: &str) -> String {
+    let plain = value.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !["y", "n", "yes", "no", "on", "off", "true", "false", "null"]
+            .contains(&value.to_ascii_lowercase().as_str());
+    if plain { value.to_owned() } else { format!("{value:?}") }
 }
 
 /// Whether `labels` match the selector; none if the selector cannot be used at all.

@@ -57,10 +57,11 @@ fn selectors_and_templates() {
     let field = "spec.template.metadata.labels";
     for rules in [&Deployment as &dyn Rules, &ReplicaSet] {
         assert_eq!(errors(rules, json!({}), None), Vec::<String>::new());
+        let lines = "add to the manifest under spec:\n  selector:\n    matchLabels:\n      app: web";
         assert_eq!(
             errors(rules, json!({ "selector": null }), None),
             [
-                "spec.selector: Required value".to_owned(),
+                format!("spec.selector: Required value: {lines}"),
                 format!("{field}: Invalid value: {{\"app\":\"web\"}}: `selector` does not match template `labels`")
             ],
             "a missing selector selects nothing"

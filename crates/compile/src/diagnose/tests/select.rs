@@ -74,6 +74,25 @@ fn ms1002_two_labels_of_which_one_is_absent_or_differs() {
 }
 
 #[test]
+fn ms1002_who_is_left_out_although_others_match_and_why() {
+    // The figure of the last article: two of four pods.
+    let mut world = World::new();
+    world.service("shop", json!({ "selector": { "project": "ab", "zone": "prod" } }));
+    world.pod("a", "a", json!({ "project": "ab", "zone": "prod" })).pod("b", "b", json!({ "project": "ab" }));
+    world.pod("c", "c", json!({ "project": "ab", "zone": "prod", "release": "24" }));
+    world.pod("d", "d", json!({ "project": "hr", "zone": "prod" }));
+    assert!(world.find("shop").iter().all(|finding| finding.code.id != "MS1002"));
+    world.facts.thorough = true;
+    let finding = world.one("shop", "MS1002");
+    assert_eq!(finding.severity, Severity::Note);
+    assert_eq!(finding.summary, "selector project=ab,zone=prod matches 2 pods, and nearly 2 more");
+    assert_eq!(
+        finding.evidence,
+        ["1 pod of deploy/d: project is hr, not ab", "1 pod of deploy/b: label zone is absent"]
+    );
+}
+
+#[test]
 fn ms1002_labels_on_the_deployment_and_not_on_its_template() {
     let mut world = world();
     let template = json!({ "metadata": { "labels": { "tier": "x" } } });
@@ -118,6 +137,9 @@ fn an_answer_costs_label_sets_not_pods() {
     }
     assert_eq!(world.index.groups("default").count(), 1);
     assert!(world.one("my-service", "MS1002").summary.contains("500 pods of deploy/myapp"));
+    world.facts.brief = true;
+    assert_eq!(word(&world.find("my-service")), Some("SelectorNoMatch"), "the word is the same without the search");
+    world.facts.brief = false;
     world.put("pods", "p0", json!({ "metadata": { "labels": { "app": "myapp" } }, "status": { "phase": "Failed" } }));
     assert!(world.one("my-service", "MS1002").summary.contains("499 pods"), "pods that ended do not count");
 }

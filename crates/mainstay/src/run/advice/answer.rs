@@ -30,6 +30,7 @@ impl Advisor {
         }
         match (method, path) {
             ("POST", "/mainstay/explain") => Some(async move { advisor.explain(&body).await }.boxed()),
+            ("POST", "/mainstay/doctor/dns") => Some(async move { advisor.dns(body["from"].as_str()).await }.boxed()),
             ("GET", "/mainstay/doctor") => Some(async move { advisor.doctor().await }.boxed()),
             _ => None,
         }
@@ -59,6 +60,7 @@ impl Advisor {
         let reached = self.applied.reached(service.meta.revision);
         let _ = tokio::time::timeout(super::PATIENCE, reached).await;
         let mut facts = self.gather(snapshot, service, Depth::Explain);
+        facts.thorough = true;
         self.probe_errors(&key.namespace, &mut facts).await;
         if let Some(from) = question["from"].as_str() {
             let (namespace, name) = from.split_once('/').unwrap_or((&key.namespace, from));

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use api::kinds;
 use api::object::ObjectKey;
-use compile::diagnose::{self, Facts, Pending, PodFacts, Socket};
-use compile::load_balancer::missing;
-use compile::snapshot::{Pod, Protocol, Service, ServiceType, Snapshot};
+use compile::diagnose::{self, Facts, PodFacts, Socket};
+use compile::snapshot::{Pod, Protocol, Service, Snapshot};
 use contract::access::{Access, Scope};
 use contract::streams::Listening;
 use serde_json::Value;
 
-use super::{Advisor, PODS};
+use super::{Advisor, PODS, PODS_AT_WRITE};
 
 /// Seconds that a pod without readiness probe may take until it listens.
 const SETTLES: i64 = 2;
@@ -35,13 +34,11 @@ impl Advisor {
             diagnose::selected(snapshot, &state.index, service)
         };
         let mut facts = Facts::default();
-        for pod in pods.iter().take(PODS) {
+        let most = if depth == Depth::Explain { PODS } else { PODS_AT_WRITE };
+        for pod in pods.iter().take(most) {
             if let Some(known) = self.pod(pod, depth) {
                 facts.pods.insert(pod.meta.key.clone(), known);
             }
-        }
-        if service.service_type == ServiceType::LoadBalancer && service.load_balancer_ips.is_empty() {
-            facts.pending = missing(service, snapshot, &self.pools).map(Pending::from);
         }
         if service.ports.iter().any(|port| port.node_port != 0) {
             facts.node_sockets = self.streams.listening(None).map(sockets);

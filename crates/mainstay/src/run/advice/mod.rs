@@ -3,6 +3,7 @@
 
 mod answer;
 mod gather;
+mod names;
 mod told;
 mod tried;
 mod watch;
@@ -19,7 +20,6 @@ use api::object::{ObjectKey, Revision};
 use apiserver::Api;
 use async_trait::async_trait;
 use compile::diagnose::{self, Case, Config, Facts, Finding, Index};
-use compile::load_balancer::Pools;
 use compile::snapshot::{Builder, Service, Snapshot};
 use contract::advice::{Advice, Written};
 use contract::applied::Applied;
@@ -32,8 +32,10 @@ use crate::config::Network;
 
 /// How long a client waits for its own write to be seen here, before what is known is told.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Pods of one Service that are looked at.
+/// Pods of one Service that are looked at when somebody asks.
 const PODS: usize = 16;
+/// Pods of one Service that are looked at while a client waits, and in the background.
+const PODS_AT_WRITE: usize = 4;
 
 /// Looks names up as the name server answers them.
 type Lookup = Box<dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync>;
@@ -45,11 +47,11 @@ pub(crate) struct Advisor {
     streams: Arc<dyn PodStreams>,
     applied: Applied,
     lookup: Lookup,
-    pools: Pools,
     state: Mutex<State>,
     /// Revisions up to which snapshots and workloads were taken in.
     seen: channel::Sender<Seen>,
     recorder: when::Recorder,
+    due: Mutex<watch::Due>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,15 +82,19 @@ pub(crate) fn start(
     lookup: Lookup,
 ) -> Arc<Advisor> {
     let advisor = Arc::new(Advisor {
-        config: Config { domain: domain.into(), service_cidrs: network.service_cidrs.clone() },
+        config: Config {
+            domain: domain.into(),
+            service_cidrs: network.service_cidrs.clone(),
+            pools: network.pools.clone(),
+        },
         api: api.clone(),
         streams,
         applied: applied.clone(),
         lookup,
-        pools: network.pools.clone(),
         state: Mutex::default(),
         seen: channel::Sender::new(Seen::default()),
         recorder: when::Recorder::default(),
+        due: Mutex::default(),
     });
     watch::start(&advisor, feed);
     when::start(&advisor, applied);
@@ -112,12 +118,12 @@ impl Advice for Asked {
         if plural.kind == kinds::SERVICE.kind && !written.dry_run {
             advisor.recorder.written(&key_of(written.object), written.revision, written.began);
         }
-        advisor.reach(written.revision).await;
-        match plural.plural {
-            "services" => advisor.of_service(written.object),
-            "endpointslices" => advisor.of_slice(written.object),
-            _ => advisor.of_endpoints(written.object),
+        // What is right may be said at once; before something is called wrong, everything before it must have been seen.
+        if advisor.judged(plural.plural, written.object).is_empty() {
+            return Vec::new();
         }
+        advisor.reach(written.revision).await;
+        advisor.judged(plural.plural, written.object)
     }
 
     fn cells(&self, kind: &'static Kind, object: &Value) -> Vec<(&'static str, Value)> {
@@ -150,6 +156,14 @@ impl Advisor {
         builder.put(plural, &key, Revision(u64::MAX), object.to_string().as_bytes()).ok()?;
         let revision = self.state().snapshot.revision;
         Some((builder.publish(revision).0, key))
+    }
+
+    fn judged(&self, plural: &str, object: &Value) -> Vec<String> {
+        match plural {
+            "services" => self.of_service(object),
+            "endpointslices" => self.of_slice(object),
+            _ => self.of_endpoints(object),
+        }
     }
 
     fn of_service(&self, object: &Value) -> Vec<String> {
@@ -200,7 +214,7 @@ impl Advisor {
     fn word_of(&self, object: &Value) -> Option<&'static str> {
         let (snapshot, key) = self.with("services", object)?;
         let service = snapshot.services.get(&key)?;
-        diagnose::word(&self.diagnose(&snapshot, service, &Facts::default()))
+        diagnose::word(&self.diagnose(&snapshot, service, &Facts { brief: true, ..Facts::default() }))
     }
 }
 

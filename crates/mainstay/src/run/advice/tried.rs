@@ -49,7 +49,8 @@ impl Advisor {
         Ok(all)
     }
 
-    async fn run(&self, step: &'static str, from: &ObjectKey, command: &[&str]) -> Result<Tried, Status> {
+    /// Runs one command in a pod.
+    pub(super) async fn run(&self, step: &'static str, from: &ObjectKey, command: &[&str]) -> Result<Tried, Status> {
         let options = ExecOptions {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             stdout: true,

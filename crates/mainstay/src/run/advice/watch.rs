@@ -2,7 +2,7 @@
 //! and tells Events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, MutexGuard};
 use std::time::{Duration, Instant};
 
 use api::kind::Kind;
@@ -11,7 +11,7 @@ use api::object::{ObjectKey, Revision};
 use compile::diagnose::{self, Facts, Severity, Workload};
 use compile::snapshot::{Changes, Service, Snapshot};
 use contract::access::{Access, Object};
-use controller::{Feed, Follower, follow};
+use controller::{Feed, Follower, Subscription, follow};
 use serde_json::Value;
 
 use super::gather::Depth;
@@ -27,8 +27,10 @@ static WORKLOADS: LazyLock<Vec<&'static Kind>> = LazyLock::new(|| {
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long after a change a Service is looked at closely: a passing state is no news.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How long after a look that found something the next one comes.
+/// How long after a look that found something the next one comes; twice as long each time.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The longest such pause.
+const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// Services that one sweep looks at.
 const PER_SWEEP: usize = 50;
 
@@ -36,23 +38,38 @@ const PER_SWEEP: usize = 50;
 pub(super) fn start(advisor: &Arc<Advisor>, feed: &Feed) {
     let access: Arc<dyn Access> = Arc::new(advisor.api.clone());
     tokio::spawn(follow(access, &WORKLOADS, Templates { advisor: advisor.clone() }));
-    let (advisor, mut subscription) = (advisor.clone(), feed.subscribe());
-    tokio::spawn(async move {
-        let mut due = BTreeMap::new();
-        let mut sweep = tokio::time::interval(SWEEP);
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                next = subscription.next() => {
-                    let Some((snapshot, changes)) = next else { return };
-                    let touched = advisor.take(&snapshot, &changes);
-                    advisor.recorder.slices(&snapshot, &touched);
-                    due.extend(touched.into_iter().map(|key| (key, Instant::now() + SETTLED)));
-                }
-                _ = sweep.tick() => advisor.look(&mut due).await,
+    tokio::spawn(take_all(advisor.clone(), feed.subscribe()));
+    tokio::spawn(look_again(advisor.clone()));
+}
+
+/// Services to look at closely: when, and how long after that once more if something is wrong.
+pub(super) type Due = BTreeMap<ObjectKey, (Instant, Duration)>;
+
+async fn take_all(advisor: Arc<Advisor>, mut subscription: Subscription) {
+    while let Some((snapshot, changes)) = subscription.next().await {
+        let touched = advisor.take(&snapshot, &changes);
+        advisor.recorder.slices(&snapshot, &touched);
+        let at = Instant::now() + SETTLED;
+        advisor.due().extend(touched.into_iter().map(|key| (key, (at, AGAIN))));
+    }
+}
+
+/// Ends with the runtime only.
+async fn look_again(advisor: Arc<Advisor>) {
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        sweep.tick().await;
+        for (key, pause) in advisor.take_due() {
+            let snapshot = advisor.state().snapshot.clone();
+            let Some(service) = snapshot.services.get(&key).cloned() else { continue };
+            if advisor.observe(&snapshot, &service).await {
+                // A change that came meanwhile is looked at sooner.
+                let next = (Instant::now() + pause, (pause * 2).min(AGAIN_MOST));
+                advisor.due().entry(key).or_insert(next);
             }
         }
-    });
+    }
 }
 
 impl Advisor {
@@ -78,7 +95,7 @@ impl Advisor {
             state.observed.remove(key);
             return;
         };
-        let facts = self.state().observed.get(key).cloned().unwrap_or_default();
+        let facts = Facts { brief: true, ..self.state().observed.get(key).cloned().unwrap_or_default() };
         self.keep(key, diagnose::word(&self.diagnose(snapshot, service, &facts)));
     }
 
@@ -90,27 +107,28 @@ impl Advisor {
         };
     }
 
-    /// Looks closely at the Services that are due.
-    async fn look(&self, due: &mut BTreeMap<ObjectKey, Instant>) {
-        let now = Instant::now();
-        let ready: Vec<_> =
-            due.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).take(PER_SWEEP).collect();
-        for key in ready {
-            due.remove(&key);
-            let snapshot = self.state().snapshot.clone();
-            let Some(service) = snapshot.services.get(&key) else {
-                continue;
-            };
-            if self.observe(&snapshot, service).await {
-                due.insert(key, Instant::now() + AGAIN);
-            }
+    fn due(&self) -> MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Takes out what is due now, a bounded number.
+    fn take_due(&self) -> Vec<(ObjectKey, Duration)> {
+        let (mut due, now) = (self.due(), Instant::now());
+        let ready = due.iter().filter(|(_, (at, _))| *at <= now).take(PER_SWEEP);
+        let ready: Vec<_> = ready.map(|(key, (_, pause))| (key.clone(), *pause)).collect();
+        for (key, _) in &ready {
+            due.remove(key);
         }
+        ready
     }
 
     /// Observes one Service, keeps its word, tells what came and went; whether something is wrong.
-    async fn observe(&self, snapshot: &Snapshot, service: &Service) -> bool {
+    async fn observe(self: &Arc<Self>, snapshot: &Arc<Snapshot>, service: &Arc<Service>) -> bool {
         let key = &service.meta.key;
-        let mut facts = self.gather(snapshot, service, Depth::Write);
+        let (own, snapshot_too, service_too) = (self.clone(), snapshot.clone(), service.clone());
+        // Looking into network namespaces blocks.
+        let looked = tokio::task::spawn_blocking(move || own.gather(&snapshot_too, &service_too, Depth::Write));
+        let Ok(mut facts) = looked.await else { return false };
         self.probe_errors(&key.namespace, &mut facts).await;
         let findings = self.diagnose(snapshot, service, &facts);
         let wrong: Vec<_> = findings.into_iter().filter(|finding| finding.severity < Severity::Note).collect();
@@ -121,12 +139,7 @@ impl Advisor {
                 state.observed.remove(key);
             } else {
                 // Only what no object shows is worth keeping.
-                let kept = Facts {
-                    pods: facts.pods,
-                    pending: facts.pending,
-                    node_sockets: facts.node_sockets,
-                    ..Facts::default()
-                };
+                let kept = Facts { pods: facts.pods, node_sockets: facts.node_sockets, ..Facts::default() };
                 state.observed.insert(key.clone(), kept);
             }
         }

@@ -135,12 +135,17 @@ impl Recorder {
     pub(super) fn timeline(&self, key: &ObjectKey, address: &str) -> Option<Value> {
         let inner = self.inner();
         let entry = inner.entries.get(key)?;
+        // The news of a write may reach a sink before it reaches us: what was confirmed had been written by then.
+        let earliest = |at: Instant, which: usize| {
+            entry.confirmed.values().filter_map(|marks| marks.get(which).copied().flatten()).fold(at, Instant::min)
+        };
+        let stored = entry.slices.map_or(entry.written.1, |(_, at)| at.min(entry.written.1));
         let mut steps = vec![
             (entry.began, "manifest posted".to_owned(), None),
-            (entry.written.1, format!("stored with address {address}"), Some(entry.written.0)),
+            (earliest(stored, 0), format!("stored with address {address}"), Some(entry.written.0)),
         ];
         if let Some((revision, at)) = entry.slices {
-            steps.push((at, "endpoint slice written".to_owned(), Some(revision)));
+            steps.push((earliest(at, 1), "endpoint slice written".to_owned(), Some(revision)));
         }
         for (sink, meaning) in SINKS {
             let [service, slices] = entry.confirmed.get(sink).copied().unwrap_or_default();
@@ -151,8 +156,86 @@ impl Recorder {
                 steps.push((at, "endpoints programmed in the kernel".to_owned(), Some(revision)));
             }
         }
+        let all = |which: usize| {
+            let marks: Option<Vec<_>> = SINKS.iter().map(|(sink, _)| entry.confirmed.get(sink)?[which]).collect();
+            marks.and_then(|marks| marks.into_iter().max())
+        };
+        let last = entry.slices.map_or((all(0), entry.written.0), |(revision, _)| (all(1), revision));
+        if let (Some(at), revision) = last {
+            steps.push((at, "applied by every sink: Programmed".to_owned(), Some(revision)));
+        }
         steps[1..].sort_by_key(|(at, ..)| *at);
         let step = |(at, what, revision): (Instant, String, Option<Revision>)| json!({ "ms": milliseconds(entry.began, at), "what": what, "revision": revision.map(|revision| revision.0) });
         Some(steps.into_iter().map(step).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use compile::snapshot::{EndpointSlice, Meta, Service};
+
+    use super::*;
+
+    fn snapshot(revision: u64, slice: Option<u64>) -> Snapshot {
+        let key = ObjectKey::new("default", "web");
+        let mut snapshot = Snapshot { revision: Revision(revision), ..Snapshot::default() };
+        snapshot.services.insert_mut(key.clone(), Arc::new(Service::default()));
+        if let Some(slice) = slice {
+            let name = ObjectKey::new("default", "web-1");
+            let meta = Meta { key: name.clone(), revision: Revision(slice), ..Meta::default() };
+            let slice = EndpointSlice {
+                meta,
+                family: None,
+                ports: Vec::new(),
+                endpoints: Vec::new(),
+                owner_uid: None,
+                trigger_time: None,
+            };
+            snapshot.slices.insert_mut(name.clone(), Arc::new(slice));
+            snapshot.slices_of.insert_mut(key, Arc::new(BTreeSet::from([name])));
+        }
+        snapshot
+    }
+
+    fn steps(recorder: &Recorder, key: &ObjectKey) -> Vec<(String, Option<u64>)> {
+        let timeline = recorder.timeline(key, "10.96.0.9").unwrap();
+        let step = |step: &Value| (step["what"].as_str().unwrap().to_owned(), step["revision"].as_u64());
+        timeline.as_array().unwrap().iter().map(step).collect()
+    }
+
+    #[test]
+    fn a_registration_is_told_in_order_and_ends_with_the_revision_that_all_have() {
+        let (recorder, key) = (Recorder::default(), ObjectKey::new("default", "web"));
+        let touched = BTreeSet::from([key.clone()]);
+        recorder.written(&key, Revision(5), Instant::now());
+        recorder.confirmed("dns", Revision(5));
+        recorder.slices(&snapshot(5, None), &touched);
+        // The kernel has the slice before the news of it comes here.
+        recorder.confirmed("nft", Revision(7));
+        recorder.slices(&snapshot(7, Some(6)), &touched);
+        recorder.confirmed("dns", Revision(7));
+        recorder.written(&key, Revision(9), Instant::now());
+        let expected = [
+            ("manifest posted", None),
+            ("stored with address 10.96.0.9", Some(5)),
+            ("name answered by DNS", Some(5)),
+            ("endpoint slice written", Some(6)),
+            ("address programmed in the kernel", Some(5)),
+            ("endpoints programmed in the kernel", Some(6)),
+            ("applied by every sink: Programmed", Some(6)),
+        ];
+        assert_eq!(steps(&recorder, &key), expected.map(|(what, revision)| (what.to_owned(), revision)));
+        assert!(recorder.inner().open.is_empty(), "nothing is waited for any more");
+        recorder.slices(&Snapshot { revision: Revision(10), ..Snapshot::default() }, &touched);
+        assert!(recorder.timeline(&key, "").is_none(), "a Service that is gone is forgotten");
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let recorder = Recorder::default();
+        let key = |number: usize| ObjectKey::new("default", number.to_string());
+        (0..=REMEMBERED).for_each(|number| recorder.written(&key(number), Revision(1), Instant::now()));
+        assert!(recorder.timeline(&key(0), "").is_none() && recorder.timeline(&key(1), "").is_some());
+        assert_eq!(recorder.inner().open.len(), REMEMBERED);
     }
 }

@@ -1,0 +1,110 @@
+//! `mainstay doctor`: every Service of an instance in, what is wrong with any of them out; `mainstay doctor dns`: the four
+//! checks of names that do not resolve.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::InstanceFlags;
+use super::explain::{FINDINGS, FINE, Output, finding_text, reachable, steps_text, text_of, unreachable};
+
+/// Flags of `mainstay doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 fine (notes do not count), 1 error, 2 findings, 3 usage, 4 not reachable.")]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    instance: InstanceFlags,
+    /// Only this: `dns` checks that DNS runs, its log, a pod's resolv.conf and a real answer
+    #[arg(value_enum, value_name = "TOPIC")]
+    topic: Option<Topic>,
+    /// For `dns`: the pod that asks, pod/NAME or NAMESPACE/NAME [default: any that is ready]
+    #[arg(long, value_name = "POD", requires = "topic")]
+    from: Option<String>,
+    /// Only this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// What can be looked at alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Topic {
+    /// Names.
+    Dns,
+}
+
+/// Runs the subcommand; its exit code says what was found.
+pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
+    let client = match reachable(&flags.instance).await {
+        Ok(client) => client,
+        Err(error) => return Ok(unreachable(&error)),
+    };
+    if flags.topic == Some(Topic::Dns) {
+        let from = flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from));
+        let answer = client.post("/mainstay/doctor/dns", &json!({ "from": from })).await?.ok()?;
+        match flags.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+            Output::Text => print!("{}", steps_text(&answer)),
+        }
+        return Ok(ExitCode::from(if answer["clean"] == true { FINE } else { FINDINGS }));
+    }
+    let mut answer = client.get("/mainstay/doctor").await?.ok()?;
+    if let (Some(namespace), Some(findings)) = (&flags.namespace, answer["findings"].as_array_mut()) {
+        findings.retain(|finding| text_of(&finding["object"], "namespace") == namespace);
+    }
+    let wrong = |finding: &&Value| text_of(finding, "severity") != "note";
+    let found = answer["findings"].as_array().into_iter().flatten().filter(wrong).count();
+    match flags.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+        Output::Text => print!("{}", page(&answer)),
+    }
+    Ok(ExitCode::from(if found == 0 { FINE } else { FINDINGS }))
+}
+
+fn page(answer: &Value) -> String {
+    let findings = answer["findings"].as_array().map_or(&[][..], Vec::as_slice);
+    let of = |severity: &'static str| findings.iter().filter(move |finding| text_of(finding, "severity") == severity);
+    let counted = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let mut out = String::new();
+    of("problem").chain(of("warning")).for_each(|finding| out.push_str(&finding_text(finding)));
+    for note in of("note") {
+        let object = &note["object"];
+        let name = format!("{}/{}", text_of(object, "namespace"), text_of(object, "name"));
+        out.push_str(&format!("\nnote {} {name}: {}", text_of(note, "code"), text_of(note, "summary")));
+    }
+    let services = answer["services"].as_u64().unwrap_or(0);
+    let services = counted(usize::try_from(services).unwrap_or(usize::MAX), "Service");
+    out.push_str(&format!(
+        "\n{services} at revision {}: {}, {}, {}\n",
+        answer["revision"],
+        counted(of("problem").count(), "problem"),
+        counted(of("warning").count(), "warning"),
+        counted(of("note").count(), "note")
+    ));
+    out.trim_start_matches('\n').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn problems_come_first_and_are_counted() {
+        let finding = |severity: &str, code: &str| {
+            json!({ "code": code, "severity": severity, "object": { "namespace": "default", "name": "web" }, "field": "spec",
+                "summary": "s", "evidence": ["e"], "fix": { "command": "kubectl x" } })
+        };
+        let findings = [finding("note", "MS1401"), finding("warning", "MS1003"), finding("problem", "MS1001")];
+        let page = page(&json!({ "services": 1, "revision": 9, "findings": findings }));
+        let lines: Vec<_> = page.lines().collect();
+        assert_eq!(lines[0], "MS1001 problem default/web spec");
+        assert_eq!(lines[1..4], ["  s", "  - e", "  fix: kubectl x"]);
+        assert_eq!(lines.last(), Some(&"1 Service at revision 9: 1 problem, 1 warning, 1 note"));
+    }
+}

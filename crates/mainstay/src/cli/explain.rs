@@ -1,0 +1,198 @@
+//! `mainstay explain`: an object or a code in, the first failing step with evidence and a fix to paste out.
+
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use compile::diagnose::{CODES, by_id};
+use serde_json::{Value, json};
+
+use super::client::Answer;
+use super::client::Client;
+use super::{InstanceFlags, USAGE};
+
+pub(super) use text::{finding as finding_text, steps as steps_text};
+
+/// Everything was fine.
+pub(super) const FINE: u8 = 0;
+/// Something is wrong with what was looked at.
+pub(super) const FINDINGS: u8 = 2;
+/// Nobody answers.
+pub(super) const UNREACHABLE: u8 = 4;
+
+/// Flags of `mainstay explain`.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit codes: 0 fine, 1 error, 2 findings, 3 usage, 4 not reachable.\n\
+    Examples:\n  mainstay explain svc/web\n  mainstay explain shop/web --from pod/client\n  mainstay explain pod/web-0 -n shop\n  \
+    mainstay explain MS1004\n  mainstay explain --list")]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    instance: InstanceFlags,
+    /// svc/NAME, NAMESPACE/NAME, pod/NAME, or a code such as MS1004
+    #[arg(required_unless_present = "list", value_name = "WHAT")]
+    what: Option<String>,
+    /// Namespace of a name without one
+    #[arg(short, long, default_value = "default", value_name = "NAMESPACE")]
+    namespace: String,
+    /// Look the name up and connect from inside this pod: pod/NAME or NAMESPACE/NAME
+    #[arg(long, value_name = "POD")]
+    from: Option<String>,
+    /// Show when the Service was posted, stored, answered by DNS and programmed
+    #[arg(long)]
+    timeline: bool,
+    /// Print every code
+    #[arg(long)]
+    list: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What is asked about.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+}
+
+/// Runs the subcommand; its exit code says what was found.
+pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
+    if flags.list {
+        print!("{}", list(flags.output)?);
+        return Ok(ExitCode::from(FINE));
+    }
+    let what = flags.what.as_deref().unwrap_or_default();
+    if let Some(code) = by_id(what) {
+        print!("{}", code.text());
+        return Ok(ExitCode::from(FINE));
+    }
+    let target = match parse(what, &flags.namespace) {
+        Ok(target) => target,
+        Err(why) => {
+            eprintln!("mainstay: {why}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let question = json!({
+        "kind": target.kind, "namespace": target.namespace, "name": target.name,
+        "from": flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from)), "timeline": flags.timeline,
+    });
+    let answer = match reachable(&flags.instance).await {
+        Ok(client) => found(client.post("/mainstay/explain", &question).await?, &target)?,
+        Err(error) => return Ok(unreachable(&error)),
+    };
+    match flags.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+        Output::Text => print!("{}", text::report(&answer)),
+    }
+    Ok(ExitCode::from(if answer["clean"] == true { FINE } else { FINDINGS }))
+}
+
+/// The answer about an object that exists.
+fn found(answer: Answer, target: &Target) -> Result<Value> {
+    if answer.code == 404 {
+        let what = answer.body["message"].as_str().unwrap_or("not found").to_owned();
+        let (kind, namespace) = (target.kind, &target.namespace);
+        bail!("{what} (namespace {namespace}).\nSee what there is: kubectl get {kind} -n {namespace}");
+    }
+    answer.ok()
+}
+
+/// A client whose server answers.
+pub(super) async fn reachable(instance: &InstanceFlags) -> Result<Client> {
+    let client = instance.client()?;
+    client.get("/livez").await?;
+    Ok(client)
+}
+
+/// Says that nobody answers.
+pub(super) fn unreachable(error: &anyhow::Error) -> ExitCode {
+    eprintln!("mainstay: {}", crate::report(error));
+    ExitCode::from(UNREACHABLE)
+}
+
+fn list(output: Output) -> Result<String> {
+    if output == Output::Json {
+        let code = |code: &&compile::diagnose::Code| {
+            json!({
+                "code": code.id, "word": code.word, "step": code.step.name(), "title": code.title,
+                "meaning": code.meaning, "found": code.found, "mend": code.mend,
+            })
+        };
+        return Ok(serde_json::to_string_pretty(&CODES.iter().map(code).collect::<Vec<_>>())? + "\n");
+    }
+    Ok(CODES.iter().map(|code| format!("{}  {:<16} {}\n", code.id, code.word, code.title)).collect())
+}
+
+/// `svc/NAME`, `pod/NAME`, `NAMESPACE/NAME`, `NAMESPACE/svc/NAME` or a bare name of a Service.
+fn parse(what: &str, namespace: &str) -> Result<Target, String> {
+    let kind = |word: &str| match word.to_ascii_lowercase().as_str() {
+        "svc" | "service" | "services" => Some("services"),
+        "po" | "pod" | "pods" => Some("pods"),
+        _ => None,
+    };
+    let target =
+        |kind, namespace: &str, name: &str| Target { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+    let parts: Vec<&str> = what.split('/').collect();
+    let found = match parts.as_slice() {
+        _ if parts.iter().any(|part| part.is_empty()) => None,
+        [name] => Some(target("services", namespace, name)),
+        [first, name] => Some(match kind(first) {
+            Some(kind) => target(kind, namespace, name),
+            None => target("services", first, name),
+        }),
+        [namespace, middle, name] => kind(middle).map(|kind| target(kind, namespace, name)),
+        _ => None,
+    };
+    if what.len() == 6 && what.to_ascii_uppercase().starts_with("MS") && what[2..].chars().all(|c| c.is_ascii_digit()) {
+        return Err(format!("there is no code {what}: it is not in the list.\nSee them all: mainstay explain --list"));
+    }
+    found.ok_or_else(|| {
+        format!("{what:?} names nothing that can be explained.\nType svc/NAME, NAMESPACE/NAME, pod/NAME or a code: mainstay explain svc/web")
+    })
+}
+
+/// A text of an answer.
+pub(super) fn text_of<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_as_kubectl_names_them() {
+        for (what, expected) in [
+            ("svc/web", Some(("services", "here", "web"))),
+            ("service/web", Some(("services", "here", "web"))),
+            ("web", Some(("services", "here", "web"))),
+            ("shop/web", Some(("services", "shop", "web"))),
+            ("pod/web-0", Some(("pods", "here", "web-0"))),
+            ("shop/pod/web-0", Some(("pods", "shop", "web-0"))),
+            ("", None),
+            ("svc/", None),
+            ("a/b/c", None),
+            ("a/svc/b/c", None),
+            ("MS9999", None),
+        ] {
+            let found = parse(what, "here").ok();
+            let found = found.as_ref().map(|target| (target.kind, target.namespace.as_str(), target.name.as_str()));
+            assert_eq!(found, expected, "{what}");
+        }
+        assert!(list(Output::Text).unwrap().starts_with("MS1001  SelectorNoMatch  the selector matches no pod\n"));
+    }
+}
