@@ -21,6 +21,7 @@ fn subresource(kind: &Kind, name: &str) -> (Vec<&'static str>, &'static str, &'s
         "log" => (vec!["get"], "", "v1", "Pod"),
         "exec" => (vec!["create", "get"], "", "v1", "PodExecOptions"),
         "binding" => (vec!["create"], "", "v1", "Binding"),
+        "token" => (vec!["create"], "authentication.k8s.io", "v1", "TokenRequest"),
         "eviction" => (vec!["create"], "policy", "v1", "Eviction"),
         "proxy" => (vec!["create", "delete", "get", "patch", "update"], "", "v1", proxy_options(kind)),
         "finalize" => (vec!["update"], kind.group, kind.version, kind.kind),

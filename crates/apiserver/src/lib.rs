@@ -33,6 +33,7 @@ mod route;
 mod select;
 mod server;
 mod table;
+mod token;
 mod user;
 mod watch;
 mod write;

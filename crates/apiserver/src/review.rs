@@ -19,6 +19,7 @@ use crate::negotiate::{Shape, accepted, body_format, not_acceptable};
 use crate::object::meta_mut;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
+use crate::token;
 use crate::user::User;
 use crate::write::finish;
 
@@ -40,6 +41,8 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
     if same(ask.kind, &review::SELF_SUBJECT_REVIEW) {
         meta_mut(&mut question).insert("creationTimestamp".into(), seconds(api.inner.config.clock.now()).into());
         question["status"] = json!({ "userInfo": user.to_json() });
+    } else if same(ask.kind, &review::TOKEN_REVIEW) {
+        question["status"] = token_status(api, &question["spec"])?;
     } else if same(ask.kind, &review::SELF_SUBJECT_RULES_REVIEW) {
         if question["spec"]["namespace"].as_str().unwrap_or("").is_empty() {
             return Err(Status::bad_request("no namespace on request"));
@@ -57,6 +60,21 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
 
 fn same(kind: &Kind, other: &Kind) -> bool {
     kind.plural == other.plural
+}
+
+/// Whether a token is good, and whose it is.
+fn token_status(api: &Api, spec: &Value) -> Result<Value, Status> {
+    let text = spec["token"].as_str().filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| Status::bad_request("token is required for TokenReview in authentication"))?;
+    let asked = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let mut audiences: Vec<String> = asked.collect();
+    if audiences.is_empty() {
+        audiences.push(token::ISSUER.to_owned());
+    }
+    Ok(match token::judge(api, text, &audiences) {
+        Ok((user, audiences)) => json!({ "authenticated": true, "user": user.to_json(), "audiences": audiences }),
+        Err(why) => json!({ "user": {}, "error": why }),
+    })
 }
 
 /// The rules of a SubjectAccessReview of any sort.
