@@ -17,7 +17,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{deletion, documents, exec, logs, proxy, resource, review, token, user};
+use crate::{deletion, documents, logs, proxy, resource, review, stream, token, user};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -73,7 +73,7 @@ async fn answer(
             }
             match ask.subresource.as_str() {
                 "log" => logs::serve(api, &ask).await,
-                "exec" => exec::serve(api, &ask, request).await,
+                "exec" | "attach" | "portforward" => stream::serve(api, &ask, request).await,
                 "proxy" => proxy::serve(api, &ask, request).await,
                 "token" => token::request::serve(api, &ask, request.into_body()).await,
                 "eviction" => deletion::evict(api, &ask, request.into_body()).await,
@@ -121,7 +121,7 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
         "finalize" => verb == Verb::Update,
         "binding" | "eviction" | "token" => verb == Verb::Create,
         "log" => verb == Verb::Get,
-        "exec" => matches!(verb, Verb::Get | Verb::Create),
+        "exec" | "attach" | "portforward" => matches!(verb, Verb::Get | Verb::Create),
         _ => false,
     };
     if served { Ok(verb) } else { Err(not_allowed()) }

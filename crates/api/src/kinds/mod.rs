@@ -134,7 +134,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "binding", "eviction", "proxy"],
+    subresources: &["status", "log", "exec", "attach", "portforward", "binding", "eviction", "proxy"],
     generation: true,
     rules: &pod::Pod,
     ..CORE
