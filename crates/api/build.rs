@@ -57,6 +57,8 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<apps::v1::ReplicaSet>(g);
     take::<apps::v1::StatefulSet>(g);
     take::<authentication::v1::SelfSubjectReview>(g);
+    take::<authentication::v1::TokenRequest>(g);
+    take::<authentication::v1::TokenReview>(g);
     take::<authorization::v1::LocalSubjectAccessReview>(g);
     take::<authorization::v1::SelfSubjectAccessReview>(g);
     take::<authorization::v1::SelfSubjectRulesReview>(g);

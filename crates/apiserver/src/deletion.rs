@@ -17,7 +17,7 @@ use crate::object::{meta, parsed, revision};
 use crate::pipeline::Api;
 use crate::query::Query;
 use crate::reply::{self, Body};
-use crate::resource::{dry_run, show, show_list};
+use crate::resource::{show, show_list};
 use crate::write::delete::invalid_options;
 
 /// How to delete, and whether only to say what would happen.
@@ -37,7 +37,7 @@ async fn delete_options(ask: &Ask, body: Incoming) -> Result<Options, Status> {
         uid: None,
         revision: None,
     };
-    Ok((options, dry_run("DeleteOptions", &ask.query.all("dryRun"))?))
+    Ok((options, dry_run(&ask.query.all("dryRun"))?))
 }
 
 /// `DeleteOptions` that a client sent.
@@ -68,7 +68,16 @@ fn options_of(value: &Value, query: &Query) -> Result<Options, Status> {
         uid: text("/preconditions/uid")?,
         revision: version,
     };
-    Ok((options, dry_run("DeleteOptions", &dry)?))
+    Ok((options, dry_run(&dry)?))
+}
+
+fn dry_run(values: &[String]) -> Result<bool, Status> {
+    if values.iter().all(|value| value.is_empty() || value == "All") {
+        return Ok(values.iter().any(|value| value == "All"));
+    }
+    let mut errors = FieldErrors::default();
+    errors.not_supported("dryRun", values.to_vec(), &["All"]);
+    Err(invalid_options(&errors))
 }
 
 /// The policy, or the older flag that means the same.

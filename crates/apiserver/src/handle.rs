@@ -17,7 +17,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{deletion, documents, logs, proxy, resource, review, stream, user};
+use crate::{deletion, documents, logs, proxy, resource, review, stream, token, user};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -43,7 +43,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let path = request.uri().path().to_owned();
-    let user = user::of_request(identity, request.extensions(), request.headers())?;
+    let user = user::of_request(api, identity, request.extensions(), request.headers())?;
     let identity = user.identity();
     if path.starts_with(EXTENSION) && identity == Identity::Admin {
         return extension(api, &path, request).await;
@@ -75,6 +75,7 @@ async fn answer(
                 "log" => logs::serve(api, &ask).await,
                 "exec" | "attach" | "portforward" => stream::serve(api, &ask, request).await,
                 "proxy" => proxy::serve(api, &ask, request).await,
+                "token" => token::request::serve(api, &ask, request.into_body()).await,
                 "eviction" => deletion::evict(api, &ask, request.into_body()).await,
                 _ => resource::serve(api, ask, stop, request.into_body()).await,
             }
@@ -118,7 +119,7 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
         "" => true,
         "status" | "scale" => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
         "finalize" => verb == Verb::Update,
-        "binding" | "eviction" => verb == Verb::Create,
+        "binding" | "eviction" | "token" => verb == Verb::Create,
         "log" => verb == Verb::Get,
         "exec" | "attach" | "portforward" => matches!(verb, Verb::Get | Verb::Create),
         _ => false,

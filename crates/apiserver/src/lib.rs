@@ -35,6 +35,7 @@ mod select;
 mod server;
 mod stream;
 mod table;
+mod token;
 mod user;
 mod watch;
 mod write;

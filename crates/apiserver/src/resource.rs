@@ -1,6 +1,5 @@
 //! Requests for objects: options out of the URL and the body, the pipeline's call, the answer in the shape asked for.
 
-use api::field::FieldErrors;
 use api::kind::{Kind, Target};
 use api::kinds;
 use api::object::ObjectKey;
@@ -69,18 +68,6 @@ impl Ask {
     pub(crate) fn write_options(&self, options: Options) -> Result<WriteOptions, Status> {
         options.parse(&self.query, &self.headers)
     }
-}
-
-/// Reads `dryRun`; `options` is the type of the options that it belongs to.
-pub(crate) fn dry_run(options: &str, values: &[String]) -> Result<bool, Status> {
-    if values.iter().all(|value| value.is_empty() || value == "All") {
-        return Ok(values.iter().any(|value| value == "All"));
-    }
-    let mut errors = FieldErrors::default();
-    errors.not_supported("dryRun", values.to_vec(), &["All"]);
-    let message = format!("{options}.meta.k8s.io \"\" is invalid: {errors}");
-    let details = json!({ "group": "meta.k8s.io", "kind": options, "causes": errors.causes() });
-    Err(Status { details, ..Status::new(422, "Invalid", message) })
 }
 
 fn get(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Status> {

@@ -15,3 +15,6 @@ mod reviews;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "wire/semantics.rs"]
 mod semantics;
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[path = "wire/tokens.rs"]
+mod tokens;

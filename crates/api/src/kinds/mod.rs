@@ -161,6 +161,7 @@ pub static SERVICE_ACCOUNT: Kind = Kind {
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
+    subresources: &["token"],
     rules: &service_account::ServiceAccount,
     ..CORE
 };
