@@ -111,11 +111,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("store", &format!("revision {} in {}", store.revision(), data_dir.store().display()));
 
     let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
-    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
-    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
-    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
-    let made = api.bootstrap().await.map_err(|status| anyhow::anyhow!("{status}"))?;
-    tokio::spawn(api.clone().keep(made));
+    let api = open_api(&store, &network, allow_external_ips).await?;
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
     listener.set_nonblocking(true)?;
@@ -149,12 +145,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
     phases.done("addresses", &crate::pools::describe(&network.pools));
-    let source = health_check::Source {
-        node: node.clone(),
-        addresses: network.node_addresses.clone(),
-        latest: feed.latest(),
-        report: report.clone(),
-    };
+    let source = health_source(&node, &network, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
@@ -185,6 +176,26 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+}
+
+/// The API over the store, with what every cluster has from the start.
+async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
+    let refused = |status: api::status::Status| anyhow::anyhow!("{status}");
+    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
+    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
+    let api = Api::new(store.clone(), config).map_err(refused)?;
+    let made = api.bootstrap().await.map_err(refused)?;
+    tokio::spawn(api.clone().keep(made));
+    Ok(api)
+}
+
+fn health_source(node: &str, network: &Network, feed: &Feed, report: &nft::Report) -> health_check::Source {
+    health_check::Source {
+        node: node.to_owned(),
+        addresses: network.node_addresses.clone(),
+        latest: feed.latest(),
+        report: report.clone(),
+    }
 }
 
 /// How often old Events are looked for; they are kept for an hour.
