@@ -67,7 +67,12 @@ impl Default for VersionInfo {
 #[derive(Clone)]
 pub struct Api {
     pub(crate) inner: Arc<Inner>,
+    /// Who callers in this process write as.
+    pub(crate) manager: &'static str,
 }
+
+/// Who writes when a caller in this process does not say.
+const MANAGER: &str = "mainstay";
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
@@ -122,7 +127,13 @@ impl Api {
             dial: ArcSwapOption::empty(),
             advice: ArcSwapOption::empty(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), manager: MANAGER })
+    }
+
+    /// The same API for callers in this process who write as `manager`.
+    #[must_use]
+    pub fn as_manager(&self, manager: &'static str) -> Self {
+        Self { manager, ..self.clone() }
     }
 
     /// Says where the logs and commands of pods are to be had.

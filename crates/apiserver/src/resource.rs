@@ -1,12 +1,12 @@
 //! Requests for objects: options out of the URL and the body, the pipeline's call, the answer in the shape asked for.
 
-use api::decode::Validation;
+use api::field::FieldErrors;
 use api::kind::{Kind, Target};
 use api::kinds;
 use api::object::ObjectKey;
 use api::status::Status;
 use bytes::Bytes;
-use contract::access::{DeleteOptions, Object};
+use contract::access::Object;
 use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -14,15 +14,18 @@ use serde_json::{Value, json};
 use crate::advice;
 use crate::ask::Ask;
 use crate::body::{self, Parsed};
+use crate::deletion;
 use crate::list::{ListOptions, Listed};
 use crate::negotiate::{self, Accepted, Format, Shape, Written, accepted, body_format};
-use crate::object::{meta, parsed, revision};
+use crate::object::parsed;
+use crate::options::Options;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
 use crate::route::Verb;
 use crate::select::Selection;
 use crate::table::{self, Include};
 use crate::watch::{Stop, View, WatchOptions};
+use crate::write::apply::apply_faults;
 use crate::write::patch::Language;
 use crate::write::subresource::{ScaleChange, scale_of};
 use crate::write::{Outcome, WriteOptions};
@@ -30,16 +33,22 @@ use crate::write::{Outcome, WriteOptions};
 /// Serves everything but streams of pods.
 pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Result<Response<Body>, Status> {
     let accepted = accepted(&ask.headers)?;
-    match ask.verb {
+    // Writes warn of it themselves.
+    let writes = matches!(ask.verb, Verb::Create | Verb::Update | Verb::Patch);
+    let deprecated = ask.kind.kind == kinds::ENDPOINTS.kind && !writes;
+    let warnings = if deprecated { ask.kind.rules.warnings(&Value::Null, None) } else { Vec::new() };
+    let mut response = match ask.verb {
         Verb::Get => get(api, &ask, accepted),
         Verb::List => list(api, &ask, accepted).await,
         Verb::Watch => watch(api, &ask, accepted, stop).await,
         Verb::Create => create(api, &ask, accepted, body).await,
         Verb::Update => update(api, &ask, accepted, body).await,
         Verb::Patch => patch(api, &ask, accepted, body).await,
-        Verb::Delete => delete(api, &ask, accepted, body).await,
-        Verb::DeleteCollection => delete_collection(api, &ask, accepted, body).await,
-    }
+        Verb::Delete => deletion::delete(api, &ask, accepted, body).await,
+        Verb::DeleteCollection => deletion::delete_collection(api, &ask, accepted, body).await,
+    }?;
+    reply::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 impl Ask {
@@ -52,34 +61,26 @@ impl Ask {
         if self.subresource == "status" { Target::Status } else { Target::Main }
     }
 
-    fn selection(&self) -> Result<Selection, Status> {
+    pub(crate) fn selection(&self) -> Result<Selection, Status> {
         let [labels, fields] = ["labelSelector", "fieldSelector"].map(|name| self.query.get(name).unwrap_or(""));
         Selection::parse(self.kind, Some(self.namespace.clone()), labels, fields)
     }
 
-    pub(crate) fn write_options(&self) -> Result<WriteOptions, Status> {
-        let validation = match self.query.get("fieldValidation") {
-            None | Some("Warn") => Validation::Warn,
-            Some("Ignore") => Validation::Ignore,
-            Some("Strict") => Validation::Strict,
-            Some(other) => {
-                return Err(Status::bad_request(format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \
-                     \"Warn\""
-                )));
-            }
-        };
-        Ok(WriteOptions { dry_run: dry_run(&self.query.all("dryRun"))?, validation })
+    pub(crate) fn write_options(&self, options: Options) -> Result<WriteOptions, Status> {
+        options.parse(&self.query, &self.headers)
     }
 }
 
-fn dry_run(values: &[String]) -> Result<bool, Status> {
-    match values.iter().find(|value| !value.is_empty() && *value != "All") {
-        Some(other) => {
-            Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
-        }
-        None => Ok(values.iter().any(|value| value == "All")),
+/// Reads `dryRun`; `options` is the type of the options that it belongs to.
+pub(crate) fn dry_run(options: &str, values: &[String]) -> Result<bool, Status> {
+    if values.iter().all(|value| value.is_empty() || value == "All") {
+        return Ok(values.iter().any(|value| value == "All"));
     }
+    let mut errors = FieldErrors::default();
+    errors.not_supported("dryRun", values.to_vec(), &["All"]);
+    let message = format!("{options}.meta.k8s.io \"\" is invalid: {errors}");
+    let details = json!({ "group": "meta.k8s.io", "kind": options, "causes": errors.causes() });
+    Err(Status { details, ..Status::new(422, "Invalid", message) })
 }
 
 fn get(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Status> {
@@ -88,7 +89,13 @@ fn get(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Statu
 }
 
 /// An object in the shape asked for.
-fn show(api: &Api, ask: &Ask, accepted: Accepted, code: u16, object: &Object) -> Result<Response<Body>, Status> {
+pub(crate) fn show(
+    api: &Api,
+    ask: &Ask,
+    accepted: Accepted,
+    code: u16,
+    object: &Object,
+) -> Result<Response<Body>, Status> {
     if ask.subresource == "scale" {
         return Ok(reply::json(code, accepted.format, &scale_of(&parsed(&object.json)?)));
     }
@@ -117,7 +124,7 @@ async fn list(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>
     }
 }
 
-fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Listed) -> Result<Response<Body>, Status> {
+pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Listed) -> Result<Response<Body>, Status> {
     let mut meta = json!({ "resourceVersion": listed.revision.to_string() });
     if let Some(token) = &listed.more {
         meta["continue"] = token.as_str().into();
@@ -183,27 +190,16 @@ async fn watch(api: &Api, ask: &Ask, accepted: Accepted, stop: Stop) -> Result<R
     Ok(reply::with_type(200, "application/json", reply::stream(lines)))
 }
 
-/// The body of a create or update. Duplicate keys count as unknown fields do.
-pub(crate) async fn body_of(ask: &Ask, options: WriteOptions, body: Incoming) -> Result<(Value, Vec<String>), Status> {
+/// The body of a create or update, and how it is to be written.
+pub(crate) async fn body_of(ask: &Ask, options: Options, body: Incoming) -> Result<(Value, WriteOptions), Status> {
+    let options = ask.write_options(options)?;
     let format = body_format(&ask.headers)?;
-    let Parsed { value, duplicates } = body::parse(&body::read(body).await?, format)?;
-    let duplicates: Vec<_> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    match options.validation {
-        Validation::Strict if !duplicates.is_empty() => Err(Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-            ask.kind.kind,
-            ask.kind.version,
-            ask.kind.kind,
-            duplicates.join(", ")
-        ))),
-        Validation::Ignore => Ok((value, Vec::new())),
-        _ => Ok((value, duplicates)),
-    }
+    let Parsed { value, faults } = body::parse(&body::read(body).await?, format)?;
+    Ok((value, WriteOptions { faults, ..options }))
 }
 
 async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let options = ask.write_options()?;
-    let (value, warnings) = body_of(ask, options, body).await?;
+    let (value, options) = body_of(ask, Options::Create, body).await?;
     if ask.subresource == "binding" {
         api.bind(&ask.key(), &value, options.dry_run).await?;
         return Ok(reply::json(
@@ -214,33 +210,47 @@ async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
             }),
         ));
     }
-    let mut outcome = api.create_object(ask.kind, &ask.namespace, &value, options).await?;
-    outcome.warnings.splice(0..0, warnings);
+    let outcome = api.create_object(ask.kind, &ask.namespace, &value, &options).await?;
     written(api, ask, accepted, outcome).await
 }
 
 async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let options = ask.write_options()?;
-    let (value, warnings) = body_of(ask, options, body).await?;
+    let (value, options) = body_of(ask, Options::Update, body).await?;
     let key = ask.key();
-    let mut outcome = match ask.subresource.as_str() {
-        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Replace(&value), options.dry_run).await?,
-        "finalize" => api.finalize_namespace(&key, &value, options.dry_run).await?,
-        _ => api.replace_object(ask.kind, &key, ask.target(), &value, options).await?,
+    let outcome = match ask.subresource.as_str() {
+        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Replace(&value), &options).await?,
+        "finalize" => api.finalize_namespace(&key, &value, &options).await?,
+        _ => api.replace_object(ask.kind, &key, ask.target(), &value, &options).await?,
     };
-    outcome.warnings.splice(0..0, warnings);
     written(api, ask, accepted, outcome).await
 }
 
 async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let options = ask.write_options()?;
-    let language = Language::of(&negotiate::content_type(&ask.headers))?;
-    let change = body::parse(&body::read(body).await?, Written::Json)?.value;
+    let Some(language) = Language::of(&negotiate::content_type(&ask.headers))? else {
+        return apply(api, ask, accepted, body).await;
+    };
+    let options = ask.write_options(Options::Patch)?;
+    let Parsed { value: change, faults } = body::parse(&body::read(body).await?, Written::Json)?;
+    let faults = faults.into_iter().map(|fault| language.fault(fault)).collect();
+    let options = WriteOptions { faults, ..options };
     let key = ask.key();
     let outcome = match ask.subresource.as_str() {
-        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), options.dry_run).await?,
-        _ => api.patch_object(ask.kind, &key, ask.target(), language, &change, options).await?,
+        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), &options).await?,
+        _ => api.patch_object(ask.kind, &key, ask.target(), language, &change, &options).await?,
     };
+    written(api, ask, accepted, outcome).await
+}
+
+async fn apply(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
+    let options = ask.write_options(Options::Apply)?;
+    let Parsed { value: config, faults } = body::parse_apply(&body::read(body).await?)?;
+    let warnings = apply_faults(faults, options.validation)?;
+    let (key, force) = (ask.key(), ask.query.flag("force"));
+    let mut outcome = match ask.subresource.as_str() {
+        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Apply(&config, force), &options).await?,
+        _ => api.apply_object(ask.kind, &key, ask.target(), &config, force, &options).await?,
+    };
+    outcome.warnings.splice(0..0, warnings);
     written(api, ask, accepted, outcome).await
 }
 
@@ -249,105 +259,4 @@ async fn written(api: &Api, ask: &Ask, accepted: Accepted, mut outcome: Outcome)
     let mut response = show(api, ask, accepted, if outcome.created { 201 } else { 200 }, &outcome.object)?;
     reply::warn(&mut response, &outcome.warnings);
     Ok(response)
-}
-
-/// `DeleteOptions` from the body, else from the query.
-async fn delete_options(ask: &Ask, body: Incoming) -> Result<(DeleteOptions, bool), Status> {
-    let bytes = body::read(body).await?;
-    if bytes.is_empty() {
-        let orphan = ask.query.get("orphanDependents").map(|_| ask.query.flag("orphanDependents"));
-        let options = DeleteOptions {
-            grace_seconds: ask.query.number("gracePeriodSeconds")?,
-            propagation: propagation(ask.query.get("propagationPolicy"), orphan)?,
-            uid: None,
-            revision: None,
-        };
-        return Ok((options, dry_run(&ask.query.all("dryRun"))?));
-    }
-    let value = body::parse(&bytes, body_format(&ask.headers)?)?.value;
-    let wrong = |field: &str| Status::bad_request(format!("DeleteOptions: {field} has the wrong type"));
-    let kind = value["kind"].as_str().unwrap_or("DeleteOptions");
-    if !value.is_object() || kind != "DeleteOptions" {
-        return Err(Status::bad_request(format!("the body of a delete must be DeleteOptions, not {kind:?}")));
-    }
-    let text = |field: &str| match value.pointer(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(wrong(field)),
-    };
-    let grace_seconds = match value.get("gracePeriodSeconds") {
-        None | Some(Value::Null) => None,
-        Some(seconds) => Some(seconds.as_i64().ok_or_else(|| wrong("gracePeriodSeconds"))?),
-    };
-    let version = match text("/preconditions/resourceVersion")? {
-        None => None,
-        Some(version) => Some(revision(&version).ok_or_else(|| wrong("preconditions.resourceVersion"))?),
-    };
-    let mut dry = ask.query.all("dryRun");
-    dry.extend(value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
-    let options = DeleteOptions {
-        grace_seconds,
-        propagation: propagation(text("/propagationPolicy")?.as_deref(), value["orphanDependents"].as_bool())?,
-        uid: text("/preconditions/uid")?,
-        revision: version,
-    };
-    Ok((options, dry_run(&dry)?))
-}
-
-/// The policy, or the older flag that means the same.
-fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<String>, Status> {
-    match (policy, orphan) {
-        (Some(_), Some(_)) => Err(Status::new(
-            422,
-            "Invalid",
-            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and \
-             deletionPropagation cannot be both set",
-        )),
-        (Some(policy), None) => Ok(Some(policy.to_owned())),
-        (None, Some(true)) => Ok(Some("Orphan".to_owned())),
-        (None, Some(false)) => Ok(Some("Background".to_owned())),
-        (None, None) => Ok(None),
-    }
-}
-
-async fn delete(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let (options, dry_run) = delete_options(ask, body).await?;
-    let outcome = api.delete_object(ask.kind, &ask.key(), &options, dry_run).await?;
-    // Pods and Services answer with the object, others with what became of it.
-    let returns_object = [kinds::POD.kind, kinds::SERVICE.kind].contains(&ask.kind.kind);
-    if returns_object || !outcome.gone {
-        return show(api, ask, accepted, 200, &outcome.object);
-    }
-    let object = parsed(&outcome.object.json)?;
-    let mut details = json!({ "name": ask.name, "kind": ask.kind.plural, "uid": meta(&object, "uid") });
-    if !ask.kind.group.is_empty() {
-        details["group"] = ask.kind.group.into();
-    }
-    Ok(reply::json(
-        200,
-        accepted.format,
-        &json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-        }),
-    ))
-}
-
-async fn delete_collection(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let (options, dry_run) = delete_options(ask, body).await?;
-    let selection = ask.selection()?;
-    let list = ListOptions { limit: ListOptions::parse(&ask.query)?.limit, ..ListOptions::default() };
-    let listed = match api.list_objects(ask.kind, &selection, &list).await {
-        Ok(listed) => listed,
-        Err(failure) => {
-            let (code, status) = failure.to_json();
-            return Ok(reply::json(code, Format::Json, &status));
-        }
-    };
-    for record in &listed.records {
-        match api.delete_object(ask.kind, &record.key, &options, dry_run).await {
-            Err(status) if status.code != 404 => return Err(status),
-            _ => {}
-        }
-    }
-    show_list(api, ask, accepted, &listed)
 }

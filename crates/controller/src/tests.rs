@@ -19,6 +19,9 @@ use tokio::sync::watch;
 
 use crate::{Config, start};
 
+mod mirroring;
+mod load_balancer;
+
 type Id = (&'static str, ObjectKey);
 
 /// A small API: preconditions, generated names, finalizers, watches that break on demand.

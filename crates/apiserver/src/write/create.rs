@@ -7,6 +7,7 @@ use api::object::ObjectKey;
 use api::status::Status;
 use serde_json::{Value, json};
 
+use super::track::track;
 use super::{Draft, Outcome, WriteOptions, admission, external_ips, finish};
 use crate::clock::seconds;
 use crate::limits;
@@ -20,13 +21,17 @@ impl Api {
         kind: &'static Kind,
         namespace: &str,
         body: &Value,
-        options: WriteOptions,
+        options: &WriteOptions,
     ) -> Result<Outcome, Status> {
-        let decoded = finish::decode(kind, body, options.validation)?;
+        let decoded = finish::decode_sent(kind, body, options)?;
         let mut object = decoded.object;
         finish::place(kind, namespace, None, &mut object)?;
         kind.rules.default(&mut object);
-        let mut outcome = self.commit(options.dry_run, |draft| create(draft, kind, object)).await?;
+        let create = |draft: &mut Draft<'_, '_>| {
+            track(draft, kind, "", &options.manager, None, &mut object);
+            create(draft, kind, object)
+        };
+        let mut outcome = self.commit(options.dry_run, create).await?;
         outcome.warnings.splice(0..0, decoded.warnings);
         Ok(outcome)
     }
@@ -40,7 +45,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     check_namespace(draft, kind, &object)?;
     name(draft, kind, &mut object)?;
     let meta_fields = meta_mut(&mut object);
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta_fields.remove(field);
     }
     meta_fields.insert("uid".into(), draft.api.config.ids.uid().into());

@@ -1,5 +1,6 @@
 //! One write in, one transaction out: everything that is checked or allocated is so against the state it changes.
 
+pub(crate) mod apply;
 pub(crate) mod addresses;
 mod admission;
 pub(crate) mod create;
@@ -8,6 +9,7 @@ mod external_ips;
 pub(crate) mod finish;
 pub(crate) mod patch;
 pub(crate) mod subresource;
+mod track;
 pub(crate) mod update;
 
 #[cfg(test)]
@@ -33,17 +35,22 @@ use crate::object::{meta_mut, parsed, set, table};
 use crate::pipeline::{Api, Inner};
 
 /// How a write is to be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WriteOptions {
     /// Do everything but store the result.
     pub dry_run: bool,
     /// What to do about unknown and duplicate fields.
     pub validation: Validation,
+    /// Who writes: owner of the fields written.
+    pub manager: String,
+    /// What the parser found in the body that `validation` is about: keys that occur twice.
+    pub faults: Vec<String>,
 }
 
-impl Default for WriteOptions {
-    fn default() -> Self {
-        Self { dry_run: false, validation: Validation::Ignore }
+impl WriteOptions {
+    /// Of a caller in this process, who writes only what it means to.
+    pub(crate) fn of(manager: &str) -> Self {
+        Self { validation: Validation::Ignore, manager: manager.to_owned(), ..Self::default() }
     }
 }
 

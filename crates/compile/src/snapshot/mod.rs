@@ -195,6 +195,8 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// `trafficDistribution`.
     pub traffic_distribution: Option<Box<str>>,
+    /// Annotation `service.kubernetes.io/topology-mode: Auto`: endpoints are meant for zones in proportion.
+    pub topology_auto: bool,
     /// Label `service.kubernetes.io/service-proxy-name` is present: not ours to programme.
     pub other_proxy: bool,
     /// `status.conditions` of type `Programmed`: its status (`True` is true), if present.
@@ -310,6 +312,12 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
+    /// Condition Ready.
+    pub ready: bool,
+    /// Allocatable CPU in thousandths of a core, 0 if it does not say.
+    pub cpu_milli: u64,
+    /// Label `node-role.kubernetes.io/control-plane` (or `master`).
+    pub control_plane: bool,
 }
 
 /// A Namespace.

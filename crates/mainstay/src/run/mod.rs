@@ -145,13 +145,20 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
     phases.done("addresses", &crate::pools::describe(&network.pools));
-    let source = health_source(&node, &network, &feed, &report);
+    let source = health_source(&network, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
     let built_ins = vec![names.built_in()];
-    let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
-        .context("cannot start the kubelet")?;
+    let kubelet = Kubelet::new(
+        config,
+        contract::access::named(&access, "mainstay-kubelet"),
+        &sandbox,
+        feed.latest(),
+        applied.clone(),
+        built_ins,
+    )
+    .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
     let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
     tokio::spawn(sweep_events(api.clone()));
@@ -178,18 +185,16 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
 }
 
-/// The API over the store, with what every cluster has from the start.
 async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
-    let refused = |status: api::status::Status| anyhow::anyhow!("{status}");
     let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
     let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
-    let api = Api::new(store.clone(), config).map_err(refused)?;
-    let made = api.bootstrap().await.map_err(refused)?;
+    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let made = api.bootstrap().await.map_err(|status| anyhow::anyhow!("{status}"))?;
     tokio::spawn(api.clone().keep(made));
     Ok(api)
 }
 
-fn health_source(node: &str, network: &Network, feed: &Feed, report: &nft::Report) -> health_check::Source {
+fn health_source(network: &Network, node: &str, feed: &Feed, report: &nft::Report) -> health_check::Source {
     health_check::Source {
         node: node.to_owned(),
         addresses: network.node_addresses.clone(),

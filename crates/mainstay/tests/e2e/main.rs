@@ -3,6 +3,7 @@
 
 mod account;
 mod careless;
+mod commands;
 mod demo;
 mod golden;
 mod host;
@@ -12,4 +13,8 @@ mod networks;
 mod processes;
 mod restart;
 mod sandbox;
+mod services;
 mod stock;
+mod streams;
+mod workloads;
+mod types;

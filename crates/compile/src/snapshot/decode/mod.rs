@@ -72,6 +72,8 @@ struct RawCondition {
 #[serde(default)]
 struct RawNodeStatus {
     addresses: Vec<RawNodeAddress>,
+    conditions: Vec<RawCondition>,
+    allocatable: Labels,
 }
 
 #[derive(Deserialize)]
@@ -83,11 +85,22 @@ struct RawNodeAddress {
 pub(super) fn node(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Node> {
     let raw: RawObject<'_, Nothing, RawNodeStatus> = parse(json)?;
     let internal = raw.status.addresses.iter().filter(|address| &*address.r#type == "InternalIP");
+    let labels = &raw.metadata.labels;
+    let roles = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
+    let cpu = raw.status.allocatable.get("cpu").and_then(|cpu| api::quantity::nanos(cpu)).unwrap_or(0);
     Ok(Node {
+        ready: is_ready(&raw.status.conditions),
+        cpu_milli: u64::try_from(cpu / 1_000_000).unwrap_or(0),
+        control_plane: roles.iter().any(|role| labels.contains_key(*role)),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
         zone: raw.metadata.labels.get("topology.kubernetes.io/zone").cloned(),
         meta: meta(key, revision, raw.metadata),
     })
+}
+
+/// Whether the condition Ready is True.
+fn is_ready(conditions: &[RawCondition]) -> bool {
+    conditions.iter().any(|condition| &*condition.r#type == "Ready" && &*condition.status == "True")
 }
 
 pub(super) fn namespace(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Namespace> {
