@@ -68,7 +68,9 @@ fn objection(pod: &Pod, node: &Node) -> Option<&'static str> {
     let labels: &Labels = &node.meta.labels;
     if !node.ready || node.meta.deleting() {
         Some("node(s) were not ready")
-    } else if node.unschedulable {
+    } else if pod.only_node.as_ref().is_some_and(|only| *only != node.meta.name) {
+        Some("node(s) didn't match Pod's node affinity/selector")
+    } else if node.unschedulable && !pod.tolerates_unschedulable {
         Some("node(s) were unschedulable")
     } else if !pod.node_selector.iter().all(|(name, value)| labels.get(name) == Some(value)) {
         Some("node(s) didn't match Pod's node affinity/selector")

@@ -328,7 +328,7 @@ fn range(text: &str) -> Option<Cidr> {
 }
 
 /// The ranges that lie in no other one, in order: sets of ranges refuse overlaps.
-pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
+pub fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
     // In this order a range that holds another one comes right before what it holds.
     let mut sorted = ranges.to_vec();
     sorted.sort_by_key(|range| (range.network, range.prefix));
@@ -339,6 +339,15 @@ pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
         }
     }
     kept
+}
+
+/// Where unknown addresses are refused: the configured Service ranges and those of ServiceCIDRs. One that overlaps a pod
+/// range, or ends where addresses end, is left out: what it would refuse is not ours to refuse.
+pub fn service_networks(snapshot: &Snapshot, config: &Config) -> Vec<Cidr> {
+    let apart = |cidr: &Cidr| !config.pod_cidrs.iter().any(|pods| pods.covers(cidr) || cidr.covers(pods));
+    let usable = |cidr: &&Cidr| !cidr.is_last() && apart(cidr);
+    let added = snapshot.networks.values().flat_map(|network| &network.cidrs).filter(usable);
+    config.service_cidrs.iter().chain(added).copied().collect()
 }
 
 /// Family of an address.

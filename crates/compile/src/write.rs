@@ -90,6 +90,8 @@ pub enum Edit {
         /// Annotations to set.
         annotations: BTreeMap<String, String>,
     },
+    /// Sets the number of a ControllerRevision.
+    Number(i64),
     /// Binds a Pod to a node.
     Bind(Box<str>),
     /// Empties `spec.finalizers` of a Namespace.
@@ -121,6 +123,7 @@ impl Edit {
             Edit::LoadBalancer(ingress) => balance(object, ingress),
             Edit::RemoveFinalizer(name) => retain(object, "finalizers", |value| value.as_str() != Some(name)),
             Edit::Scale { replicas, annotations } => scale(object, *replicas, annotations),
+            Edit::Number(number) => set(&mut object["revision"], json!(number)),
             Edit::Bind(node) => set(&mut object["spec"]["nodeName"], json!(node)),
             Edit::Finalize => set(&mut object["spec"]["finalizers"], json!([])),
         }

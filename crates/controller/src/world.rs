@@ -23,7 +23,7 @@ use crate::mirrored::Slices;
 use crate::work::Queue;
 
 /// Everything that may own, be owned, or fill a namespace. Events and Leases change often and own nothing.
-static KINDS: [&Kind; 11] = [
+static KINDS: [&Kind; 22] = [
     &kinds::NAMESPACE,
     &kinds::NODE,
     &kinds::SERVICE,
@@ -32,9 +32,20 @@ static KINDS: [&Kind; 11] = [
     &kinds::SERVICE_ACCOUNT,
     &kinds::DEPLOYMENT,
     &kinds::REPLICA_SET,
+    &kinds::STATEFUL_SET,
+    &kinds::DAEMON_SET,
+    &kinds::CONTROLLER_REVISION,
+    &kinds::JOB,
     &kinds::POD,
     &kinds::ENDPOINTS,
     &kinds::ENDPOINT_SLICE,
+    &kinds::INGRESS_CLASS,
+    &kinds::INGRESS,
+    &kinds::IP_ADDRESS,
+    &kinds::NETWORK_POLICY,
+    &kinds::SERVICE_CIDR,
+    &kinds::RUNTIME_CLASS,
+    &kinds::PRIORITY_CLASS,
 ];
 
 /// Keys to look at, per controller.
@@ -43,6 +54,7 @@ pub(crate) struct Queues {
     pub(crate) deployments: Queue<ObjectKey>,
     pub(crate) sets: Queue<ObjectKey>,
     pub(crate) pods: Queue<ObjectKey>,
+    pub(crate) workloads: crate::workloads::Queues,
     pub(crate) namespaces: Queue<ObjectKey>,
     pub(crate) services: Queue<ObjectKey>,
     pub(crate) garbage: Queue<Uid>,
@@ -70,6 +82,8 @@ pub(crate) struct State {
     /// EndpointSlices that mirror Endpoints.
     pub(crate) mirrored: Slices,
     pub(crate) graph: Graph,
+    /// StatefulSets, DaemonSets, Jobs and revisions.
+    pub(crate) known: crate::workloads::Known,
     /// Pods by namespace and uid of their controller; an empty uid for those of nobody.
     by_controller: BTreeMap<(Box<str>, Uid), BTreeSet<ObjectKey>>,
     uids: BTreeMap<&'static str, BTreeMap<ObjectKey, Uid>>,
@@ -182,6 +196,7 @@ impl Follower for Taker {
             }
             "nodes" => {
                 state.nodes.remove(key);
+                state.known.wake_for_nodes(&self.queues.workloads);
             }
             "namespaces" => {
                 state.namespaces.remove(key);
@@ -194,7 +209,12 @@ impl Follower for Taker {
                 self.queues.services.add(key.clone());
             }
             "endpointslices" => self.queues.services.extend(state.mirrored.delete(key)),
-            _ => {}
+            other => {
+                if let Some(uid) = state.known.remove(other, key, &self.queues.workloads) {
+                    let pods = state.controlled(&key.namespace, &uid).map(|pod| pod.meta.key());
+                    self.queues.workloads.job_pods.extend(pods);
+                }
+            }
         }
         let furniture = matches!((plural, &*key.name), ("serviceaccounts", "default") | ("configmaps", ROOT_CA));
         self.wake_namespace(state, key, furniture);
@@ -254,7 +274,7 @@ impl Taker {
                 self.queues.services.add(key);
             }
             "endpointslices" => self.queues.services.extend(state.mirrored.put(&meta, object)?),
-            _ => {}
+            other => state.known.take(other, key, &object.json, &self.queues.workloads)?,
         }
         Ok(())
     }
@@ -282,11 +302,13 @@ impl Taker {
         if before.as_ref() != Some(&usable(&node)) {
             let waiting = state.pods.iter().filter(|(_, pod)| schedule::waiting(pod));
             self.queues.pods.extend(waiting.map(|(key, _)| key.clone()));
+            state.known.wake_for_nodes(&self.queues.workloads);
         }
         state.nodes.insert(key, node);
     }
 
     fn wake_for_pod(&self, state: &State, pod: &Pod) {
+        state.known.wake_for_pod(pod, &self.queues.workloads);
         let namespace = &pod.meta.namespace;
         match pod.meta.controller() {
             Some(owner) => {

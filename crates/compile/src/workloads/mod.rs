@@ -1,17 +1,30 @@
-//! Turns Deployments, ReplicaSets and their pods into writes: create, scale and delete until the world is as written.
+//! Turns workloads and their pods into writes: create, scale and delete until the world is as written.
 //!
-//! Objects are decoded into the small types of [`objects`] at the door. [`deployment`] and [`replica_set`] decide.
+//! Objects are decoded into the small types of [`objects`] at the door. [`deployment`], [`replica_set`],
+//! [`stateful_set`], [`daemon_set`] and [`job`] decide, one object at a time.
 
+mod claim;
+pub mod daemon_set;
 pub mod deployment;
 pub mod hash;
+mod history;
+pub mod job;
 pub mod objects;
+mod placement;
 pub mod replica_set;
 mod revision;
 mod rolling;
 mod scale;
 mod selector;
+pub mod stateful_set;
 mod status;
+mod template;
 pub mod time;
+
+pub use daemon_set::DaemonSet;
+pub use history::ControllerRevision;
+pub use job::Job;
+pub use stateful_set::StatefulSet;
 
 pub use objects::{Deployment, Pod, ReplicaSet};
 pub use selector::Selector;

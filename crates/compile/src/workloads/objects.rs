@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::selector::Selector;
+use super::{Now, placement};
 use crate::snapshot::Labels;
 use crate::write::{Note, Target};
 
@@ -135,6 +136,14 @@ pub struct Pod {
     pub restarts: i64,
     /// Annotation `controller.kubernetes.io/pod-deletion-cost`.
     pub deletion_cost: i64,
+    /// The only node it may run on, as a DaemonSet says it (`matchFields` of the node affinity).
+    pub only_node: Option<Box<str>>,
+    /// It may run on a node that takes no other new pods.
+    pub tolerates_unschedulable: bool,
+    /// Annotation `batch.kubernetes.io/job-completion-index`.
+    pub completion_index: Option<i64>,
+    /// When its last container ended, in Unix seconds.
+    pub finished_at: Option<i64>,
 }
 
 impl Pod {
@@ -143,7 +152,14 @@ impl Pod {
         let raw: RawPod = serde_json::from_slice(json)?;
         let ready = raw.status.conditions.iter().find(|condition| condition.r#type == "Ready");
         let is_ready = ready.is_some_and(|condition| condition.status == "True");
+        let annotation = |name: &str| raw.metadata.annotations.get(name).and_then(|text| text.parse::<i64>().ok());
+        let ends = raw.status.container_statuses.iter().filter_map(|status| status.state.terminated.as_ref());
         Ok(Self {
+            only_node: placement::only_node(&raw.spec.affinity),
+            tolerates_unschedulable: placement::tolerates_unschedulable(&raw.spec.tolerations),
+            completion_index: annotation("batch.kubernetes.io/job-completion-index"),
+            finished_at: ends.filter_map(|end| super::time::seconds(&end.finished_at)).max(),
+            deletion_cost: annotation("controller.kubernetes.io/pod-deletion-cost").unwrap_or(0),
             node: raw.spec.node_name.filter(|node| !node.is_empty()),
             node_selector: raw.spec.node_selector,
             scheduler: raw.spec.scheduler_name,
@@ -151,12 +167,6 @@ impl Pod {
             ready: is_ready,
             ready_since: ready.filter(|_| is_ready).and_then(|ready| super::time::seconds(&ready.last_transition_time)),
             restarts: raw.status.container_statuses.iter().map(|status| status.restart_count).sum(),
-            deletion_cost: raw
-                .metadata
-                .annotations
-                .get("controller.kubernetes.io/pod-deletion-cost")
-                .and_then(|cost| cost.parse().ok())
-                .unwrap_or(0),
             meta: raw.metadata.meta,
         })
     }
@@ -164,6 +174,17 @@ impl Pod {
     /// Neither finished nor on its way out.
     pub fn active(&self) -> bool {
         !self.meta.deleting() && !self.finished()
+    }
+
+    /// Seconds until it counts as available: 0 for now, none when it is not ready.
+    pub fn available_in(&self, min_ready_seconds: i64, now: &Now) -> Option<i64> {
+        if !self.ready {
+            None
+        } else if min_ready_seconds <= 0 {
+            Some(0)
+        } else {
+            self.ready_since.map(|since| since.saturating_add(min_ready_seconds).saturating_sub(now.seconds).max(0))
+        }
     }
 
     /// Phase Succeeded or Failed.
@@ -321,12 +342,13 @@ impl Deployment {
     }
 }
 
+/// Metadata with its annotations.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct RawMeta {
+pub(super) struct RawMeta {
     #[serde(flatten)]
-    meta: Meta,
-    annotations: BTreeMap<String, String>,
+    pub(super) meta: Meta,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -343,6 +365,8 @@ struct RawPodSpec {
     node_name: Option<Box<str>>,
     node_selector: Labels,
     scheduler_name: Box<str>,
+    affinity: Value,
+    tolerations: Vec<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -365,6 +389,19 @@ struct RawPodCondition {
 #[serde(rename_all = "camelCase", default)]
 struct RawContainerStatus {
     restart_count: i64,
+    state: RawContainerState,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawContainerState {
+    terminated: Option<RawTerminated>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawTerminated {
+    finished_at: String,
 }
 
 #[derive(Default, Deserialize)]

@@ -4,7 +4,7 @@ use api::kinds::{POD, REPLICA_SET};
 use serde_json::{Value, json};
 
 use super::objects::{Pod, ReplicaSet, ReplicaSetStatus};
-use super::{Decision, Now};
+use super::{Decision, Now, template};
 use crate::snapshot::Labels;
 use crate::write::{Edit, Note, Write};
 
@@ -63,7 +63,7 @@ fn resize(set: &ReplicaSet, active: &[&Pod], now: &Now, decision: &mut Decision)
 }
 
 /// Who goes first: not bound, not running, not ready, cheap, ready or created late, restarted often.
-fn rank(pod: &Pod, now: &Now) -> impl Ord + use<> {
+pub(super) fn rank(pod: &Pod, now: &Now) -> impl Ord + use<> {
     let phase = match &*pod.phase {
         "Running" => 2,
         "Unknown" => 1,
@@ -76,17 +76,7 @@ fn rank(pod: &Pod, now: &Now) -> impl Ord + use<> {
 }
 
 fn create(set: &ReplicaSet) -> Write {
-    let mut metadata = json!({
-        "generateName": format!("{}-", set.meta.name),
-        "namespace": set.meta.namespace,
-        "ownerReferences": [set.meta.owner_reference(&REPLICA_SET)],
-    });
-    for field in ["labels", "annotations", "finalizers"] {
-        if let Some(value) = set.template["metadata"].get(field) {
-            metadata[field] = value.clone();
-        }
-    }
-    let object = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": set.template["spec"] });
+    let object = template::pod(&set.template, &set.meta, &REPLICA_SET, None);
     let note: Note = set.meta.note(&REPLICA_SET, "SuccessfulCreate", "Created pod: {name}".to_owned());
     Write::Create { kind: &POD, object, note: Some(note) }
 }
@@ -100,24 +90,13 @@ fn status(set: &ReplicaSet, active: &[&Pod], now: &Now, decision: &mut Decision)
         let labelled = template_labels.iter().all(|(name, value)| pod.meta.labels.get(name) == Some(value));
         status.fully_labeled_replicas += i64::from(labelled);
         status.ready_replicas += i64::from(pod.ready);
-        match available_in(pod, set.min_ready_seconds, now) {
+        match pod.available_in(set.min_ready_seconds, now) {
             Some(0) => status.available_replicas += 1,
             Some(seconds) => decision.sooner(seconds),
             None => {}
         }
     }
     status
-}
-
-/// Seconds until a pod counts as available: 0 for now, none when it is not ready.
-fn available_in(pod: &Pod, min_ready_seconds: i64, now: &Now) -> Option<i64> {
-    if !pod.ready {
-        None
-    } else if min_ready_seconds <= 0 {
-        Some(0)
-    } else {
-        pod.ready_since.map(|since| (since + min_ready_seconds - now.seconds).max(0))
-    }
 }
 
 /// As Kubernetes prints it: zero counts are left out, except `replicas`.

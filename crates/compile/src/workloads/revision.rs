@@ -102,7 +102,7 @@ fn same_template(stored: &Value, wanted: &Value) -> bool {
 }
 
 /// `creationTimestamp: null` and the like, which some clients send, mean the same as nothing.
-fn without_nulls(value: &mut Value) {
+pub(super) fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|_, member| !member.is_null());

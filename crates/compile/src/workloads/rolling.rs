@@ -1,11 +1,10 @@
 //! Turns the limits of a rolling update into the next sizes: never more pods than the surge allows, never fewer
 //! available ones than the floor allows.
 
-use serde_json::Value;
-
 use super::deployment::Step;
 use super::objects::Deployment;
 use super::scale::resize;
+use super::template::portion;
 
 /// How many pods more than wanted may exist.
 pub(super) fn max_surge(deployment: &Deployment) -> i64 {
@@ -20,19 +19,6 @@ pub(super) fn max_unavailable(deployment: &Deployment) -> i64 {
     let unavailable = portion(&deployment.max_unavailable, deployment.replicas, false);
     let floor = i64::from(max_surge(deployment) == 0);
     unavailable.max(floor).min(deployment.replicas)
-}
-
-/// A number, or a percentage of `total` rounded up or down.
-fn portion(value: &Value, total: i64, up: bool) -> i64 {
-    let percent = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse::<i64>().ok());
-    let amount = match percent {
-        Some(percent) => {
-            let exact = percent.saturating_mul(total);
-            if up { exact.saturating_add(99) / 100 } else { exact / 100 }
-        }
-        None => value.as_i64().unwrap_or(0),
-    };
-    amount.max(0)
 }
 
 /// Size of the newest ReplicaSet: as large as the surge allows.

@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::write::{Target, Write};
 
+mod jobs;
+mod node_sets;
+mod ordered;
+
 /// Objects by kind and name, with resourceVersion as the real API keeps it.
 #[derive(Default)]
 struct Toy {
@@ -71,17 +75,38 @@ impl Toy {
                         object["metadata"]["generation"] =
                             json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
                     }
-                    self.put(target.kind, &target.key.name, object);
+                    if object["metadata"]["deletionTimestamp"].is_string() && !held(&object) {
+                        self.objects.remove(&(target.kind.plural, target.key.name.to_string()));
+                    } else {
+                        self.put(target.kind, &target.key.name, object);
+                    }
                     note.map(|note| note.message)
                 }
                 Write::Delete { target, note, .. } => {
-                    self.objects.remove(&(target.kind.plural, target.key.name.to_string()));
+                    self.delete(target.kind, &target.key.name);
                     note.map(|note| note.message)
                 }
+                Write::Note(note) => Some(note.message),
                 other => panic!("unexpected {other:?}"),
             };
             self.events.extend(note);
         }
+    }
+
+    /// A finalizer keeps the object, marked.
+    fn delete(&mut self, kind: &'static Kind, name: &str) {
+        let Some(mut object) = self.objects.remove(&(kind.plural, name.to_owned())) else { return };
+        if held(&object) {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            self.put(kind, name, object);
+        }
+    }
+
+    fn change(&mut self, kind: &'static Kind, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.objects[&(kind.plural, name.to_owned())].clone();
+        change(&mut object);
+        object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
+        self.put(kind, name, object);
     }
 
     fn all<T>(&self, kind: &Kind, decode: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Vec<T> {
@@ -159,6 +184,10 @@ impl Toy {
         sets.sort_by(|one, other| one.meta.creation_timestamp.cmp(&other.meta.creation_timestamp));
         sets.iter().map(|set| set.replicas).collect()
     }
+}
+
+fn held(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
 fn toy(replicas: i64, strategy: Value) -> Toy {

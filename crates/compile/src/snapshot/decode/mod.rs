@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
-use super::{Family, Labels, Meta, Namespace, Node, Protocol};
+use super::{Family, Labels, Meta, Namespace, Network, Node, Protocol};
 
 mod load_balancer;
 mod pod;
@@ -106,6 +106,19 @@ fn is_ready(conditions: &[RawCondition]) -> bool {
 pub(super) fn namespace(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Namespace> {
     let raw: RawObject<'_, Nothing, Nothing> = parse(json)?;
     Ok(Namespace { meta: meta(key, revision, raw.metadata) })
+}
+
+#[derive(Default, Deserialize)]
+struct RawNetworkSpec {
+    #[serde(default)]
+    cidrs: Vec<Box<str>>,
+}
+
+pub(super) fn network(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Network> {
+    let raw: RawObject<'_, RawNetworkSpec, Nothing> = parse(json)?;
+    let cidr = |text: &str| text.parse().map_err(|error| format!("spec.cidrs: {error}"));
+    let cidrs = raw.spec.cidrs.iter().map(|text| cidr(text)).collect::<Decoded<_>>()?;
+    Ok(Network { cidrs, meta: meta(key, revision, raw.metadata) })
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Decoded<T> {

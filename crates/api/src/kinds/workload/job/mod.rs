@@ -18,6 +18,14 @@ const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller
 /// Completions above which Kubernetes asks for lower limits.
 const MANY_COMPLETIONS: i64 = 100_000;
 
+/// Fields that are kept but change nothing here, and what to do instead.
+const UNENFORCED: [(&str, &str); 4] = [
+    ("podFailurePolicy", "every failed pod counts against spec.backoffLimit"),
+    ("successPolicy", "the Job is complete when spec.completions pods have succeeded"),
+    ("backoffLimitPerIndex", "set spec.backoffLimit, which all indexes share"),
+    ("maxFailedIndexes", "set spec.backoffLimit, which all indexes share"),
+];
+
 /// Rules of Jobs.
 pub(crate) struct Job;
 
@@ -79,6 +87,11 @@ impl Rules for Job {
         let indexed = read::text(new, "/spec/completionMode") == "Indexed";
         if indexed && count("/spec/completions") > MANY_COMPLETIONS && count("/spec/parallelism") > 10_000 {
             warnings.push("spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail".to_owned());
+        }
+        for (field, instead) in UNENFORCED {
+            if read::present(new, &format!("/spec/{field}")) && old.is_none() {
+                warnings.push(format!("spec.{field}: stored but not enforced by this server; {instead}"));
+            }
         }
         warnings
     }

@@ -158,6 +158,16 @@ fn a_finished_job_stays_finished() {
 }
 
 #[test]
+fn people_are_told_of_what_is_not_enforced() {
+    assert!(Job.warnings(&created(json!({})), None).is_empty());
+    let object = created(json!({ "completionMode": "Indexed", "completions": 2, "backoffLimitPerIndex": 1,
+        "successPolicy": { "rules": [{ "succeededCount": 1 }] } }));
+    let warnings = Job.warnings(&object, None);
+    assert!(warnings.len() == 2 && warnings.iter().all(|text| text.contains("not enforced")), "{warnings:?}");
+    assert!(Job.warnings(&object, Some(&object)).is_empty());
+}
+
+#[test]
 fn rows_of_jobs() {
     let mut object = created(json!({ "completions": 3 }));
     let shown = |object: &Value| Job.cells(object, 100)[1..4].to_vec();
