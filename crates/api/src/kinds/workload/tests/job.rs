@@ -67,7 +67,7 @@ fn what_a_job_may_not_say() {
         ),
         (
             json!({ "completionMode": "Odd" }),
-            "spec.completionMode: Unsupported value: \"Odd\": supported values: \"Indexed\", \"NonIndexed\"",
+            "spec.completionMode: Unsupported value: \"Odd\": supported values: \"NonIndexed\", \"Indexed\"",
         ),
         (
             json!({ "backoffLimitPerIndex": 1 }),
