@@ -20,6 +20,8 @@ fn subresource(kind: &Kind, name: &str) -> (Vec<&'static str>, &'static str, &'s
         "scale" => (vec!["get", "patch", "update"], "autoscaling", "v1", "Scale"),
         "log" => (vec!["get"], "", "v1", "Pod"),
         "exec" => (vec!["create", "get"], "", "v1", "PodExecOptions"),
+        "attach" => (vec!["create", "get"], "", "v1", "PodAttachOptions"),
+        "portforward" => (vec!["create", "get"], "", "v1", "PodPortForwardOptions"),
         "binding" => (vec!["create"], "", "v1", "Binding"),
         "eviction" => (vec!["create"], "policy", "v1", "Eviction"),
         "proxy" => (vec!["create", "delete", "get", "patch", "update"], "", "v1", proxy_options(kind)),

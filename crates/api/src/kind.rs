@@ -22,7 +22,8 @@ pub struct Kind {
     pub categories: &'static [&'static str],
     /// Whether objects live in a namespace.
     pub namespaced: bool,
-    /// Subresources served: any of `status`, `scale`, `log`, `exec`, `finalize`, `binding`, `proxy`.
+    /// Subresources served: any of `status`, `scale`, `log`, `exec`, `attach`, `portforward`, `finalize`, `binding`,
+    /// `proxy`, `eviction`.
     pub subresources: &'static [&'static str],
     /// Whether PUT on a missing name creates (Service, Lease, Endpoints, Event, ...).
     pub create_on_update: bool,

@@ -8,6 +8,7 @@ pub mod field;
 pub mod kind;
 pub mod kinds;
 pub mod limits;
+pub mod managed;
 pub mod names;
 pub mod object;
 pub mod openapi;

@@ -55,8 +55,8 @@ impl Status {
     }
 
     /// 422 `Invalid` for a patch that cannot be applied, or whose result is no object of its kind.
-    pub fn invalid_patch(patch: &Value, why: &str) -> Self {
-        let shown = Value::from(patch.to_string());
+    pub fn invalid_patch(shown: &str, why: &str) -> Self {
+        let shown = Value::from(shown);
         let cause = format!("Invalid value: {shown}: {why}");
         let message = format!(" \"\" is invalid: patch: {cause}");
         let causes = json!([{ "reason": "FieldValueInvalid", "message": cause, "field": "patch" }]);
@@ -76,6 +76,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if self.reason.is_empty() {
+            status.as_object_mut().map(|status| status.remove("reason"));
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

@@ -18,8 +18,18 @@ use crate::pipeline::{Api, read_failure};
 use crate::select::Selection;
 use crate::write::WriteOptions;
 
+impl Api {
+    fn options(&self) -> WriteOptions {
+        WriteOptions::of(self.manager)
+    }
+}
+
 #[async_trait]
 impl Access for Api {
+    fn named(&self, manager: &'static str) -> Option<Arc<dyn Access>> {
+        Some(Arc::new(self.as_manager(manager)))
+    }
+
     async fn get(&self, kind: &'static Kind, key: &ObjectKey) -> Result<Arc<Object>, Status> {
         self.read(kind, key)
     }
@@ -62,17 +72,17 @@ impl Access for Api {
     }
 
     async fn create(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
-        Ok(self.create_object(kind, "", &object, WriteOptions::default()).await?.object)
+        Ok(self.create_object(kind, "", &object, &self.options()).await?.object)
     }
 
     async fn update(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
         let key = key_of(&object);
-        Ok(self.replace_object(kind, &key, Target::Main, &object, WriteOptions::default()).await?.object)
+        Ok(self.replace_object(kind, &key, Target::Main, &object, &self.options()).await?.object)
     }
 
     async fn update_status(&self, kind: &'static Kind, object: Value) -> Result<Arc<Object>, Status> {
         let key = key_of(&object);
-        Ok(self.replace_object(kind, &key, Target::Status, &object, WriteOptions::default()).await?.object)
+        Ok(self.replace_object(kind, &key, Target::Status, &object, &self.options()).await?.object)
     }
 
     async fn update_subresource(
@@ -87,7 +97,7 @@ impl Access for Api {
                 let binding = json!({ "target": { "kind": "Node", "name": object["spec"]["nodeName"] } });
                 Ok(self.bind(&key, &binding, false).await?.object)
             }
-            "finalize" => Ok(self.finalize_namespace(&key, &object, false).await?.object),
+            "finalize" => Ok(self.finalize_namespace(&key, &object, &self.options()).await?.object),
             "status" => self.update_status(kind, object).await,
             other => Err(Status::bad_request(format!(
                 "{} has no subresource {other:?} to write to; use status, binding or finalize",

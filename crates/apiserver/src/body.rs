@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::limits;
 use crate::negotiate::Written;
-use crate::protobuf;
+use crate::{protobuf, yaml};
 
 /// Reads a body of bounded size.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
@@ -26,12 +26,12 @@ where
     }
 }
 
-/// A parsed body and the paths of keys that it names twice.
+/// A parsed body and the keys that it names twice.
 pub(crate) struct Parsed {
     /// The value.
     pub value: Value,
-    /// Duplicate keys, for `fieldValidation`.
-    pub duplicates: Vec<String>,
+    /// Keys that occur twice, as texts for `fieldValidation`.
+    pub faults: Vec<String>,
 }
 
 /// Parses a body.
@@ -39,22 +39,35 @@ pub(crate) fn parse(bytes: &[u8], format: Written) -> Result<Parsed, Status> {
     match format {
         Written::Json => {
             let (value, duplicates) = api::decode::parse_json(bytes)?;
-            Ok(Parsed { value, duplicates })
+            let faults = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+            Ok(Parsed { value, faults })
         }
         Written::Yaml => {
-            let malformed = |why: String| {
-                Status::bad_request(format!("error converting YAML to JSON: {}", why.lines().next().unwrap_or("")))
-            };
+            let malformed = |why: String| Status::bad_request(format!("error converting YAML to JSON: {why}"));
             let text = std::str::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
-            let value = serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
-            Ok(Parsed { value, duplicates: Vec::new() })
+            let (value, faults) = yaml::parse(text).map_err(malformed)?;
+            Ok(Parsed { value, faults })
         }
         Written::Protobuf => {
             let value = protobuf::decode(bytes)
                 .map_err(|why| Status::bad_request(format!("cannot read the body as Kubernetes protobuf: {why}")))?;
-            Ok(Parsed { value, duplicates: Vec::new() })
+            Ok(Parsed { value, faults: Vec::new() })
         }
     }
+}
+
+/// Parses the body of an apply: YAML, which JSON is a part of.
+pub(crate) fn parse_apply(bytes: &[u8]) -> Result<Parsed, Status> {
+    let malformed =
+        |why: &str| Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"));
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error.to_string()))?;
+    let json = text.trim_start().starts_with('{').then(|| api::decode::parse_json(bytes).ok()).flatten();
+    let (value, faults) = match json {
+        Some((value, duplicates)) if duplicates.is_empty() => (value, duplicates),
+        Some((value, _)) => (value, yaml::duplicates(text)),
+        None => yaml::parse(text).map_err(|why| malformed(&why))?,
+    };
+    Ok(Parsed { value, faults })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{documents, exec, logs, proxy, resource, review, user};
+use crate::{documents, logs, proxy, resource, review, stream, user};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -77,7 +77,7 @@ async fn answer(
             }
             match ask.subresource.as_str() {
                 "log" => logs::serve(api, &ask).await,
-                "exec" => exec::serve(api, &ask, request).await,
+                "exec" | "attach" | "portforward" => stream::serve(api, &ask, request).await,
                 "proxy" => proxy::serve(api, &ask, request).await,
                 _ => resource::serve(api, ask, stop, request.into_body()).await,
             }
@@ -123,7 +123,7 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
         "finalize" => verb == Verb::Update,
         "binding" => verb == Verb::Create,
         "log" => verb == Verb::Get,
-        "exec" => matches!(verb, Verb::Get | Verb::Create),
+        "exec" | "attach" | "portforward" => matches!(verb, Verb::Get | Verb::Create),
         _ => false,
     };
     if served { Ok(verb) } else { Err(not_allowed()) }

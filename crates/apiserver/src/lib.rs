@@ -3,24 +3,25 @@
 //! - [`Api`] is the pipeline; HTTP and [`contract::access::Access`] both go through it.
 //! - [`Server`] puts it on sockets: TLS, then `handle` takes a request apart (`route`, `query`, `negotiate`,
 //!   `body`), `resource` calls the pipeline, `reply` writes the answer.
-//! - `write` changes objects, `list` and `watch` read them, `table` prints them, `exec` and `logs` reach into pods.
+//! - `write` changes objects, `list` and `watch` read them, `table` prints them, `stream` and `logs` reach into pods.
 
 mod access;
 mod advice;
 mod ask;
 mod auth;
 mod body;
+mod bootstrap;
 pub mod clock;
 mod credentials;
 mod documents;
 mod events;
-mod exec;
 mod handle;
 pub mod limits;
 mod list;
 mod logs;
 mod negotiate;
 mod object;
+mod options;
 mod pipeline;
 mod protobuf;
 mod proxy;
@@ -31,10 +32,12 @@ mod review;
 mod route;
 mod select;
 mod server;
+mod stream;
 mod table;
 mod user;
 mod watch;
 mod write;
+mod yaml;
 
 pub use crate::credentials::{Credentials, CredentialsError};
 pub use crate::pipeline::{Api, Config, Extension, VersionInfo};

@@ -30,15 +30,39 @@ pub const LIST_CHUNK: usize = 500;
 pub const EVENT_SECONDS: i64 = 3600;
 /// Events deleted in one transaction of a sweep.
 pub const SWEEP_BATCH: usize = 200;
-/// Bytes of one WebSocket message of an exec session.
-pub const EXEC_CHUNK: usize = 32 << 10;
 /// How long the API server tries to connect to a pod for a proxied request.
 pub const PROXY_CONNECT: Duration = Duration::from_secs(30);
 /// Largest HTML page whose links are rewritten by the proxy; larger ones pass as they are.
 pub const PROXY_PAGE_BYTES: usize = 8 << 20;
+/// Connections to pods (exec, attach, port-forward) at once.
+pub const STREAM_CONNECTIONS: usize = 1024;
+/// Bytes of a pod's stream in one message or frame.
+pub const STREAM_CHUNK: usize = 32 << 10;
+/// How long a connection of streams may be silent, as in kubelets.
+pub const STREAM_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
+/// How long a client has to open the streams that belong together.
+pub const STREAM_CREATION: Duration = Duration::from_secs(30);
+/// Longest WebSocket message that a client may send on a connection of streams.
+pub const WEBSOCKET_MESSAGE_BYTES: usize = 4 << 20;
+/// Streams of one SPDY connection at once; two for each forwarded connection.
+pub const SPDY_STREAMS: usize = 2048;
+/// Bytes that the streams of one SPDY connection hold unread before the connection itself is left unread.
+pub const SPDY_BUFFER: usize = 8 << 20;
+/// Longest control frame.
+pub const SPDY_CONTROL_BYTES: usize = 64 << 10;
+/// Longest header of a stream, uncompressed.
+pub const SPDY_HEADER_BYTES: usize = 16 << 10;
+/// Longest wish for a terminal's size.
+pub const RESIZE_BYTES: usize = 1 << 10;
+/// Ports of one port-forward over a plain WebSocket; its channels are numbered in a byte.
+pub const FORWARD_PORTS: usize = 64;
 /// Length of one `Warning:` text.
 pub const WARNING_BYTES: usize = 4 << 10;
 /// `Warning:` headers of one response.
 pub const WARNINGS: usize = 64;
 /// Depth to which messages of a protobuf body may be nested.
 pub const PROTOBUF_DEPTH: usize = 64;
+/// Longest name of a field manager in bytes.
+pub const MANAGER_BYTES: usize = 128;
+/// So many keys that occur twice in a body are told of, further ones are dropped in silence.
+pub const DUPLICATES_TOLD: usize = 100;

@@ -67,7 +67,12 @@ impl Default for VersionInfo {
 #[derive(Clone)]
 pub struct Api {
     pub(crate) inner: Arc<Inner>,
+    /// Who callers in this process write as.
+    pub(crate) manager: &'static str,
 }
+
+/// Who writes when a caller in this process does not say.
+const MANAGER: &str = "mainstay";
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
@@ -97,12 +102,21 @@ impl Inner {
 }
 
 impl Api {
-    /// An API over a store. Reads every Service once, to know which addresses and ports are in use.
+    /// An API over a store. Reads Services, ServiceCIDRs and IPAddresses once, to know which addresses and ports are in
+    /// use.
     pub fn new(store: Store, config: Config) -> Result<Self, Status> {
-        let services = store.list(table(&kinds::SERVICE), &store::Range::default(), None).map_err(read_failure)?;
         let mut taken = Taken::default();
-        for record in services.records {
-            taken.add(&parsed(&record.body)?);
+        // Services first: an IPAddress says something new only if its address is not a Service's.
+        let books: [(&Kind, fn(&mut Taken, &Value)); 3] = [
+            (&kinds::SERVICE, Taken::add),
+            (&kinds::SERVICE_CIDR, Taken::put_network),
+            (&kinds::IP_ADDRESS, Taken::claim),
+        ];
+        for (kind, book) in books {
+            let page = store.list(table(kind), &store::Range::default(), None).map_err(read_failure)?;
+            for record in page.records {
+                book(&mut taken, &parsed(&record.body)?);
+            }
         }
         let inner = Inner {
             store,
@@ -113,7 +127,13 @@ impl Api {
             dial: ArcSwapOption::empty(),
             advice: ArcSwapOption::empty(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), manager: MANAGER })
+    }
+
+    /// The same API for callers in this process who write as `manager`.
+    #[must_use]
+    pub fn as_manager(&self, manager: &'static str) -> Self {
+        Self { manager, ..self.clone() }
     }
 
     /// Says where the logs and commands of pods are to be had.

@@ -1,6 +1,5 @@
 //! Requests for objects: options out of the URL and the body, the pipeline's call, the answer in the shape asked for.
 
-use api::decode::Validation;
 use api::kind::{Kind, Target};
 use api::kinds;
 use api::object::ObjectKey;
@@ -17,12 +16,14 @@ use crate::body::{self, Parsed};
 use crate::list::{ListOptions, Listed};
 use crate::negotiate::{self, Accepted, Format, Shape, Written, accepted, body_format};
 use crate::object::{meta, parsed, revision};
+use crate::options::Options;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
 use crate::route::Verb;
 use crate::select::Selection;
 use crate::table::{self, Include};
 use crate::watch::{Stop, View, WatchOptions};
+use crate::write::apply::apply_faults;
 use crate::write::patch::Language;
 use crate::write::subresource::{ScaleChange, scale_of};
 use crate::write::{Outcome, WriteOptions};
@@ -30,7 +31,11 @@ use crate::write::{Outcome, WriteOptions};
 /// Serves everything but streams of pods.
 pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Result<Response<Body>, Status> {
     let accepted = accepted(&ask.headers)?;
-    match ask.verb {
+    // Writes warn of it themselves.
+    let writes = matches!(ask.verb, Verb::Create | Verb::Update | Verb::Patch);
+    let deprecated = ask.kind.kind == kinds::ENDPOINTS.kind && !writes;
+    let warnings = if deprecated { ask.kind.rules.warnings(&Value::Null, None) } else { Vec::new() };
+    let mut response = match ask.verb {
         Verb::Get => get(api, &ask, accepted),
         Verb::List => list(api, &ask, accepted).await,
         Verb::Watch => watch(api, &ask, accepted, stop).await,
@@ -39,7 +44,9 @@ pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Re
         Verb::Patch => patch(api, &ask, accepted, body).await,
         Verb::Delete => delete(api, &ask, accepted, body).await,
         Verb::DeleteCollection => delete_collection(api, &ask, accepted, body).await,
-    }
+    }?;
+    reply::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 impl Ask {
@@ -57,19 +64,8 @@ impl Ask {
         Selection::parse(self.kind, Some(self.namespace.clone()), labels, fields)
     }
 
-    pub(crate) fn write_options(&self) -> Result<WriteOptions, Status> {
-        let validation = match self.query.get("fieldValidation") {
-            None | Some("Warn") => Validation::Warn,
-            Some("Ignore") => Validation::Ignore,
-            Some("Strict") => Validation::Strict,
-            Some(other) => {
-                return Err(Status::bad_request(format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \
-                     \"Warn\""
-                )));
-            }
-        };
-        Ok(WriteOptions { dry_run: dry_run(&self.query.all("dryRun"))?, validation })
+    pub(crate) fn write_options(&self, options: Options) -> Result<WriteOptions, Status> {
+        options.parse(&self.query, &self.headers)
     }
 }
 
@@ -183,27 +179,16 @@ async fn watch(api: &Api, ask: &Ask, accepted: Accepted, stop: Stop) -> Result<R
     Ok(reply::with_type(200, "application/json", reply::stream(lines)))
 }
 
-/// The body of a create or update. Duplicate keys count as unknown fields do.
-pub(crate) async fn body_of(ask: &Ask, options: WriteOptions, body: Incoming) -> Result<(Value, Vec<String>), Status> {
+/// The body of a create or update, and how it is to be written.
+pub(crate) async fn body_of(ask: &Ask, options: Options, body: Incoming) -> Result<(Value, WriteOptions), Status> {
+    let options = ask.write_options(options)?;
     let format = body_format(&ask.headers)?;
-    let Parsed { value, duplicates } = body::parse(&body::read(body).await?, format)?;
-    let duplicates: Vec<_> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    match options.validation {
-        Validation::Strict if !duplicates.is_empty() => Err(Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-            ask.kind.kind,
-            ask.kind.version,
-            ask.kind.kind,
-            duplicates.join(", ")
-        ))),
-        Validation::Ignore => Ok((value, Vec::new())),
-        _ => Ok((value, duplicates)),
-    }
+    let Parsed { value, faults } = body::parse(&body::read(body).await?, format)?;
+    Ok((value, WriteOptions { faults, ..options }))
 }
 
 async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let options = ask.write_options()?;
-    let (value, warnings) = body_of(ask, options, body).await?;
+    let (value, options) = body_of(ask, Options::Create, body).await?;
     if ask.subresource == "binding" {
         api.bind(&ask.key(), &value, options.dry_run).await?;
         return Ok(reply::json(
@@ -214,33 +199,47 @@ async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
             }),
         ));
     }
-    let mut outcome = api.create_object(ask.kind, &ask.namespace, &value, options).await?;
-    outcome.warnings.splice(0..0, warnings);
+    let outcome = api.create_object(ask.kind, &ask.namespace, &value, &options).await?;
     written(api, ask, accepted, outcome).await
 }
 
 async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let options = ask.write_options()?;
-    let (value, warnings) = body_of(ask, options, body).await?;
+    let (value, options) = body_of(ask, Options::Update, body).await?;
     let key = ask.key();
-    let mut outcome = match ask.subresource.as_str() {
-        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Replace(&value), options.dry_run).await?,
-        "finalize" => api.finalize_namespace(&key, &value, options.dry_run).await?,
-        _ => api.replace_object(ask.kind, &key, ask.target(), &value, options).await?,
+    let outcome = match ask.subresource.as_str() {
+        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Replace(&value), &options).await?,
+        "finalize" => api.finalize_namespace(&key, &value, &options).await?,
+        _ => api.replace_object(ask.kind, &key, ask.target(), &value, &options).await?,
     };
-    outcome.warnings.splice(0..0, warnings);
     written(api, ask, accepted, outcome).await
 }
 
 async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let options = ask.write_options()?;
-    let language = Language::of(&negotiate::content_type(&ask.headers))?;
-    let change = body::parse(&body::read(body).await?, Written::Json)?.value;
+    let Some(language) = Language::of(&negotiate::content_type(&ask.headers))? else {
+        return apply(api, ask, accepted, body).await;
+    };
+    let options = ask.write_options(Options::Patch)?;
+    let Parsed { value: change, faults } = body::parse(&body::read(body).await?, Written::Json)?;
+    let faults = faults.into_iter().map(|fault| language.fault(fault)).collect();
+    let options = WriteOptions { faults, ..options };
     let key = ask.key();
     let outcome = match ask.subresource.as_str() {
-        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), options.dry_run).await?,
-        _ => api.patch_object(ask.kind, &key, ask.target(), language, &change, options).await?,
+        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), &options).await?,
+        _ => api.patch_object(ask.kind, &key, ask.target(), language, &change, &options).await?,
     };
+    written(api, ask, accepted, outcome).await
+}
+
+async fn apply(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
+    let options = ask.write_options(Options::Apply)?;
+    let Parsed { value: config, faults } = body::parse_apply(&body::read(body).await?)?;
+    let warnings = apply_faults(faults, options.validation)?;
+    let (key, force) = (ask.key(), ask.query.flag("force"));
+    let mut outcome = match ask.subresource.as_str() {
+        "scale" => api.scale_object(ask.kind, &key, ScaleChange::Apply(&config, force), &options).await?,
+        _ => api.apply_object(ask.kind, &key, ask.target(), &config, force, &options).await?,
+    };
+    outcome.warnings.splice(0..0, warnings);
     written(api, ask, accepted, outcome).await
 }
 

@@ -15,6 +15,7 @@ use crate::auth::Identity;
 use crate::clock::seconds;
 use crate::negotiate::{Shape, accepted, not_acceptable};
 use crate::object::meta_mut;
+use crate::options::Options;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
 use crate::resource::body_of;
@@ -30,10 +31,9 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
     if accepted.shape != Shape::Object {
         return Err(not_acceptable("application/json, application/yaml"));
     }
-    let options = ask.write_options()?;
-    let (value, mut warnings) = body_of(ask, options, body).await?;
-    let decoded = finish::decode(ask.kind, &value, options.validation)?;
-    warnings.extend(decoded.warnings);
+    let (value, options) = body_of(ask, Options::Create, body).await?;
+    let decoded = finish::decode_sent(ask.kind, &value, &options)?;
+    let warnings = decoded.warnings;
     let mut question = decoded.object;
     if same(ask.kind, &review::SELF_SUBJECT_REVIEW) {
         meta_mut(&mut question).insert("creationTimestamp".into(), seconds(api.inner.config.clock.now()).into());

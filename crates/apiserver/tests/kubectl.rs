@@ -1,5 +1,7 @@
 //! A stock kubectl against the server: what people type, and what they then see.
 
+#[path = "kubectl/networking.rs"]
+mod networking;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "kubectl/server.rs"]
 mod server;
@@ -221,7 +223,10 @@ async fn bad_input_is_one_clear_line_and_changes_nothing() {
     let file = cluster.file("frob.yaml", &SERVICE.replace("kind: Service", "kind: Frob"));
     has(&cluster.refused(&format!("create -f {}", file.display())).await, &["no matches for kind \"Frob\""]);
     let file = cluster.file("ham.yaml", SERVICE);
-    has(&cluster.refused(&format!("apply --server-side -f {}", file.display())).await, &["--server-side"]);
+    has(
+        &cluster.kubectl(&format!("apply --server-side --dry-run=server -f {}", file.display())).await,
+        &["(server dry run)"],
+    );
     has(&cluster.kubectl(&format!("apply --dry-run=server -f {}", file.display())).await, &["(server dry run)"]);
     has(&cluster.refused("get svc ham").await, &["NotFound"]);
     assert_eq!(cluster.api.store().revision(), before);

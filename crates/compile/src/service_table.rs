@@ -10,7 +10,7 @@ use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
 use crate::load_balancer::Pools;
-use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
+use crate::snapshot::{Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
 /// What a node knows of itself and of the cluster.
@@ -170,7 +170,7 @@ fn backend(candidate: &Candidate<'_>) -> Backend {
 }
 
 /// Endpoints of a port: slices are joined by port name and protocol. The same address and port twice is one endpoint;
-/// a later entry replaces an earlier one unless the later one is terminating (an address reused by a new pod).
+/// the better one counts, the later one among equals (an address reused by a new pod while the old one goes).
 fn candidates<'a>(
     service: &Service,
     port: &ServicePort,
@@ -190,7 +190,7 @@ fn candidates<'a>(
                 }
                 let candidate = Candidate { address: endpoint.address, port: number, endpoint };
                 let key = backend(&candidate);
-                if !endpoint.terminating || !found.contains_key(&key) {
+                if found.get(&key).is_none_or(|other| rank(other.endpoint) <= rank(endpoint)) {
                     found.insert(key, candidate);
                 }
             }
@@ -201,6 +201,11 @@ fn candidates<'a>(
         problems.push(Problem { service: service.meta.key.clone(), why });
     }
     found.into_values().take(ENDPOINTS_MAX).collect()
+}
+
+/// Which of two endpoints with one address is meant: a ready one, then one that stays, then one that still answers.
+fn rank(endpoint: &Endpoint) -> (bool, bool, bool) {
+    (endpoint.ready, !endpoint.terminating, endpoint.serving)
 }
 
 /// Addresses that would reach another host's or this host's own insides.
@@ -233,20 +238,22 @@ fn frontends(
         let local = service.external_local;
         frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
     }
-    for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
-        let address = Address::LoadBalancer(*address);
-        frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
-    }
     if service.service_type == ServiceType::LoadBalancer {
         let sources = sources(service, family, problems);
-        let given = |address: &&IpAddr| family_of(**address) == family && !service.external_ips.contains(*address);
-        for address in service.load_balancer_ips.iter().filter(given) {
+        for address in service.load_balancer_ips.iter().filter(|address| family_of(**address) == family) {
             if !is_its(service, *address, world, problems) {
                 continue;
             }
             let sources = sources.as_ref().map(|sources| with_own(sources, *address, world.1));
             let address = Address::LoadBalancer(*address);
             frontends.push(Frontend { address, port: port.port, local: service.external_local, sources });
+        }
+    }
+    for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
+        let address = Address::LoadBalancer(*address);
+        // The load balancer's own address keeps its source ranges.
+        if frontends.iter().all(|frontend| frontend.address != address) {
+            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
         }
     }
     frontends
@@ -321,7 +328,7 @@ fn range(text: &str) -> Option<Cidr> {
 }
 
 /// The ranges that lie in no other one, in order: sets of ranges refuse overlaps.
-pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
+pub fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
     // In this order a range that holds another one comes right before what it holds.
     let mut sorted = ranges.to_vec();
     sorted.sort_by_key(|range| (range.network, range.prefix));
@@ -332,6 +339,15 @@ pub(crate) fn outermost(ranges: &[Cidr]) -> Vec<Cidr> {
         }
     }
     kept
+}
+
+/// Where unknown addresses are refused: the configured Service ranges and those of ServiceCIDRs. One that overlaps a pod
+/// range, or ends where addresses end, is left out: what it would refuse is not ours to refuse.
+pub fn service_networks(snapshot: &Snapshot, config: &Config) -> Vec<Cidr> {
+    let apart = |cidr: &Cidr| !config.pod_cidrs.iter().any(|pods| pods.covers(cidr) || cidr.covers(pods));
+    let usable = |cidr: &&Cidr| !cidr.is_last() && apart(cidr);
+    let added = snapshot.networks.values().flat_map(|network| &network.cidrs).filter(usable);
+    config.service_cidrs.iter().chain(added).copied().collect()
 }
 
 /// Family of an address.

@@ -67,6 +67,12 @@ pub struct DeleteOptions {
 /// Read, watch and write objects. Errors are the Status a client of the API would see.
 #[async_trait]
 pub trait Access: Send + Sync + 'static {
+    /// The same objects for a caller that writes as `manager` (`metadata.managedFields`); none where that makes no
+    /// difference.
+    fn named(&self, manager: &'static str) -> Option<Arc<dyn Access>> {
+        let _ = manager;
+        None
+    }
     /// One object.
     async fn get(&self, kind: &'static Kind, key: &ObjectKey) -> Result<Arc<Object>, Status>;
     /// All objects of a kind in `scope` at one revision.
@@ -102,4 +108,9 @@ pub trait Access: Send + Sync + 'static {
         key: &ObjectKey,
         options: &DeleteOptions,
     ) -> Result<Arc<Object>, Status>;
+}
+
+/// Access for a caller that owns what it writes as `manager`.
+pub fn named(access: &Arc<dyn Access>, manager: &'static str) -> Arc<dyn Access> {
+    access.named(manager).unwrap_or_else(|| access.clone())
 }

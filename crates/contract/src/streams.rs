@@ -1,4 +1,4 @@
-//! `PodStreams`: logs and commands of running pods, as the API server asks the node for them.
+//! `PodStreams`: logs, commands and ports of running pods, as the API server asks the node for them.
 
 use api::object::ObjectKey;
 use api::status::Status;
@@ -23,6 +23,8 @@ pub struct LogOptions {
     pub tail_lines: Option<u64>,
     /// Only lines newer than so many seconds.
     pub since_seconds: Option<u64>,
+    /// Only lines from this time on: RFC 3339 in UTC with nine digits after the point, as logs hold it.
+    pub since_time: Option<String>,
     /// At most so many bytes.
     pub limit_bytes: Option<u64>,
 }
@@ -53,7 +55,7 @@ pub struct ExecOptions {
     pub tty: bool,
 }
 
-/// A running command. Dropping it ends the command.
+/// A running command. Dropping it ends a command that was started for it, and leaves one that it joined.
 pub struct ExecSession {
     /// Where standard input goes.
     pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
@@ -67,7 +69,15 @@ pub struct ExecSession {
     pub exit: oneshot::Receiver<Result<i32, String>>,
 }
 
-/// Logs and commands of the pods of one node.
+/// A connection to a port of a pod.
+pub type Connection = Box<dyn Duplex>;
+
+/// Both directions of a connection.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Logs, commands and ports of the pods of one node.
 #[async_trait]
 pub trait PodStreams: Send + Sync + 'static {
     /// A stream of log bytes; ends at the end of the log unless `follow`.
@@ -82,4 +92,8 @@ pub trait PodStreams: Send + Sync + 'static {
     }
     /// Starts a command.
     async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status>;
+    /// Joins the streams of a container's own program; the options name no command. Its exit is 0 whatever the program's.
+    async fn attach(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status>;
+    /// Connects to a port inside the pod's network, as a program of the pod would to `localhost`.
+    async fn port_forward(&self, pod: &ObjectKey, port: u16) -> Result<Connection, Status>;
 }

@@ -118,7 +118,8 @@ fn decide_now(key: &ObjectKey, view: &View, world: &World) -> Decision {
     let state = world.state();
     let stored = state.endpoints.get(key);
     let service = known.snapshot.services.get(key);
-    if let Some(stored) = stored.filter(|stored| service.is_none() && stored.revision > revision) {
+    // Nor may the Service be older than the Endpoints object: it may have lost its selector before people wrote that.
+    if let Some(stored) = stored.filter(|stored| stored.revision > revision) {
         return Decision::Wait(stored.revision);
     }
     let mut writes = mirrored(&known.snapshot, &state, key);

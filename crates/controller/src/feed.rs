@@ -64,6 +64,7 @@ pub fn everything(snapshot: &Snapshot) -> Changes {
         pods: snapshot.pods.keys().cloned().collect(),
         nodes: snapshot.nodes.keys().cloned().collect(),
         namespaces: snapshot.namespaces.keys().cloned().collect(),
+        networks: snapshot.networks.keys().cloned().collect(),
     }
 }
 

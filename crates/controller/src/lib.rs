@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use compile::load_balancer::Pools;
-use contract::access::Access;
+use contract::access::{Access, named};
 use contract::applied::Applied;
 use tokio::task::JoinSet;
 
@@ -84,16 +84,27 @@ pub fn start(config: Config, access: Arc<dyn Access>, applied: Applied) -> Contr
     let mut tasks = JoinSet::new();
     tasks.spawn(reflect(access.clone(), publisher));
     tasks.spawn(world::run(access.clone(), world.clone(), queues.clone()));
-    tasks.spawn(events::run(access.clone(), notes));
-    tasks.spawn(endpoints::run(feed.clone(), world.clone(), writer.clone(), queues.services.clone()));
-    tasks.spawn(namespaces::run(world.clone(), writer.clone(), queues.namespaces.clone(), config.ca_pem.clone()));
-    tasks.spawn(garbage::run(world.clone(), writer.clone(), queues.garbage.clone()));
+    tasks.spawn(events::run(named(&access, "mainstay-events"), notes));
+    tasks.spawn(endpoints::run(
+        feed.clone(),
+        world.clone(),
+        writer.named("mainstay-endpoints"),
+        queues.services.clone(),
+    ));
+    tasks.spawn(namespaces::run(
+        world.clone(),
+        writer.named("mainstay-namespaces"),
+        queues.namespaces.clone(),
+        config.ca_pem.clone(),
+    ));
+    tasks.spawn(garbage::run(world.clone(), writer.named("mainstay-garbage-collector"), queues.garbage.clone()));
     let pools = config.pools.clone();
-    tasks.spawn(load_balancer::run(feed.clone(), writer.clone(), applied.clone(), pools));
-    tasks.spawn(workloads::run(world, writer, queues));
-    tasks.spawn(fixtures::run(feed.clone(), access.clone(), config.clone()));
-    tasks.spawn(programmed::run(feed.clone(), access.clone(), applied.clone()));
-    tasks.spawn(lease::run(access, applied, config));
+    let balancer = writer.named("mainstay-load-balancer");
+    tasks.spawn(load_balancer::run(feed.clone(), balancer, applied.clone(), pools));
+    tasks.spawn(workloads::run(world, writer.named("mainstay-workloads"), queues));
+    tasks.spawn(fixtures::run(feed.clone(), named(&access, "mainstay-fixtures"), config.clone()));
+    tasks.spawn(programmed::run(feed.clone(), named(&access, "mainstay-programmed"), applied.clone()));
+    tasks.spawn(lease::run(named(&access, "mainstay-node"), applied, config));
     Controllers { feed, events, tasks }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::kind::Kind;
-use api::kinds::{ENDPOINT_SLICE, NAMESPACE, NODE, POD, SERVICE};
+use api::kinds::{ENDPOINT_SLICE, NAMESPACE, NODE, POD, SERVICE, SERVICE_CIDR};
 use api::object::{ObjectKey, Revision};
 use compile::snapshot::Builder;
 use contract::access::{Access, Object};
@@ -13,7 +13,7 @@ use crate::feed::Publisher;
 use crate::follow::{Follower, follow};
 
 /// What a snapshot is made of.
-static KINDS: [&Kind; 5] = [&NAMESPACE, &NODE, &SERVICE, &POD, &ENDPOINT_SLICE];
+static KINDS: [&Kind; 6] = [&NAMESPACE, &NODE, &SERVICE_CIDR, &SERVICE, &POD, &ENDPOINT_SLICE];
 
 struct Reflector {
     builder: Builder,

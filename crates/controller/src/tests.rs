@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 use crate::{Config, start};
 
+mod mirroring;
+
 type Id = (&'static str, ObjectKey);
 
 /// A small API: preconditions, generated names, finalizers, watches that break on demand.

@@ -23,7 +23,7 @@ use crate::mirrored::Slices;
 use crate::work::Queue;
 
 /// Everything that may own, be owned, or fill a namespace. Events and Leases change often and own nothing.
-static KINDS: [&Kind; 15] = [
+static KINDS: [&Kind; 22] = [
     &kinds::NAMESPACE,
     &kinds::NODE,
     &kinds::SERVICE,
@@ -39,6 +39,13 @@ static KINDS: [&Kind; 15] = [
     &kinds::POD,
     &kinds::ENDPOINTS,
     &kinds::ENDPOINT_SLICE,
+    &kinds::INGRESS_CLASS,
+    &kinds::INGRESS,
+    &kinds::IP_ADDRESS,
+    &kinds::NETWORK_POLICY,
+    &kinds::SERVICE_CIDR,
+    &kinds::RUNTIME_CLASS,
+    &kinds::PRIORITY_CLASS,
 ];
 
 /// Keys to look at, per controller.

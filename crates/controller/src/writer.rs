@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::object::Revision;
 use api::status::Status;
 use compile::write::{Edit, Note, Target, Write};
-use contract::access::{Access, DeleteOptions, Object};
+use contract::access::{Access, DeleteOptions, Object, named};
 use futures::future::join_all;
 use serde_json::Value;
 
@@ -55,6 +55,11 @@ fn is_terminating(status: &Status) -> bool {
 }
 
 impl Writer {
+    /// The same writer, whose writes are owned by `manager`.
+    pub(crate) fn named(&self, manager: &'static str) -> Self {
+        Self { access: named(&self.access, manager), ..self.clone() }
+    }
+
     /// One after the other, up to the first failure.
     pub(crate) async fn in_order(&self, writes: Vec<Write>) -> Written {
         let mut revision = Revision(0);

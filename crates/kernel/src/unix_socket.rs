@@ -22,6 +22,11 @@ pub fn bind(directory: &Path, name: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Two ends of one connection.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(Into::into)
+}
+
 /// Starts to accept connections.
 pub fn listen(socket: BorrowedFd<'_>) -> io::Result<()> {
     rustix::net::listen(socket, 64).map_err(Into::into)

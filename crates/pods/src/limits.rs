@@ -14,6 +14,8 @@ pub const LOG_BYTES: u64 = 10 << 20;
 pub const LOG_LINE_BYTES: usize = 16 << 10;
 /// Bytes taken from one container's output before the others get their turn.
 pub const LOG_TURN_BYTES: usize = 64 << 10;
+/// Clients attached to one container at once.
+pub const ATTACHED: usize = 32;
 /// Size of the root tmpfs of a pod, which holds mount points only.
 pub const ROOT_TMPFS_BYTES: u64 = 16 << 20;
 /// Size of the holder's own tmpfs, which may have to hold a copy of the executable.

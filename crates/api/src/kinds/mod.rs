@@ -133,7 +133,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "binding", "proxy"],
+    subresources: &["status", "log", "exec", "attach", "portforward", "binding", "proxy"],
     generation: true,
     rules: &pod::Pod,
     ..CORE

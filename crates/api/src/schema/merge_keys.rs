@@ -20,6 +20,9 @@ const fn by(merge_key: &'static str, map_keys: &'static [&'static str]) -> ListK
 
 const SET: ListKind = ListKind { merge_key: Some(""), map_keys: &[], set: true };
 
+/// A set for server-side apply alone.
+const APPLIED_SET: ListKind = ListKind { merge_key: None, map_keys: &[], set: true };
+
 /// (definition, field, kind). A list that is not here is atomic: replaced as a whole.
 const LISTS: &[(&str, &str, ListKind)] = &[
     ("ObjectMeta", "finalizers", SET),
@@ -52,7 +55,11 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("ContainerStatus", "volumeMounts", by("mountPath", &["mountPath"])),
     ("ContainerStatus", "allocatedResourcesStatus", by("name", &["name"])),
     // A set for server-side apply only: a strategic patch replaces the addresses of an endpoint.
-    ("Endpoint", "addresses", ListKind { merge_key: None, map_keys: &[], set: true }),
+    ("Endpoint", "addresses", APPLIED_SET),
+    ("PodFailurePolicyOnExitCodesRequirement", "values", APPLIED_SET),
+    ("ContainerRestartRuleOnExitCodes", "values", APPLIED_SET),
+    ("NodeAllocatableResourceClaimStatus", "containers", APPLIED_SET),
+    ("ResourceStatus", "resources", ListKind { merge_key: None, map_keys: &["resourceID"], set: false }),
     ("ResourceRequirements", "claims", ListKind { merge_key: None, map_keys: &["name"], set: false }),
     ("NodeSpec", "podCIDRs", SET),
     ("NodeStatus", "addresses", by("type", &["type"])),

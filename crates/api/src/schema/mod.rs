@@ -1,5 +1,6 @@
 //! Types of every field of every kind: the dependency's schemas in, a small table for decoding and patching out.
 
+mod atomic;
 mod merge_keys;
 mod omitted;
 mod parse;
@@ -7,6 +8,7 @@ mod parse;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+pub use atomic::{is_atomic, is_atomic_map};
 pub use merge_keys::{ListKind, list_kind, retains_keys};
 
 /// Index of a definition in the [`Schema`].

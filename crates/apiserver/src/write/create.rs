@@ -7,7 +7,8 @@ use api::object::ObjectKey;
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Draft, Outcome, WriteOptions, external_ips, finish};
+use super::track::track;
+use super::{Draft, Outcome, WriteOptions, admission, external_ips, finish};
 use crate::clock::seconds;
 use crate::limits;
 use crate::object::{deleting, meta, meta_mut, set, table};
@@ -20,13 +21,17 @@ impl Api {
         kind: &'static Kind,
         namespace: &str,
         body: &Value,
-        options: WriteOptions,
+        options: &WriteOptions,
     ) -> Result<Outcome, Status> {
-        let decoded = finish::decode(kind, body, options.validation)?;
+        let decoded = finish::decode_sent(kind, body, options)?;
         let mut object = decoded.object;
         finish::place(kind, namespace, None, &mut object)?;
         kind.rules.default(&mut object);
-        let mut outcome = self.commit(options.dry_run, |draft| create(draft, kind, object)).await?;
+        let create = |draft: &mut Draft<'_, '_>| {
+            track(draft, kind, "", &options.manager, None, &mut object);
+            create(draft, kind, object)
+        };
+        let mut outcome = self.commit(options.dry_run, create).await?;
         outcome.warnings.splice(0..0, decoded.warnings);
         Ok(outcome)
     }
@@ -40,7 +45,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     check_namespace(draft, kind, &object)?;
     name(draft, kind, &mut object)?;
     let meta_fields = meta_mut(&mut object);
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta_fields.remove(field);
     }
     meta_fields.insert("uid".into(), draft.api.config.ids.uid().into());
@@ -48,6 +53,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     if kind.generation {
         meta_fields.insert("generation".into(), 1.into());
     }
+    admission::admit(draft, kind, &mut object, None)?;
     finish::allocate(draft, kind, &mut object, None)?;
     kind.rules.prepare_create(&mut object);
     finish::times(draft.now, &mut object, None);
@@ -58,7 +64,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }
-    let warnings = kind.rules.warnings(&object, None);
+    let warnings = finish::warnings(kind, &object, None, Target::Main);
     let object = draft.put(kind, &key, object, None);
     Ok(Outcome { created: true, warnings, ..Outcome::of(object) })
 }

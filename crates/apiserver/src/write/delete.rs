@@ -40,10 +40,14 @@ pub(crate) fn delete(
 ) -> Result<Outcome, Status> {
     let (record, old) = draft.existing(kind, key)?;
     check(kind, key, options, &old)?;
+    super::admission::admit_delete(kind, key)?;
     let mut new = old.clone();
     let wanted = dependents(kind, options.propagation.as_deref(), &old)?;
     set(meta_mut(&mut new), "finalizers", (!wanted.is_empty()).then(|| json!(wanted)));
     mark(kind, draft.now, options.grace_seconds, &mut new, &old);
+    if kind.kind == kinds::SERVICE_CIDR.kind {
+        draft.settle_network(&mut new)?;
+    }
     if finished(kind, &new) {
         if !deleting(&old) {
             // It never waited, so its last state says nothing about a deletion.

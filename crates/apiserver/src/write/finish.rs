@@ -1,23 +1,57 @@
 //! What creates and updates have in common: decoding, placing, allocating, filling times.
 
 use api::decode::{self, Decoded, Validation};
-use api::kind::Kind;
+use api::kind::{Kind, Target};
 use api::kinds;
 use api::status::Status;
 use compile::allocate::allocate as allocate_service;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Draft;
+use super::track::keep_reset;
+use super::{Draft, WriteOptions};
 use crate::clock::seconds;
 use crate::object::{meta, meta_mut, set};
 
-/// Decodes what a client sent, and drops the fields of metadata that this server does not keep.
+/// Decodes what a client sent: fields that do not exist or occur twice are refused, told of or dropped, as it asked.
+pub(crate) fn decode_sent(kind: &'static Kind, body: &Value, options: &WriteOptions) -> Result<Decoded, Status> {
+    let decoded = decode_with(kind, body, options)?;
+    match options.validation {
+        Validation::Strict if !decoded.warnings.is_empty() => Err(Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {}",
+            kind.kind,
+            kind.version,
+            kind.kind,
+            strict(&decoded.warnings)
+        ))),
+        _ => Ok(decoded),
+    }
+}
+
+/// Decodes what a client sent; the faults that a strict client is refused for are the warnings.
+pub(crate) fn decode_with(kind: &'static Kind, body: &Value, options: &WriteOptions) -> Result<Decoded, Status> {
+    let lenient = options.validation == Validation::Ignore;
+    let mut decoded = decode(kind, body, if lenient { Validation::Ignore } else { Validation::Warn })?;
+    if !lenient {
+        decoded.warnings.splice(0..0, options.faults.iter().cloned());
+    }
+    Ok(decoded)
+}
+
+/// What a strict client reads of faults. Those of YAML have lines and are one error together.
+pub(crate) fn strict(faults: &[String]) -> String {
+    let (lines, mut texts): (Vec<_>, Vec<_>) = faults.iter().cloned().partition(|fault| fault.starts_with("line "));
+    if !lines.is_empty() {
+        texts.insert(0, format!("yaml: unmarshal errors:\n  {}", lines.join("\n  ")));
+    }
+    format!("strict decoding error: {}", texts.join(", "))
+}
+
+/// Decodes an object, and drops the fields of metadata that this server does not keep.
 pub(crate) fn decode(kind: &'static Kind, body: &Value, validation: Validation) -> Result<Decoded, Status> {
     let mut decoded = decode::decode(kind, body, validation)?;
-    let metadata = meta_mut(&mut decoded.object);
-    metadata.remove("managedFields");
-    metadata.remove("selfLink");
+    meta_mut(&mut decoded.object).remove("selfLink");
+    keep_reset(body, &mut decoded.object);
     Ok(decoded)
 }
 
@@ -74,6 +108,13 @@ pub(crate) fn allocate(
     let seed = draft.api.config.ids.bits();
     let taken = draft.api.taken();
     allocate_service(object, old, &draft.api.config.ranges, &taken, seed, draft.dry_run)
+}
+
+/// Texts for `Warning:` headers: those of the kind's rules, and that nothing acts on it if that is so.
+pub(crate) fn warnings(kind: &Kind, new: &Value, old: Option<&Value>, target: Target) -> Vec<String> {
+    let mut warnings = kind.rules.warnings(new, old);
+    warnings.extend(kind.not_enforced.filter(|_| target == Target::Main).map(str::to_owned));
+    warnings
 }
 
 /// Fills `lastTransitionTime` of conditions that the rules set without a clock: the stored time while the status is the

@@ -1,11 +1,15 @@
 //! One write in, one transaction out: everything that is checked or allocated is so against the state it changes.
 
+pub(crate) mod apply;
+pub(crate) mod addresses;
+mod admission;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod external_ips;
 pub(crate) mod finish;
 pub(crate) mod patch;
 pub(crate) mod subresource;
+mod track;
 pub(crate) mod update;
 
 #[cfg(test)]
@@ -21,6 +25,7 @@ use api::kinds;
 use api::object::{ObjectKey, Revision};
 use api::status::Status;
 use bytes::Bytes;
+use compile::allocate::Taken;
 use contract::access::Object;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -30,17 +35,22 @@ use crate::object::{meta_mut, parsed, set, table};
 use crate::pipeline::{Api, Inner};
 
 /// How a write is to be done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WriteOptions {
     /// Do everything but store the result.
     pub dry_run: bool,
     /// What to do about unknown and duplicate fields.
     pub validation: Validation,
+    /// Who writes: owner of the fields written.
+    pub manager: String,
+    /// What the parser found in the body that `validation` is about: keys that occur twice.
+    pub faults: Vec<String>,
 }
 
-impl Default for WriteOptions {
-    fn default() -> Self {
-        Self { dry_run: false, validation: Validation::Ignore }
+impl WriteOptions {
+    /// Of a caller in this process, who writes only what it means to.
+    pub(crate) fn of(manager: &str) -> Self {
+        Self { validation: Validation::Ignore, manager: manager.to_owned(), ..Self::default() }
     }
 }
 
@@ -75,9 +85,12 @@ pub(crate) struct Draft<'d, 't> {
     pub(crate) api: &'d Inner,
     pub(crate) now: Timestamp,
     pub(crate) dry_run: bool,
-    /// Services before and after, to book once nothing can fail any more.
-    services: Vec<(Option<Value>, Option<Value>)>,
+    /// What holds addresses and ports, before and after, to book once nothing can fail any more.
+    bookings: Vec<(&'static str, Option<Value>, Option<Value>)>,
 }
+
+/// Kinds that decide who may have which address.
+const BOOKED: [&Kind; 3] = [&kinds::SERVICE, &kinds::SERVICE_CIDR, &kinds::IP_ADDRESS];
 
 impl Api {
     /// Runs `change` in a transaction; its result is durable when this returns.
@@ -89,7 +102,7 @@ impl Api {
         let inner = &self.inner;
         let written = inner.store.write(|txn| {
             let now = inner.config.clock.now();
-            let mut draft = Draft { txn, api: inner, now, dry_run, services: Vec::new() };
+            let mut draft = Draft { txn, api: inner, now, dry_run, bookings: Vec::new() };
             let outcome = change(&mut draft).map_err(Refusal::Status)?;
             if dry_run {
                 return Err(Refusal::DryRun(Box::new(outcome)));
@@ -122,25 +135,53 @@ impl Draft<'_, '_> {
         Ok((record, object))
     }
 
+    /// All records of a cluster-scoped kind, in order of names.
+    pub(crate) fn scan(&self, kind: &Kind) -> Vec<Arc<Record>> {
+        self.txn.scan(table(kind), None)
+    }
+
     /// Stores an object under its next revision.
-    pub(crate) fn put(&mut self, kind: &Kind, key: &ObjectKey, mut object: Value, old: Option<&Value>) -> Arc<Object> {
-        let (revision, body) = self.stamp(&mut object, old);
-        self.txn.put(table(kind), key.clone(), body.clone());
+    pub(crate) fn put(&mut self, kind: &Kind, key: &ObjectKey, object: Value, old: Option<&Value>) -> Arc<Object> {
         if kind.kind == kinds::SERVICE.kind {
-            self.services.push((old.cloned(), Some(object)));
+            self.move_addresses(old, Some(&object));
         }
-        Arc::new(Object { key: key.clone(), revision, json: body })
+        let unsettles =
+            kind.kind == kinds::SERVICE_CIDR.kind && !old.is_some_and(|old| addresses::same_network(old, &object));
+        self.book_later(kind, old, Some(&object));
+        let put = self.put_unbooked(kind, key, object, old);
+        if unsettles {
+            self.settle_networks();
+        }
+        put
     }
 
     /// Removes an object; watchers see it once more as it last was.
-    pub(crate) fn remove(&mut self, kind: &Kind, key: &ObjectKey, mut last: Value, old: &Value) -> Arc<Object> {
+    pub(crate) fn remove(&mut self, kind: &Kind, key: &ObjectKey, last: Value, old: &Value) -> Arc<Object> {
+        self.book_later(kind, Some(old), None);
+        let removed = self.remove_unbooked(kind, key, last, old);
+        if kind.kind == kinds::SERVICE.kind {
+            self.remove_endpoints(key);
+            self.move_addresses(Some(old), None);
+        }
+        removed
+    }
+
+    fn put_unbooked(&mut self, kind: &Kind, key: &ObjectKey, mut object: Value, old: Option<&Value>) -> Arc<Object> {
+        let (revision, body) = self.stamp(&mut object, old);
+        self.txn.put(table(kind), key.clone(), body.clone());
+        Arc::new(Object { key: key.clone(), revision, json: body })
+    }
+
+    fn remove_unbooked(&mut self, kind: &Kind, key: &ObjectKey, mut last: Value, old: &Value) -> Arc<Object> {
         let (revision, body) = self.stamp(&mut last, Some(old));
         self.txn.delete(table(kind), key, body.clone());
-        if kind.kind == kinds::SERVICE.kind {
-            self.services.push((Some(old.clone()), None));
-            self.remove_endpoints(key);
-        }
         Arc::new(Object { key: key.clone(), revision, json: body })
+    }
+
+    fn book_later(&mut self, kind: &Kind, old: Option<&Value>, new: Option<&Value>) {
+        if let Some(booked) = BOOKED.iter().find(|booked| booked.kind == kind.kind) {
+            self.bookings.push((booked.kind, old.cloned(), new.cloned()));
+        }
     }
 
     /// Endpoints of a Service go with it, in the same transaction (their EndpointSlices are garbage collected).
@@ -149,9 +190,7 @@ impl Draft<'_, '_> {
         if let Some(record) = self.record(kind, key)
             && let Ok(old) = parsed(&record.body)
         {
-            let mut last = old.clone();
-            let (_, body) = self.stamp(&mut last, Some(&old));
-            self.txn.delete(table(kind), key, body);
+            self.remove_unbooked(kind, key, old.clone(), &old);
         }
     }
 
@@ -167,15 +206,20 @@ impl Draft<'_, '_> {
         (revision, object.to_string().into())
     }
 
-    /// Books addresses and ports of Services. Called last, when the transaction can no longer be refused.
+    /// Books who has which addresses and ports. Called last, when the transaction can no longer be refused.
     fn book(&mut self) {
         let mut taken = self.api.taken();
-        for (old, new) in self.services.drain(..) {
-            if let Some(old) = old {
-                taken.remove(&old);
+        for (kind, old, new) in self.bookings.drain(..) {
+            let (remove, add): (fn(&mut Taken, &Value), fn(&mut Taken, &Value)) = match kind {
+                "ServiceCIDR" => (Taken::remove_network, Taken::put_network),
+                "IPAddress" => (Taken::unclaim, Taken::claim),
+                _ => (Taken::remove, Taken::add),
+            };
+            if let Some(old) = &old {
+                remove(&mut taken, old);
             }
-            if let Some(new) = new {
-                taken.add(&new);
+            if let Some(new) = &new {
+                add(&mut taken, new);
             }
         }
     }

@@ -9,8 +9,9 @@ use api::status::Status;
 use serde_json::{Value, json};
 
 use super::patch::Language;
+use super::track::{Scaling, track};
 use super::update::{check_preconditions, store, update};
-use super::{Draft, Outcome, finish};
+use super::{Draft, Outcome, WriteOptions, finish};
 use crate::clock::seconds;
 use crate::object::{member_mut, meta, meta_mut, parsed, set};
 use crate::pipeline::Api;
@@ -21,6 +22,8 @@ pub(crate) enum ScaleChange<'c> {
     Replace(&'c Value),
     /// Patch it.
     Patch(Language, &'c Value),
+    /// Apply a configuration, with force or without.
+    Apply(&'c Value, bool),
 }
 
 /// The `autoscaling/v1` Scale of a Deployment or ReplicaSet.
@@ -68,17 +71,22 @@ impl Api {
         kind: &'static Kind,
         key: &ObjectKey,
         change: ScaleChange<'_>,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Outcome, Status> {
         let scale = |draft: &mut Draft<'_, '_>| {
             let (record, old) = draft.existing(kind, key)?;
-            let wanted = match &change {
-                ScaleChange::Replace(scale) => (*scale).clone(),
+            let scaling = Scaling::of(&old, scale_of(&old));
+            let (mut wanted, applied) = match &change {
+                ScaleChange::Replace(scale) => ((*scale).clone(), None),
                 // A Scale has no lists to merge by key, so a strategic patch is a merge patch.
                 ScaleChange::Patch(Language::Strategic, change) => {
-                    Language::Merge.apply(kind, &scale_of(&old), change)?
+                    (Language::Merge.apply(kind, &scale_of(&old), change)?, None)
                 }
-                ScaleChange::Patch(language, change) => language.apply(kind, &scale_of(&old), change)?,
+                ScaleChange::Patch(language, change) => (language.apply(kind, &scale_of(&old), change)?, None),
+                ScaleChange::Apply(config, force) => {
+                    let (scale, entries) = scaling.apply(draft, kind, &options.manager, config, *force)?;
+                    (scale, Some(entries))
+                }
             };
             if wanted["kind"].as_str().is_some_and(|kind| kind != "Scale") {
                 return Err(Status::bad_request("the object sent to the scale subresource is not a Scale"));
@@ -87,9 +95,11 @@ impl Api {
             check_preconditions(kind, key, &wanted, &old)?;
             let mut new = old.clone();
             member_mut(&mut new, "spec").insert("replicas".into(), replicas.into());
+            let entries = applied.unwrap_or_else(|| scaling.track(draft, kind, &options.manager, &mut wanted));
+            set(meta_mut(&mut new), "managedFields", entries);
             update(draft, kind, &record, &old, new, Target::Main)
         };
-        self.commit(dry_run, scale).await
+        self.commit(options.dry_run, scale).await
     }
 
     /// Assigns a Pod to the node that a Binding names.
@@ -110,7 +120,7 @@ impl Api {
         &self,
         key: &ObjectKey,
         body: &Value,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Outcome, Status> {
         let kind: &'static Kind = &kinds::NAMESPACE;
         let mut sent = finish::decode(kind, body, Validation::Ignore)?.object;
@@ -120,9 +130,10 @@ impl Api {
             check_preconditions(kind, key, &sent, &old)?;
             let mut new = old.clone();
             set(member_mut(&mut new, "spec"), "finalizers", sent["spec"].get("finalizers").cloned());
+            track(draft, kind, "finalize", &options.manager, Some(&old), &mut new);
             Ok(store(draft, kind, &record, &old, new))
         };
-        self.commit(dry_run, finalize).await
+        self.commit(options.dry_run, finalize).await
     }
 }
 

@@ -14,6 +14,9 @@ use crate::clock::{Clock, Ids};
 use crate::pipeline::Config;
 use crate::write::patch::Language;
 
+mod admission;
+mod networks;
+
 /// A clock that stands still until told otherwise.
 pub(crate) struct Still(AtomicI64);
 
@@ -154,7 +157,7 @@ async fn refused_writes_and_dry_runs_keep_no_address() {
     let revision = api.store().revision();
     let dry = WriteOptions { dry_run: true, ..WriteOptions::default() };
     for _ in 0..5 {
-        let outcome = api.create_object(&SERVICE, "", &service("ham", "NodePort"), dry).await.unwrap();
+        let outcome = api.create_object(&SERVICE, "", &service("ham", "NodePort"), &dry).await.unwrap();
         assert!(json_of(&outcome.object)["metadata"].get("resourceVersion").is_none());
         let mut bad = service("ham", "NodePort");
         bad["spec"]["ports"][0]["port"] = 0.into();
@@ -275,11 +278,10 @@ async fn a_namespace_waits_for_finalize() {
 async fn patches_meet_the_same_rules() {
     let (api, _dir) = fresh().await;
     api.create(&SERVICE, service("ham", "ClusterIP")).await.unwrap();
-    let options = WriteOptions::default();
     let ham = key("ham");
     let patch = |language, change: Value| {
-        let (api, ham) = (api.clone(), ham.clone());
-        async move { api.patch_object(&SERVICE, &ham, Target::Main, language, &change, options).await }
+        let (api, ham, options) = (api.clone(), ham.clone(), WriteOptions::default());
+        async move { api.patch_object(&SERVICE, &ham, Target::Main, language, &change, &options).await }
     };
     let outcome = patch(Language::Merge, json!({ "spec": { "sessionAffinity": "ClientIP" } })).await.unwrap();
     assert_eq!(json_of(&outcome.object)["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);

@@ -11,7 +11,8 @@ use serde_json::Value;
 use store::Record;
 
 use super::create::create;
-use super::{Draft, Outcome, WriteOptions, external_ips, finish};
+use super::track::{same_but_for_times, subresource, track};
+use super::{Draft, Outcome, WriteOptions, admission, external_ips, finish};
 use crate::object::{deleting, finalizers, meta, meta_mut, set, shown};
 use crate::pipeline::Api;
 
@@ -30,9 +31,9 @@ impl Api {
         key: &ObjectKey,
         target: Target,
         body: &Value,
-        options: WriteOptions,
+        options: &WriteOptions,
     ) -> Result<Outcome, Status> {
-        let decoded = finish::decode(kind, body, options.validation)?;
+        let decoded = finish::decode_sent(kind, body, options)?;
         let mut object = decoded.object;
         finish::place(kind, &key.namespace, Some(&key.name), &mut object)?;
         kind.rules.default(&mut object);
@@ -42,12 +43,14 @@ impl Api {
                 let creates = kind.create_on_update && target == Target::Main;
                 let fresh = meta(&object, "resourceVersion").is_empty() && meta(&object, "uid").is_empty();
                 return if creates && fresh {
+                    track(draft, kind, "", &options.manager, None, &mut object);
                     create(draft, kind, object)
                 } else {
                     Err(Status::not_found(kind, &key.name))
                 };
             };
             let old = crate::object::parsed(&record.body)?;
+            track(draft, kind, subresource(target), &options.manager, Some(&old), &mut object);
             update(draft, kind, &record, &old, object, target)
         };
         let mut outcome = self.commit(options.dry_run, replace).await?;
@@ -69,6 +72,7 @@ pub(super) fn update(
     check_preconditions(kind, key, &new, old)?;
     keep(kind, &mut new, old, target);
     if target == Target::Main {
+        admission::admit(draft, kind, &mut new, Some(old))?;
         finish::allocate(draft, kind, &mut new, Some(old))?;
     }
     kind.rules.prepare_update(&mut new, old, target);
@@ -83,7 +87,7 @@ pub(super) fn update(
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }
-    let warnings = kind.rules.warnings(&new, Some(old));
+    let warnings = finish::warnings(kind, &new, Some(old), target);
     Ok(Outcome { warnings, ..store(draft, kind, record, old, new) })
 }
 
@@ -99,7 +103,7 @@ pub(super) fn store(
     if finished(kind, &new) {
         return Outcome { gone: true, ..Outcome::of(draft.remove(kind, &record.key, new, old)) };
     }
-    if new == *old {
+    if new == *old || same_but_for_times(&new, old) {
         return Outcome::of(shown(record));
     }
     Outcome::of(draft.put(kind, &record.key, new, Some(old)))
@@ -141,13 +145,24 @@ pub(super) fn check_preconditions(
     Err(Status::conflict(kind, &key.name, MODIFIED))
 }
 
+/// A patch may not name another uid; unlike in a replacement that is no precondition but a wrong value.
+pub(super) fn same_uid(kind: &Kind, key: &ObjectKey, new: &Value, old: &Value) -> Result<(), Status> {
+    let (uid, stored) = (meta(new, "uid"), meta(old, "uid"));
+    if uid.is_empty() || uid == stored {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::default();
+    errors.invalid("metadata.uid", uid, "field is immutable");
+    Err(Status::invalid(kind, &key.name, &errors))
+}
+
 /// Keeps what this write may not change.
 fn keep(kind: &'static Kind, new: &mut Value, old: &Value, target: Target) {
     if target == Target::Status {
         let mut kept = old.clone();
         let status = new.get("status").cloned();
         let metadata = meta_mut(new);
-        for field in ["labels", "annotations", "finalizers"] {
+        for field in ["labels", "annotations", "finalizers", "managedFields"] {
             set(meta_mut(&mut kept), field, metadata.remove(field));
         }
         if let Value::Object(members) = &mut kept {

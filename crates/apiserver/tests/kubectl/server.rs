@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use compile::allocate::Ranges;
 use contract::access::{Access, DeleteOptions};
-use contract::streams::{ExecOptions, ExecSession, LogOptions, PodStreams};
+use contract::streams::{Connection, ExecOptions, ExecSession, LogOptions, PodStreams};
 use futures::stream::{self, BoxStream, StreamExt};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -58,6 +58,7 @@ impl Cluster {
         tokio::spawn(async move { server.serve(listener, stopped).await });
         let cluster = Self { api, url, ca: credentials.ca_pem().to_owned(), dir, stop };
         cluster.create(&kinds::NAMESPACE, json!({ "metadata": { "name": "default" } })).await;
+        cluster.api.bootstrap().await.unwrap();
         cluster
     }
 
@@ -155,6 +156,14 @@ impl Cluster {
         text
     }
 
+    /// Runs kubectl, whatever comes of it; its exit code and what it printed.
+    #[allow(dead_code, reason = "for kubectl diff, which not every test runs")]
+    pub(crate) async fn output(&self, line: &str) -> (i32, String) {
+        let output = self.run(line).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap_or(-1), text)
+    }
+
     /// Starts a kubectl that keeps running, with its standard output to read.
     pub(crate) fn spawn(&self, line: &str) -> Child {
         self.command(line).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
@@ -242,5 +251,23 @@ impl PodStreams for Echo {
         });
         let stdin = options.stdin.then_some(stdin);
         Ok(ExecSession { stdin, stdout: Some(stdout), stderr: None, resize: None, exit: exited })
+    }
+
+    async fn attach(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
+        let command = vec!["attached".to_owned()];
+        self.exec(pod, &ExecOptions { command, ..options.clone() }).await
+    }
+
+    async fn port_forward(&self, _pod: &ObjectKey, port: u16) -> Result<Connection, Status> {
+        if port == 9999 {
+            return Err(Status::internal("dial tcp4 127.0.0.1:9999: connect: connection refused"));
+        }
+        let (ours, theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(theirs);
+            tokio::io::copy(&mut read, &mut write).await.unwrap();
+            write.shutdown().await.unwrap();
+        });
+        Ok(Box::new(ours))
     }
 }

@@ -43,10 +43,13 @@ pub(super) fn fill(
     };
     for (i, family) in families(new).into_iter().enumerate().skip(kept) {
         let asked = ips.get(i).cloned().unwrap_or_default();
-        let ip = match ranges.of(family) {
-            None => return Err(unconfigured(family)),
-            Some(cidr) if asked.is_empty() => free(new, cidr, taken, draw, dry_run)?,
-            Some(cidr) => explicit(new, cidr, &asked, taken, dry_run)?,
+        if ranges.of(family).is_none() {
+            return Err(unconfigured(family));
+        }
+        let networks = taken.networks(ranges, family);
+        let ip = match asked.as_str() {
+            "" => free(new, &networks, taken, draw, dry_run)?,
+            asked => explicit(new, &networks, asked, taken, dry_run)?,
         };
         if i < ips.len() {
             ips[i] = ip;
@@ -65,21 +68,22 @@ fn unconfigured(family: Family) -> Status {
     Status::internal(format!("failed to allocate a serviceIP: {} is not configured on this cluster", name(family)))
 }
 
-fn free(new: &Value, cidr: &Cidr, taken: &Taken, draw: &mut Draw, dry_run: bool) -> Result<String, Status> {
-    if dry_run {
-        return Ok(cidr.network.to_string());
-    }
-    let ip = cidr.pick(draw, |ip| taken.address(ip).is_some());
+/// A free address of the first network that has one.
+fn free(new: &Value, networks: &[Cidr], taken: &Taken, draw: &mut Draw, dry_run: bool) -> Result<String, Status> {
+    let ip = match networks.first() {
+        Some(first) if dry_run => Some(first.network),
+        _ => networks.iter().find_map(|cidr| cidr.pick(draw, |ip| taken.has(ip))),
+    };
     let name = read::text(new, "/metadata/name");
     let full = || Status::internal(format!("failed to allocate a serviceIP for Service {name:?}: range is full"));
     ip.map(|ip| ip.to_string()).ok_or_else(full)
 }
 
-fn explicit(new: &Value, cidr: &Cidr, asked: &str, taken: &Taken, dry_run: bool) -> Result<String, Status> {
+fn explicit(new: &Value, networks: &[Cidr], asked: &str, taken: &Taken, dry_run: bool) -> Result<String, Status> {
     let Some(ip) = address::parse_ip(asked) else {
         return Err(Status::internal(format!("failed to parse service IP {asked:?}")));
     };
-    match refusal(cidr, ip, taken, dry_run) {
+    match refusal(networks, ip, taken, dry_run) {
         None => Ok(asked.to_owned()),
         Some(why) => {
             let all = new.pointer(IPS).cloned().unwrap_or_default();
@@ -88,12 +92,14 @@ fn explicit(new: &Value, cidr: &Cidr, asked: &str, taken: &Taken, dry_run: bool)
     }
 }
 
-/// Why an address cannot be had. After Kubernetes' words come ours: the range, or the Service that has the address.
-fn refusal(cidr: &Cidr, ip: IpAddr, taken: &Taken, dry_run: bool) -> Option<String> {
-    // The network's own address and its broadcast address are in no Service's range.
-    if !cidr.is_usable(ip) {
-        return Some(format!("the provided network does not match the current range ({cidr})"));
+/// Why an address cannot be had. After Kubernetes' words come ours: the networks, or who has the address.
+fn refusal(networks: &[Cidr], ip: IpAddr, taken: &Taken, dry_run: bool) -> Option<String> {
+    // A network's own address and its broadcast address are in no Service's range.
+    if !networks.iter().any(|cidr| cidr.is_usable(ip)) {
+        let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
+        let texts = if texts.is_empty() { "no ServiceCIDR is ready".to_owned() } else { texts.join(", ") };
+        return Some(format!("the provided network does not match the current range ({texts})"));
     }
-    let owner = taken.address(ip).filter(|_| !dry_run)?;
+    let owner = taken.owner(ip).filter(|_| !dry_run)?;
     Some(format!("provided IP is already allocated (by {owner})"))
 }

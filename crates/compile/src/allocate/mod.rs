@@ -16,13 +16,15 @@ use serde_json::{Value, json};
 mod addresses;
 mod draw;
 mod families;
+mod networks;
 mod ports;
 mod ranges;
 mod taken;
 
 use draw::Draw;
+pub use networks::{cidrs, may_go};
 pub use ranges::{Cidr, CidrError, Ranges};
-pub use taken::Taken;
+pub use taken::{Taken, addresses as held_addresses};
 
 /// Fills `clusterIP`, `clusterIPs`, `ipFamilies`, `ipFamilyPolicy`, node ports and `healthCheckNodePort` of `new`.
 ///

@@ -85,6 +85,17 @@ impl Cidr {
         address.is_ipv4() == self.network.is_ipv4() && address::masked(address, self.prefix) == self.network
     }
 
+    /// Whether every address of `other` is in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix <= other.prefix && self.contains(other.network)
+    }
+
+    /// Whether its last address is the last of its family.
+    pub fn is_last(&self) -> bool {
+        let most = if self.network.is_ipv4() { u128::from(u32::MAX) } else { u128::MAX };
+        number(self.network).saturating_add(self.size() - 1) >= most
+    }
+
     /// Number of addresses, network and broadcast included.
     pub fn size(&self) -> u128 {
         let bits: u32 = if self.network.is_ipv4() { 32 } else { 128 };

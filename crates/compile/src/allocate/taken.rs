@@ -3,15 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use api::kinds::{address, read, service};
+use api::kinds::{address, ip_address, read, service};
 use api::object::ObjectKey;
 use serde_json::Value;
+
+use super::networks::Network;
 
 /// What is taken, and by whom. The caller keeps it up to date inside the write transaction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Taken {
     addresses: BTreeMap<IpAddr, ObjectKey>,
     ports: BTreeMap<u16, ObjectKey>,
+    /// Addresses that clients keep from Services by an IPAddress of their own, and whom they keep them for.
+    claims: BTreeMap<IpAddr, String>,
+    /// ServiceCIDRs by name.
+    pub(super) networks: BTreeMap<Box<str>, Network>,
 }
 
 impl Taken {
@@ -41,9 +47,52 @@ impl Taken {
         }
     }
 
-    /// Who has the address.
-    pub fn address(&self, address: IpAddr) -> Option<&ObjectKey> {
+    /// Notes a ServiceCIDR as it now is.
+    pub fn put_network(&mut self, object: &Value) {
+        self.networks.insert(read::text(object, "/metadata/name").into(), Network::of(object));
+    }
+
+    /// Forgets a ServiceCIDR.
+    pub fn remove_network(&mut self, object: &Value) {
+        self.networks.remove(read::text(object, "/metadata/name"));
+    }
+
+    /// Notes an IPAddress. One that only says what a Service holds changes nothing.
+    pub fn claim(&mut self, object: &Value) {
+        let Some(address) = address::parse_ip(read::text(object, "/metadata/name")) else { return };
+        if self.addresses.get(&address) != ip_address::service(object).as_ref()
+            || !self.addresses.contains_key(&address)
+        {
+            self.claims.insert(address, ip_address::parent_text(object));
+        }
+    }
+
+    /// Forgets an IPAddress.
+    pub fn unclaim(&mut self, object: &Value) {
+        if let Some(address) = address::parse_ip(read::text(object, "/metadata/name")) {
+            self.claims.remove(&address);
+        }
+    }
+
+    /// The Service that has the address.
+    pub fn service(&self, address: IpAddr) -> Option<&ObjectKey> {
         self.addresses.get(&address)
+    }
+
+    /// Every address that a Service has, and which.
+    pub fn held(&self) -> impl Iterator<Item = (IpAddr, &ObjectKey)> {
+        self.addresses.iter().map(|(address, service)| (*address, service))
+    }
+
+    /// Who has the address, in words: a Service as `namespace/name`, anything else with its resource.
+    pub fn owner(&self, address: IpAddr) -> Option<String> {
+        let service = self.addresses.get(&address).map(ToString::to_string);
+        service.or_else(|| self.claims.get(&address).cloned())
+    }
+
+    /// Whether anybody has the address.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains_key(&address) || self.claims.contains_key(&address)
     }
 
     /// Who has the node port.
@@ -61,7 +110,8 @@ fn owner(service: &Value) -> ObjectKey {
     ObjectKey::new(read::text(service, "/metadata/namespace"), read::text(service, "/metadata/name"))
 }
 
-fn addresses(service: &Value) -> Vec<IpAddr> {
+/// Addresses that a stored Service holds.
+pub fn addresses(service: &Value) -> Vec<IpAddr> {
     if !service::needs_cluster_ip(service) {
         return Vec::new();
     }

@@ -14,6 +14,7 @@ mod addresses;
 mod bands;
 mod families;
 mod histories;
+mod networks;
 mod ports;
 
 /// A small cluster with the whole pipeline of a write around `allocate`.

@@ -42,11 +42,14 @@ impl Index {
             }
         }
         let moved = |key: &ObjectKey| {
-            let zone = |snapshot: &Snapshot| snapshot.nodes.get(key).map(|node| node.zone.clone());
-            zone(before) != zone(after)
+            let of = |snapshot: &Snapshot| {
+                let node = snapshot.nodes.get(key)?;
+                Some((node.zone.clone(), node.ready, node.cpu_milli, node.control_plane))
+            };
+            of(before) != of(after)
         };
         if changes.nodes.iter().any(moved) {
-            // A node that came, went or changed its zone is rare enough to look at every Service that selects.
+            // A node that came, went, changed its zone or its readiness is rare enough to look at every Service that selects.
             touched.extend(self.pair_of.keys().cloned());
         }
         touched

@@ -86,14 +86,13 @@ fn endpoint(snapshot: &Snapshot, service: &Service, pod: &Pod, address: IpAddr) 
     let ready = service.publish_not_ready || (serving && !terminating);
     let zone = pod.node.as_ref().and_then(|node| node_of(snapshot, node)).and_then(|node| node.zone.clone());
     let distribution = service.traffic_distribution.as_deref().unwrap_or_default();
+    // In proportion to the CPU of the zones: decided for all endpoints together.
+    let distribution = if service.topology_auto { "" } else { distribution };
     let by_zone = matches!(distribution, "PreferClose" | "PreferSameZone" | "PreferSameNode");
     let hint_zones = if ready && by_zone { zone.iter().cloned().collect() } else { Vec::new() };
     // KEP-3015: hints by node come with hints by zone, so that readers that know only zones still keep traffic close.
-    let hint_nodes = if ready && distribution == "PreferSameNode" && zone.is_some() {
-        pod.node.iter().cloned().collect()
-    } else {
-        Vec::new()
-    };
+    let by_node = ready && distribution == "PreferSameNode";
+    let hint_nodes = if by_node { pod.node.iter().cloned().collect() } else { Vec::new() };
     Endpoint {
         address,
         ready,

@@ -221,7 +221,7 @@ fn slice(endpoints: &Value, family: Family, ports: &[String], list: Vec<Value>) 
                 "controller": true, "blockOwnerDeletion": true,
             }],
         },
-        "addressType": if family == Family::V4 { "IPv4" } else { "IPv6" },
+        "addressType": super::slice::address_type(family),
         "endpoints": list,
         "ports": ports,
     });

@@ -15,7 +15,9 @@ pub mod legacy;
 mod members;
 pub mod mirror;
 mod pack;
+mod proportional;
 mod slice;
+mod topology;
 
 pub use index::Index;
 
@@ -58,16 +60,23 @@ pub fn reconcile(snapshot: &Snapshot, index: &Index, key: &ObjectKey, config: Co
     let (pods, node_missing) = members::select(snapshot, index, service);
     let (existing, strangers) = ours(snapshot, key, service);
     let mut draft = pack::Draft::default();
+    let mut notes = Vec::new();
     for family in families(service) {
-        let groups = members::groups(snapshot, service, &pods, family);
+        let mut groups = members::groups(snapshot, service, &pods, family);
         let slices: Vec<&EndpointSlice> =
             existing.iter().copied().filter(|slice| slice.family == Some(family)).collect();
+        notes.extend(topology::hint(snapshot, service, family, &mut groups, &slices));
         pack::pack(&mut draft, service, family, groups, &slices, config.max_per_slice);
     }
     let unsupported = existing.iter().filter(|slice| slice.family.is_none_or(|f| !families(service).contains(&f)));
     draft.delete.extend(unsupported.map(|slice| slice.meta.clone()));
     draft.delete.extend(strangers.into_iter().map(|slice| slice.meta.clone()));
-    Outcome { writes: slice::writes(snapshot, service, draft), node_missing }
+    let mut writes = slice::writes(snapshot, service, draft);
+    if !writes.is_empty() {
+        // Told when something changes, not each time somebody looks.
+        writes.extend(notes.into_iter().map(Write::Note));
+    }
+    Outcome { writes, node_missing }
 }
 
 /// Whether slices and Endpoints of this Service are made here.

@@ -27,7 +27,7 @@ pub(super) struct Contents {
 }
 
 /// Who an endpoint is, whatever its conditions.
-type Identity = (Option<Box<str>>, Option<Box<str>>, IpAddr);
+pub(super) type Identity = (Option<Box<str>>, Option<Box<str>>, IpAddr);
 
 /// An existing slice while its group is packed.
 struct Open<'a> {
@@ -155,6 +155,6 @@ fn recycle(draft: &mut Draft) {
     draft.update.extend(draft.delete.drain(..pairs).zip(contents));
 }
 
-fn identity(endpoint: &Endpoint) -> Identity {
+pub(super) fn identity(endpoint: &Endpoint) -> Identity {
     (endpoint.pod.clone(), endpoint.pod_uid.clone(), endpoint.address)
 }

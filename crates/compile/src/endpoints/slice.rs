@@ -71,10 +71,15 @@ fn object(service: &Service, name: &str, stored: Option<&Meta>, contents: Conten
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": metadata,
-        "addressType": if contents.family == Family::V4 { "IPv4" } else { "IPv6" },
+        "addressType": address_type(contents.family),
         "endpoints": contents.endpoints.iter().map(|one| endpoint(service, one)).collect::<Vec<_>>(),
         "ports": contents.ports.iter().map(port).collect::<Vec<_>>(),
     })
+}
+
+/// The wire name of a family.
+pub(super) fn address_type(family: Family) -> &'static str {
+    if family == Family::V4 { "IPv4" } else { "IPv6" }
 }
 
 /// The wire name of a protocol.

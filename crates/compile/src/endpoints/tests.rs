@@ -12,6 +12,8 @@ use crate::snapshot::{
     Changes, ContainerPort, Endpoint, Meta, Node, Pod, Protocol, ServicePort, SlicePort, TargetPort,
 };
 
+mod producers;
+
 fn meta(name: &str) -> Meta {
     Meta { key: ObjectKey::new("ns", name), uid: format!("uid-{name}").into(), ..Meta::default() }
 }

@@ -72,12 +72,16 @@ fn only(entry: &ServiceEntry) -> &PortEntry {
 
 #[test]
 fn slices_are_joined_by_port_name_and_protocol() {
-    let cases: [(Value, &[&str]); 7] = [
+    let cases: [(Value, &[&str]); 10] = [
         (json!([{ "name": "http", "port": 8080 }]), &["10.0.0.1:8080"]),
         (json!([{ "name": "http", "port": 8080, "protocol": "UDP" }]), &[]),
         (json!([{ "name": "other", "port": 8080 }]), &[]),
         (json!([{ "port": 8080 }]), &[]),
         (json!([{ "name": "http" }]), &[]),
+        // What broke other readers (7 number 12): no ports, none at all, a port of nothing.
+        (json!([]), &[]),
+        (Value::Null, &[]),
+        (json!([{}]), &[]),
         (json!([{ "name": "http", "port": 0 }]), &[]),
         (json!([{ "name": "b", "port": 1 }, { "name": "http", "port": 2 }]), &["10.0.0.1:2"]),
     ];
@@ -90,12 +94,12 @@ fn slices_are_joined_by_port_name_and_protocol() {
 }
 
 #[test]
-fn the_same_endpoint_twice_is_one_and_a_terminating_later_one_never_wins() {
+fn the_same_endpoint_twice_is_one_and_the_better_one_counts() {
     let cases: [(Value, Value, &[&str]); 4] = [
         (ready("10.0.0.1"), ready("10.0.0.1"), &["10.0.0.1:8080"]),
         (ending("10.0.0.1", true), ready("10.0.0.1"), &["10.0.0.1:8080"]),
         (ready("10.0.0.1"), ending("10.0.0.1", false), &["10.0.0.1:8080"]),
-        (ready("10.0.0.1"), json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": false } }), &[]),
+        (ready("10.0.0.1"), json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": false } }), &["10.0.0.1:8080"]),
     ];
     for (first, second, expected) in cases {
         let slices = [slice("s1", json!({ "endpoints": [first] })), slice("s2", json!({ "endpoints": [second] }))];
@@ -182,7 +186,12 @@ fn frontends_follow_type_family_and_policy() {
             json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local", "status": status }),
             vec![cluster(false), node(true), vip(true)],
         ),
-        (json!({ "externalIPs": ["198.51.100.1"] }), vec![cluster(false)]),
+        (json!({ "externalIPs": ["203.0.113.1", "fd02::9"] }), vec![cluster(false), vip(false)]),
+        (json!({ "externalIPs": ["203.0.113.1"], "externalTrafficPolicy": "Local" }), vec![cluster(false), vip(true)]),
+        (
+            json!({ "type": "LoadBalancer", "externalIPs": ["203.0.113.1"], "status": status }),
+            vec![cluster(false), node(false), vip(false)],
+        ),
     ];
     for (spec, expected) in cases {
         let (entry, _) = compile(&[service(spec.clone())]);

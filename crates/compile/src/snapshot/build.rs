@@ -31,7 +31,7 @@ pub struct Builder {
 }
 
 /// Resources that the snapshot holds.
-const HELD: [&str; 5] = ["services", "endpointslices", "pods", "nodes", "namespaces"];
+const HELD: [&str; 6] = ["services", "endpointslices", "pods", "nodes", "namespaces", "servicecidrs"];
 
 impl Builder {
     /// Goes on from a snapshot: what would be if some objects were different.
@@ -49,6 +49,9 @@ impl Builder {
                 .map(|pod| put(&mut self.current.pods, &mut self.changes.pods, pod, |pod| &mut pod.meta)),
             "nodes" => decode::node(key, revision, json)
                 .map(|node| put(&mut self.current.nodes, &mut self.changes.nodes, node, |node| &mut node.meta)),
+            "servicecidrs" => decode::network(key, revision, json).map(|network| {
+                put(&mut self.current.networks, &mut self.changes.networks, network, |network| &mut network.meta);
+            }),
             _ => decode::namespace(key, revision, json).map(|namespace| {
                 put(&mut self.current.namespaces, &mut self.changes.namespaces, namespace, |namespace| {
                     &mut namespace.meta
@@ -77,6 +80,7 @@ impl Builder {
             "pods" => remove(&mut self.current.pods, &mut self.changes.pods, key),
             "nodes" => remove(&mut self.current.nodes, &mut self.changes.nodes, key),
             "namespaces" => remove(&mut self.current.namespaces, &mut self.changes.namespaces, key),
+            "servicecidrs" => remove(&mut self.current.networks, &mut self.changes.networks, key),
             _ => {}
         }
     }
@@ -90,6 +94,7 @@ impl Builder {
             "pods" => keys(&self.current.pods),
             "nodes" => keys(&self.current.nodes),
             "namespaces" => keys(&self.current.namespaces),
+            "servicecidrs" => keys(&self.current.networks),
             _ => Vec::new(),
         };
         gone(keys).iter().for_each(|key| self.delete(plural, key));

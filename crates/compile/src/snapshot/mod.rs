@@ -13,6 +13,8 @@ use std::sync::Arc;
 use api::object::{ObjectKey, Revision};
 use rpds::RedBlackTreeMapSync;
 
+use crate::allocate::Cidr;
+
 pub use build::{Builder, Problem};
 
 use crate::load_balancer::Holders;
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub nodes: Table<Node>,
     /// Namespaces.
     pub namespaces: Table<Namespace>,
+    /// ServiceCIDRs.
+    pub networks: Table<Network>,
 }
 
 /// Keys that changed between two snapshots.
@@ -54,6 +58,8 @@ pub struct Changes {
     pub nodes: BTreeSet<ObjectKey>,
     /// Namespaces that changed.
     pub namespaces: BTreeSet<ObjectKey>,
+    /// ServiceCIDRs that changed.
+    pub networks: BTreeSet<ObjectKey>,
 }
 
 impl Changes {
@@ -63,11 +69,16 @@ impl Changes {
         self.pods.extend(later.pods.iter().cloned());
         self.nodes.extend(later.nodes.iter().cloned());
         self.namespaces.extend(later.namespaces.iter().cloned());
+        self.networks.extend(later.networks.iter().cloned());
     }
 
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.pods.is_empty() && self.nodes.is_empty() && self.namespaces.is_empty()
+        self.services.is_empty()
+            && self.pods.is_empty()
+            && self.nodes.is_empty()
+            && self.namespaces.is_empty()
+            && self.networks.is_empty()
     }
 }
 
@@ -184,6 +195,8 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// `trafficDistribution`.
     pub traffic_distribution: Option<Box<str>>,
+    /// Annotation `service.kubernetes.io/topology-mode: Auto`: endpoints are meant for zones in proportion.
+    pub topology_auto: bool,
     /// Label `service.kubernetes.io/service-proxy-name` is present: not ours to programme.
     pub other_proxy: bool,
     /// `status.conditions` of type `Programmed`: its status (`True` is true), if present.
@@ -299,6 +312,12 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
+    /// Condition Ready.
+    pub ready: bool,
+    /// Allocatable CPU in thousandths of a core, 0 if it does not say.
+    pub cpu_milli: u64,
+    /// Label `node-role.kubernetes.io/control-plane` (or `master`).
+    pub control_plane: bool,
 }
 
 /// A Namespace.
@@ -306,4 +325,13 @@ pub struct Node {
 pub struct Namespace {
     /// Metadata.
     pub meta: Meta,
+}
+
+/// A ServiceCIDR. One that is being deleted still counts: Services may hold addresses of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Network {
+    /// Metadata.
+    pub meta: Meta,
+    /// Its networks, at most one per family.
+    pub cidrs: Vec<Cidr>,
 }

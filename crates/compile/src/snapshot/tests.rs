@@ -168,3 +168,24 @@ fn a_pod_has_its_addresses_and_the_named_ports_of_what_keeps_running() {
     let named: Vec<(&str, u16)> = pod.ports.iter().map(|port| (&*port.name, port.port)).collect();
     assert_eq!(named, [("http", 8080), ("side", 9)]);
 }
+
+#[test]
+fn service_networks_count_while_they_are_being_deleted() {
+    let mut builder = Builder::default();
+    let network = |cidr: &str| json!({ "metadata": { "deletionTimestamp": "t" }, "spec": { "cidrs": [cidr] } });
+    assert!(put(&mut builder, "servicecidrs", "a", 1, &network("10.97.0.0/24")));
+    let (snapshot, changes) = builder.publish(Revision(1));
+    let held = snapshot.networks.get(&key("a")).unwrap();
+    assert!(held.meta.deleting && held.cidrs[0].to_string() == "10.97.0.0/24");
+    assert!(!changes.is_empty() && changes.networks.contains(&key("a")));
+    assert!(!put(&mut builder, "servicecidrs", "a", 2, &network("10.97.0.1/24")));
+    assert_eq!(builder.publish(Revision(2)).0.networks.size(), 0, "one that cannot be read counts as absent");
+    assert!(builder.problems().next().unwrap().why.contains("spec.cidrs"));
+    assert!(put(&mut builder, "servicecidrs", "a", 3, &network("10.97.0.0/24")));
+    builder.retain("servicecidrs", &BTreeSet::new());
+    let (snapshot, changes) = builder.publish(Revision(3));
+    assert_eq!((snapshot.networks.size(), changes.networks.len()), (0, 1));
+    let mut sum = Changes::default();
+    sum.merge(&changes);
+    assert_eq!(sum, changes);
+}

@@ -43,8 +43,9 @@ impl Zone {
         let spelled = spelled(name)?;
         let step = step(spelled.address);
         let apex = |range: &Cidr| range.prefix.div_ceil(step) * step;
-        let range =
-            self.config.reverse.iter().find(|range| range.contains(spelled.address) && spelled.bits >= apex(range))?;
+        let added = self.snapshot.networks.values().flat_map(|network| &network.cidrs);
+        let mut ranges = self.config.reverse.iter().chain(added);
+        let range = ranges.find(|range| range.contains(spelled.address) && spelled.bits >= apex(range))?;
         Some((spelled, apex(range)))
     }
 

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::snapshot::{
-    Changes, Endpoint, EndpointSlice, Family, Meta, Namespace, Pod, Protocol, Service, ServicePort, ServiceType,
-    SlicePort, TargetPort,
+    Changes, Endpoint, EndpointSlice, Family, Meta, Namespace, Network, Pod, Protocol, Service, ServicePort,
+    ServiceType, SlicePort, TargetPort,
 };
 
 fn ip(text: &str) -> IpAddr {
@@ -236,6 +236,20 @@ fn addresses() {
     }
     assert_eq!(zone.apex_labels("3.0.244.10.in-addr.arpa"), 4);
     assert_eq!(zone.apex_labels(six), 28 + 2);
+}
+
+#[test]
+fn addresses_of_added_networks_have_names() {
+    let mut world = world();
+    put_service(&mut world, service("far", &["10.97.3.9"]));
+    let name = "9.3.97.10.in-addr.arpa";
+    assert_eq!(show(&fresh(&world), name, QueryType::Ptr), "Elsewhere");
+    let network = Network { meta: meta("", "more"), cidrs: vec!["10.97.0.0/16".parse().unwrap()] };
+    world.networks.insert_mut(ObjectKey::new("", "more"), Arc::new(network));
+    let zone = fresh(&world);
+    assert_eq!(show(&zone, name, QueryType::Ptr), "far.ns.svc.cluster.local");
+    assert_eq!(show(&zone, "8.3.97.10.in-addr.arpa", QueryType::Ptr), "NoName");
+    assert_eq!(zone.apex_labels(name), 4);
 }
 
 #[test]

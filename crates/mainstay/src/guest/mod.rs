@@ -5,13 +5,14 @@ mod dig;
 mod dns;
 mod echo;
 mod nc;
+mod tar;
 mod tls;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Names under which this executable is linked in pods; `load` is a subcommand of Mainstay itself.
-pub(crate) const APPLETS: [&str; 6] = ["curl", "wget", "dig", "nslookup", "nc", "load"];
+pub(crate) const APPLETS: [&str; 7] = ["curl", "wget", "dig", "nslookup", "nc", "tar", "load"];
 
 /// The role that these arguments ask for, if any: `mainstay guest ROLE ...`, or a link named like an applet.
 pub(crate) fn role(argv: &[String]) -> Option<Vec<String>> {
@@ -33,8 +34,11 @@ pub(crate) fn run(role: &[String]) -> ! {
         "dig" => dig::run(arguments),
         "nslookup" => dig::run_as_nslookup(arguments),
         "nc" => nc::run(arguments),
+        "tar" => tar::run(arguments),
         other => {
-            eprintln!("mainstay guest: there is no {other:?}; there are echo, client, curl, wget, dig, nslookup, nc");
+            eprintln!(
+                "mainstay guest: there is no {other:?}; there are echo, client, curl, wget, dig, nslookup, nc, tar"
+            );
             2
         }
     };

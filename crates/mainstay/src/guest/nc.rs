@@ -12,12 +12,13 @@ struct Options {
     scan: bool,
     verbose: bool,
     listen: bool,
+    close: bool,
     wait: Duration,
 }
 
-/// Runs `nc [-u] [-z] [-v] [-l] [-w SECONDS] HOST PORT`.
+/// Runs `nc [-u] [-z] [-v] [-l] [-N] [-w SECONDS] HOST PORT`.
 pub(super) fn run(arguments: &[String]) -> i32 {
-    let mut options = Options { udp: false, scan: false, verbose: false, listen: false, wait: WAIT };
+    let mut options = Options { udp: false, scan: false, verbose: false, listen: false, close: false, wait: WAIT };
     let mut rest = Vec::new();
     let mut all = arguments.iter();
     while let Some(argument) = all.next() {
@@ -31,7 +32,8 @@ pub(super) fn run(arguments: &[String]) -> i32 {
                 'z' => options.scan = true,
                 'v' => options.verbose = true,
                 'l' => options.listen = true,
-                'n' | 'p' | 'N' => {}
+                'N' => options.close = true,
+                'n' | 'p' => {}
                 'w' | 'q' => {
                     let attached = Some(&letters[at + 1..]).filter(|text| !text.is_empty());
                     let text = attached.or_else(|| all.next().map(String::as_str));
@@ -44,10 +46,10 @@ pub(super) fn run(arguments: &[String]) -> i32 {
         }
     }
     let done = match (options.listen, rest.as_slice()) {
-        (true, [.., port]) => serve(port),
+        (true, [.., port]) => serve(&options, port),
         (false, [host, port]) => dial(&options, host, port),
         _ => {
-            eprintln!("usage: nc [-u] [-z] [-v] [-l] [-w SECONDS] HOST PORT");
+            eprintln!("usage: nc [-u] [-z] [-v] [-l] [-N] [-w SECONDS] HOST PORT");
             return 2;
         }
     };
@@ -61,9 +63,18 @@ pub(super) fn run(arguments: &[String]) -> i32 {
     }
 }
 
-fn serve(port: &str) -> io::Result<()> {
+/// Takes one connection: what comes in is printed, standard input goes out; `-N` ends our direction with it.
+fn serve(options: &Options, port: &str) -> io::Result<()> {
     let port = port.parse().map_err(|_| io::Error::other("the port is not a number"))?;
     let (mut stream, _) = TcpListener::bind(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port))?.accept()?;
+    let (mut out, close) = (stream.try_clone()?, options.close);
+    // Ends with the process: a terminal may stay silent for ever.
+    std::thread::spawn(move || {
+        if io::copy(&mut io::stdin(), &mut out).is_ok() && close {
+            // A peer that has left needs no end.
+            let _ = out.shutdown(Shutdown::Write);
+        }
+    });
     io::copy(&mut stream, &mut io::stdout()).map(drop)
 }
 

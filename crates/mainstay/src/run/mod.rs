@@ -10,6 +10,7 @@ mod network;
 pub(crate) mod nft;
 mod node_thread;
 pub(crate) mod phases;
+mod service_routes;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -110,9 +111,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("store", &format!("revision {} in {}", store.revision(), data_dir.store().display()));
 
     let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
-    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
-    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
-    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let api = open_api(&store, &network, allow_external_ips).await?;
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
     listener.set_nonblocking(true)?;
@@ -140,23 +139,26 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let feed = controllers.feed.clone();
     let table = table_config(&network, &node);
     let shared = nft::Shared { report: report.clone(), faults: faults.clone() };
+    node_runtime.spawn(service_routes::keep(table.clone(), network.node_addresses.clone(), feed.latest()));
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
     phases.done("addresses", &crate::pools::describe(&network.pools));
-    let source = health_check::Source {
-        node: node.clone(),
-        addresses: network.node_addresses.clone(),
-        latest: feed.latest(),
-        report: report.clone(),
-    };
+    let source = health_source(&network, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
     let built_ins = vec![names.built_in()];
-    let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
-        .context("cannot start the kubelet")?;
+    let kubelet = Kubelet::new(
+        config,
+        contract::access::named(&access, "mainstay-kubelet"),
+        &sandbox,
+        feed.latest(),
+        applied.clone(),
+        built_ins,
+    )
+    .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
     let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
     tokio::spawn(sweep_events(api.clone()));
@@ -181,6 +183,24 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+}
+
+async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
+    let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
+    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
+    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let made = api.bootstrap().await.map_err(|status| anyhow::anyhow!("{status}"))?;
+    tokio::spawn(api.clone().keep(made));
+    Ok(api)
+}
+
+fn health_source(network: &Network, node: &str, feed: &Feed, report: &nft::Report) -> health_check::Source {
+    health_check::Source {
+        node: node.to_owned(),
+        addresses: network.node_addresses.clone(),
+        latest: feed.latest(),
+        report: report.clone(),
+    }
 }
 
 /// How often old Events are looked for; they are kept for an hour.

@@ -19,18 +19,24 @@ pub(crate) fn set_up(network: &Network) -> Result<()> {
     }
     // Without a route the node's own packets to a Service address would fail before any rule sees them.
     for cidr in network.service_cidrs.iter().chain(&network.pools.cidrs()) {
-        let source = network.node_addresses.iter().find(|address| same_family(**address, cidr.network)).copied();
-        let route = NewRoute { source, ..NewRoute::direct(cidr.network, cidr.prefix, index) };
+        let route = service_route(cidr.network, cidr.prefix, &network.node_addresses, index);
         unless_there(netlink.route_add(&route)).with_context(|| format!("cannot add a route to {}", cidr.network))?;
     }
     Ok(())
+}
+
+/// A route to a Service network: over `lo`, with the node's own address as the source.
+pub(super) fn service_route(network: IpAddr, prefix: u8, addresses: &[IpAddr], index: u32) -> NewRoute {
+    let source = addresses.iter().find(|address| same_family(**address, network)).copied();
+    NewRoute { source, ..NewRoute::direct(network, prefix, index) }
 }
 
 fn same_family(one: IpAddr, other: IpAddr) -> bool {
     one.is_ipv4() == other.is_ipv4()
 }
 
-fn unless_there(result: kernel::nl::Result<()>) -> kernel::nl::Result<()> {
+/// What is there already is as it should be.
+pub(super) fn unless_there(result: kernel::nl::Result<()>) -> kernel::nl::Result<()> {
     match result {
         Err(error) if error.already_exists() => Ok(()),
         other => other,

@@ -7,20 +7,29 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use super::watcher::Watcher;
 use crate::limits;
 
-/// One output stream of a container on its way to the log.
+/// One output stream of a container on its way to the log, and to the clients that are attached.
 pub struct Stream {
     /// Non-blocking end of the container's pipe.
     pub pipe: OwnedFd,
-    name: &'static str,
+    /// `stdout` or `stderr`.
+    pub name: &'static str,
+    /// The clients that are attached.
+    pub watchers: Vec<Watcher>,
     rest: Vec<u8>,
 }
 
 impl Stream {
     /// A stream called `stdout` or `stderr`.
     pub fn new(pipe: OwnedFd, name: &'static str) -> Self {
-        Self { pipe, name, rest: Vec::new() }
+        Self { pipe, name, watchers: Vec::new(), rest: Vec::new() }
+    }
+
+    /// Whether some client has to read before the container may go on.
+    pub fn stalled(&self) -> bool {
+        self.watchers.iter().any(Watcher::waits)
     }
 
     /// Moves what is there to `log`; whether the stream goes on.
@@ -36,6 +45,10 @@ impl Stream {
                 Ok(count) => {
                     taken += count;
                     self.take(&buffer[..count], log);
+                    self.watchers.retain_mut(|watcher| watcher.give(&buffer[..count]));
+                    if self.stalled() {
+                        return true;
+                    }
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return true,

@@ -42,8 +42,19 @@ pub enum Request {
         signal: i32,
     },
     /// Run a command beside a container or on the node, with three descriptors (or one terminal). Answers:
-    /// [`Reply::Done`], later [`Reply::Exited`]. The command is killed when the connection ends.
+    /// [`Reply::Done`] (with the terminal, if it is one of the pod's), later [`Reply::Exited`]. The command is killed when
+    /// the connection ends.
     Exec(Box<Exec>),
+    /// Join a container's streams, with two descriptors for its outputs. Answer: [`Reply::Done`], with the container's
+    /// input or terminal if there is one.
+    Attach {
+        /// Uid of the pod.
+        pod: String,
+        /// Name of the container.
+        container: String,
+        /// Whether the input is wanted.
+        stdin: bool,
+    },
     /// Containers after the given one (pod, container), in order.
     Containers {
         /// The last one already known; empty names for the start.
@@ -104,6 +115,15 @@ pub struct Spawn {
     pub hostname: String,
     /// Uses the node's network instead of the pod's own.
     pub host_network: bool,
+    /// Has an input that clients can attach to.
+    #[serde(default)]
+    pub stdin: bool,
+    /// Its input ends with the first client's.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// Runs on a terminal.
+    #[serde(default)]
+    pub tty: bool,
     /// File that gets its output.
     pub log: PathBuf,
     /// What its file system looks like.

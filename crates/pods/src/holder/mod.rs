@@ -8,6 +8,7 @@ pub mod message;
 pub mod root;
 mod spawn;
 mod state;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,6 +63,9 @@ fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
     unix_socket::listen(listener.as_fd())?;
     loop {
         let ready = wait(&signals, &listener, &connections, &state)?;
+        if ready.watchers {
+            state.flush();
+        }
         for (key, index) in ready.pipes {
             state.pump(&key, index);
         }
@@ -124,6 +128,7 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
 struct Ready {
     signal: bool,
     listener: bool,
+    watchers: bool,
     connections: Vec<u64>,
     pipes: Vec<((String, String), usize)>,
 }
@@ -140,6 +145,12 @@ fn wait(
     let mut polled = vec![input(signals.as_fd()), input(listener.as_fd())];
     polled.extend(connections.values().map(|connection| input(connection.socket.as_fd())));
     polled.extend(state.pipes().map(|(_, _, pipe)| input(pipe.as_fd())));
+    let attached = polled.len();
+    // Without a wish, only the loss of its reader wakes a pipe.
+    let room = |waits| if waits { PollFlags::OUT } else { PollFlags::empty() };
+    let watchers =
+        state.watchers().map(|watcher| PollFd::from_borrowed_fd(watcher.pipe.as_fd(), room(watcher.waits())));
+    polled.extend(watchers);
     match rustix::event::poll(&mut polled, None) {
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
@@ -156,7 +167,8 @@ fn wait(
         .map(|(_, ((pod, name), index, _))| ((pod.clone(), name.clone()), index))
         .collect();
     pipes.reverse();
-    Ok(Ready { signal: hit(0), listener: hit(1), connections: ids, pipes })
+    let watchers = (attached..polled.len()).any(hit);
+    Ok(Ready { signal: hit(0), listener: hit(1), watchers, connections: ids, pipes })
 }
 
 /// Takes one request of a connection and answers it; whether the connection goes on.

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use kernel::process::{self, Child, Fork};
+use kernel::unix_socket::{self, Wait};
 use kernel::{mount, namespace};
+use rustix::fs::OFlags;
+use rustix::pty::OpenptFlags;
 use rustix::thread::CapabilitySet;
 
 use super::message::{Exec, Spawn};
@@ -41,38 +44,57 @@ pub(super) struct Places<'a> {
     pub node_resolv: &'a Path,
 }
 
+/// What a container is given as standard input, output and error.
+pub(super) enum Given {
+    /// Ends of pipes; without an input it reads nothing.
+    Pipes { input: Option<OwnedFd>, output: [OwnedFd; 2] },
+    /// A terminal of its own, whose other side it sends on this connection.
+    Terminal(OwnedFd),
+}
+
 /// Starts a container; returns once its program runs.
 pub(super) fn container(
     spawn: &Spawn,
     netns: Option<BorrowedFd<'_>>,
-    output: [OwnedFd; 2],
+    given: Given,
     places: &Places<'_>,
 ) -> io::Result<Child> {
-    let [out, err] = output;
     start(namespace::MOUNT | namespace::UTS | namespace::PID | namespace::IPC, None, || {
         if let Some(netns) = netns {
             namespace::enter_net(netns)?;
         }
         rustix::system::sethostname(spawn.hostname.as_bytes())?;
         root::enter(&spawn.root, places.root, places.programs)?;
-        let null = File::open("/dev/null")?;
-        process::set_stdio([null.as_fd(), out.as_fd(), err.as_fd()])?;
         rustix::process::setsid()?;
+        match given {
+            Given::Pipes { input, output: [out, err] } => {
+                let input = input.map_or_else(|| File::open("/dev/null").map(Into::into), Ok)?;
+                process::set_stdio([input.as_fd(), out.as_fd(), err.as_fd()])?;
+            }
+            Given::Terminal(connection) => terminal(connection.as_fd())?,
+        }
         drop_capabilities()?;
         Ok(command(&spawn.argv, &spawn.env, &spawn.cwd, true))
     })
 }
 
-/// Starts a command beside a container, in its namespaces.
+/// Starts a command beside a container, in its namespaces. One that is to have a terminal sends its other side on
+/// `connection`.
 pub(super) fn beside(
     exec: &Exec,
     container: BorrowedFd<'_>,
     stdio: &[OwnedFd],
+    connection: OwnedFd,
     own_pid: BorrowedFd<'_>,
 ) -> io::Result<Child> {
     start(0, Some((container, own_pid)), || {
         namespace::enter_container_of(container)?;
-        session(stdio, exec.tty)?;
+        if exec.tty {
+            rustix::process::setsid()?;
+            terminal(connection.as_fd())?;
+        } else {
+            session(stdio, false)?;
+        }
         drop_capabilities()?;
         Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
     })
@@ -93,6 +115,31 @@ pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io
         env.extend(exec.env.iter().cloned());
         Ok(command(&exec.argv, &env, &exec.cwd, false))
     })
+}
+
+/// Makes a terminal in the pod's own `/dev/pts`, which is what its programs find it by; the calling process, a session's
+/// leader, is controlled by it. The other side goes out on `connection`.
+fn terminal(connection: BorrowedFd<'_>) -> io::Result<()> {
+    let failed = |error: io::Error| io::Error::new(error.kind(), format!("make a terminal in /dev/pts: {error}"));
+    let make = || -> io::Result<(OwnedFd, OwnedFd)> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let ours = rustix::fs::open("/dev/pts/ptmx", flags, rustix::fs::Mode::empty())?;
+        rustix::pty::unlockpt(&ours)?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let theirs = rustix::pty::ioctl_tiocgptpeer(&ours, flags)?;
+        Ok((ours, theirs))
+    };
+    let (ours, theirs) = make().map_err(failed)?;
+    rustix::process::ioctl_tiocsctty(&theirs)?;
+    process::set_stdio([theirs.as_fd(), theirs.as_fd(), theirs.as_fd()])?;
+    unix_socket::send(connection, b"terminal", &[ours.as_fd()], Wait::Never)
+}
+
+/// The terminal that a process sent before it executed its program.
+pub(super) fn terminal_from(connection: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut word = [0; 16];
+    let (_, mut descriptors) = unix_socket::receive(connection, &mut word)?;
+    descriptors.pop().ok_or_else(|| io::Error::other("the process sent no terminal"))
 }
 
 fn session(stdio: &[OwnedFd], tty: bool) -> io::Result<()> {

@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kernel::process::{self, Child};
-use kernel::{mount, namespace};
+use kernel::{mount, namespace, unix_socket};
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
 use super::log::{Log, Stream};
 use super::message::{ContainerRecord, Ended, Exec, Reply, Request, Spawn, VERSION};
-use super::spawn::{self, Places};
+use super::spawn::{self, Given, Places};
+use super::watcher::Watcher;
 use crate::limits;
 
 /// Everything the holder holds.
@@ -22,6 +24,8 @@ pub(super) struct State {
     pods: BTreeMap<String, OwnedFd>,
     containers: BTreeMap<(String, String), Container>,
     sessions: BTreeMap<i32, Session>,
+    /// Clients of containers that have ended, until they have read everything.
+    lingering: Vec<Watcher>,
 }
 
 struct Container {
@@ -29,6 +33,10 @@ struct Container {
     child: Child,
     log: Log,
     streams: Vec<Stream>,
+    /// Where its input comes from, or its terminal.
+    input: Option<OwnedFd>,
+    stdin_once: bool,
+    tty: bool,
 }
 
 struct Session {
@@ -55,6 +63,7 @@ impl State {
             pods: BTreeMap::new(),
             containers: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            lingering: Vec::new(),
         })
     }
 
@@ -79,7 +88,10 @@ impl State {
                 }
                 Ok((Reply::Done, Vec::new()))
             }
-            Request::Exec(exec) => self.exec(connection, &exec, descriptors).map(|()| (Reply::Done, Vec::new())),
+            Request::Exec(exec) => Ok((Reply::Done, self.exec(connection, &exec, descriptors)?)),
+            Request::Attach { pod, container, stdin } => {
+                Ok((Reply::Done, self.attach((pod, container), stdin, descriptors)?))
+            }
             Request::Containers { after } => Ok((Reply::Containers(self.list(&after)), Vec::new())),
             Request::Pods { after } => {
                 let pods = self.pods.keys().filter(|pod| **pod > after).take(limits::CONTAINERS_PER_ANSWER);
@@ -95,8 +107,23 @@ impl State {
     /// The output pipes that wait for data: pod, container and index of the stream, with the pipe.
     pub(super) fn pipes(&self) -> impl Iterator<Item = ((&String, &String), usize, &OwnedFd)> {
         self.containers.iter().flat_map(|((pod, name), container)| {
-            container.streams.iter().enumerate().map(move |(index, stream)| ((pod, name), index, &stream.pipe))
+            let streams = container.streams.iter().enumerate().filter(|(_, stream)| !stream.stalled());
+            streams.map(move |(index, stream)| ((pod, name), index, &stream.pipe))
         })
+    }
+
+    /// The clients that are attached.
+    pub(super) fn watchers(&self) -> impl Iterator<Item = &Watcher> {
+        let streams = self.containers.values().flat_map(|container| &container.streams);
+        streams.flat_map(|stream| &stream.watchers).chain(&self.lingering)
+    }
+
+    /// Gives the clients what they have room for and forgets those that have left.
+    pub(super) fn flush(&mut self) {
+        for stream in self.containers.values_mut().flat_map(|container| &mut container.streams) {
+            stream.watchers.retain_mut(|watcher| watcher.flush() && !watcher.left());
+        }
+        self.lingering.retain_mut(|watcher| watcher.flush() && watcher.waits() && !watcher.left());
     }
 
     /// Moves output of one stream to its log.
@@ -120,10 +147,11 @@ impl State {
             }
             let alive = |container: &&mut Container| container.child.pid == pid && container.record.ended.is_none();
             if let Some(container) = self.containers.values_mut().find(alive) {
-                for stream in &mut container.streams {
+                for mut stream in std::mem::take(&mut container.streams) {
                     stream.drain(&mut container.log);
+                    self.lingering.extend(stream.watchers.into_iter().filter(Watcher::waits));
                 }
-                container.streams.clear();
+                container.input = None;
                 container.record.ended = Some(Ended { code, at_ms: jiff::Timestamp::now().as_millisecond() });
                 reaped.containers = true;
             }
@@ -168,9 +196,21 @@ impl State {
             None => return Err(io::Error::other("the pod has no network namespace yet")),
         };
         let log = Log::open(spawn.log.clone())?;
-        let (out_read, out) = output_pipe()?;
-        let (err_read, err) = output_pipe()?;
-        let child = spawn::container(spawn, netns, [out, err], &places(&self.directory).borrow())?;
+        let (streams, input, given) = if spawn.tty {
+            let (ours, theirs) = unix_socket::pair()?;
+            (Vec::new(), Some(ours), Given::Terminal(theirs))
+        } else {
+            let (out_read, out) = output_pipe()?;
+            let (err_read, err) = output_pipe()?;
+            let (read, write) = if spawn.stdin {
+                rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map(|(r, w)| (Some(r), Some(w)))?
+            } else {
+                (None, None)
+            };
+            let streams = vec![Stream::new(out_read, "stdout"), Stream::new(err_read, "stderr")];
+            (streams, write, Given::Pipes { input: read, output: [out, err] })
+        };
+        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow())?;
         let record = ContainerRecord {
             pod: spawn.pod.clone(),
             container: spawn.container.clone(),
@@ -178,22 +218,58 @@ impl State {
             started_ms: jiff::Timestamp::now().as_millisecond(),
             ended: None,
         };
-        let streams = vec![Stream::new(out_read, "stdout"), Stream::new(err_read, "stderr")];
-        self.containers.insert(key, Container { record, child, log, streams });
+        let (stdin_once, tty) = (spawn.stdin_once, spawn.tty);
+        let mut container = Container { record, child, log, streams, input, stdin_once, tty };
+        if tty {
+            container.take_terminal()?;
+        }
+        self.containers.insert(key, container);
         Ok(())
     }
 
-    fn exec(&mut self, connection: u64, exec: &Exec, descriptors: &[OwnedFd]) -> io::Result<()> {
+    fn exec(&mut self, connection: u64, exec: &Exec, descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+        let mut given = Vec::new();
         let child = match &exec.container {
             None => spawn::on_node(exec, descriptors, &places(&self.directory).borrow())?,
             Some(key) => {
-                let found = self.containers.get(key).filter(|container| container.record.ended.is_none());
-                let found = found.ok_or_else(|| io::Error::other("the container is not running"))?;
-                spawn::beside(exec, found.child.pidfd.as_fd(), descriptors, self.own_pid.as_fd())?
+                let found = self.running(key)?;
+                let (ours, theirs) = unix_socket::pair()?;
+                let child = spawn::beside(exec, found.child.pidfd.as_fd(), descriptors, theirs, self.own_pid.as_fd())?;
+                if exec.tty {
+                    given.push(spawn::terminal_from(ours.as_fd())?);
+                }
+                child
             }
         };
         self.sessions.insert(child.pid, Session { connection, _child: child });
-        Ok(())
+        Ok(given)
+    }
+
+    fn running(&self, key: &(String, String)) -> io::Result<&Container> {
+        let found = self.containers.get(key).filter(|container| container.record.ended.is_none());
+        found.ok_or_else(|| io::Error::other("the container is not running"))
+    }
+
+    /// Gives a container's output also to the two descriptors; its input, or its terminal.
+    fn attach(&mut self, key: (String, String), stdin: bool, descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+        self.running(&key)?;
+        let [out, err] = descriptors else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "attaching needs two descriptors"));
+        };
+        let Some(container) = self.containers.get_mut(&key) else { return Ok(Vec::new()) };
+        if container.streams.iter().any(|stream| stream.watchers.len() >= limits::ATTACHED) {
+            let most = limits::ATTACHED;
+            return Err(io::Error::other(format!("{most} clients are attached to the container already")));
+        }
+        for stream in &mut container.streams {
+            let pipe = if stream.name == "stdout" { out } else { err };
+            stream.watchers.push(Watcher::new(pipe.try_clone()?)?);
+        }
+        Ok(match &container.input {
+            Some(input) if container.tty || (stdin && !container.stdin_once) => vec![input.try_clone()?],
+            Some(_) if stdin => container.input.take().into_iter().collect(),
+            _ => Vec::new(),
+        })
     }
 
     fn list(&self, after: &(String, String)) -> Vec<ContainerRecord> {
@@ -209,6 +285,18 @@ impl State {
             of != pod
         });
         self.pods.remove(pod);
+    }
+}
+
+impl Container {
+    /// Takes over the terminal that the container made, in place of the connection on which it was sent.
+    fn take_terminal(&mut self) -> io::Result<()> {
+        let Some(connection) = self.input.take() else { return Ok(()) };
+        let terminal = spawn::terminal_from(connection.as_fd())?;
+        rustix::io::ioctl_fionbio(&terminal, true)?;
+        self.input = Some(terminal.try_clone()?);
+        self.streams.push(Stream::new(terminal, "stdout"));
+        Ok(())
     }
 }
 

@@ -193,6 +193,9 @@ impl Worker {
             cwd: container.working_dir.clone().unwrap_or_default(),
             hostname: name_files::hostname(&self.pod),
             host_network: self.host_network(),
+            stdin: container.stdin == Some(true),
+            stdin_once: container.stdin_once == Some(true),
+            tty: container.tty == Some(true),
             log: logs.join(format!("{attempt}.log")),
             root: Root {
                 files: files.into_iter().map(file).collect(),

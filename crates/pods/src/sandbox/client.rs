@@ -19,6 +19,7 @@ pub struct Client {
 /// A command that runs in the sandbox; dropping it kills the command.
 pub struct Session {
     socket: Arc<OwnedFd>,
+    terminal: Option<OwnedFd>,
 }
 
 impl Client {
@@ -87,11 +88,33 @@ impl Client {
         self.call(&Request::RemovePod { pod: pod.to_owned() }, &[]).map(drop)
     }
 
+    /// Whether some container of a pod runs.
+    pub fn runs(&self, pod: &str) -> io::Result<bool> {
+        let after = (pod.to_owned(), String::new());
+        match self.call(&Request::Containers { after }, &[])?.0 {
+            Reply::Containers(some) => Ok(some.iter().any(|record| record.pod == pod && record.ended.is_none())),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Joins the streams of a container: its outputs go to the two descriptors from now on, until it ends or their other
+    /// ends are closed. Returns where its input goes if `stdin` is asked for and there is one; on a terminal always.
+    pub fn attach(
+        &self,
+        pod: &str,
+        container: &str,
+        stdin: bool,
+        outputs: [BorrowedFd<'_>; 2],
+    ) -> io::Result<Option<OwnedFd>> {
+        let request = Request::Attach { pod: pod.to_owned(), container: container.to_owned(), stdin };
+        Ok(self.call(&request, &outputs)?.1.pop())
+    }
+
     /// Runs a command with the given three descriptors (or one terminal) on a connection of its own.
     pub fn exec(&self, exec: Exec, descriptors: &[BorrowedFd<'_>]) -> io::Result<Session> {
         let socket = unix_socket::connect(&self.directory, SOCKET)?;
-        call(socket.as_fd(), &Request::Exec(Box::new(exec)), descriptors)?;
-        Ok(Session { socket: Arc::new(socket) })
+        let (_, mut given) = call(socket.as_fd(), &Request::Exec(Box::new(exec)), descriptors)?;
+        Ok(Session { socket: Arc::new(socket), terminal: given.pop() })
     }
 
     /// Calls `wake` from a thread of its own whenever some container has ended, until the holder is gone; then `lost`.
@@ -113,6 +136,11 @@ impl Client {
 }
 
 impl Session {
+    /// Our side of the command's terminal, once; none if it has none of the pod's own.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
     /// Waits for the command's end: its exit code.
     pub fn wait(&self) -> io::Result<i32> {
         match message::receive::<Reply>(self.socket.as_fd())? {

@@ -2,22 +2,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use api::status::Status;
 use contract::streams::{ExecOptions, ExecSession};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::environment;
 use crate::holder::message::Exec;
 use crate::kubelet::Node;
+use crate::streams::pipe::Pipe;
 
 /// Terminal sizes that wait to be set.
 const RESIZES: usize = 8;
@@ -39,10 +37,6 @@ pub(super) async fn start(
 ) -> Result<ExecSession, Status> {
     let failed = |error: io::Error| Status::internal(format!("error executing command in container: {error}"));
     let mut ends = if options.tty { terminal() } else { pipes(options) }.map_err(failed)?;
-    let resize = match (&ends.stdout, options.tty) {
-        (Some(terminal), true) => Some(resizer(terminal.try_clone().map_err(failed)?)),
-        _ => None,
-    };
     let exec = Exec {
         container: Some((pod.metadata.uid.clone().unwrap_or_default(), container.name.clone())),
         argv: options.command.clone(),
@@ -55,7 +49,17 @@ pub(super) async fn start(
         let theirs: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         client.exec(exec, &theirs)
     });
-    let session = started.await.map_err(|error| Status::internal(error.to_string()))?.map_err(failed)?;
+    let session = started.await.map_err(|error| Status::internal(error.to_string()))?;
+    let mut session = session.map_err(failed)?;
+    if let Some(terminal) = session.take_terminal() {
+        // The terminal that the command has is one of the pod's; ours was for a holder of an earlier release.
+        ends.stdin = Some(terminal.try_clone().map_err(failed)?);
+        ends.stdout = Some(terminal);
+    }
+    let resize = match (&ends.stdout, options.tty) {
+        (Some(terminal), true) => Some(resizer(terminal.try_clone().map_err(failed)?)),
+        _ => None,
+    };
     let (mut done, exit) = oneshot::channel();
     let stop = session.stopper();
     let waiting = tokio::task::spawn_blocking(move || session.wait().map_err(|error| error.to_string()));
@@ -120,7 +124,7 @@ fn pipes(options: &ExecOptions) -> io::Result<Ends> {
     Ok(Ends { stdin, stdout, stderr, theirs: vec![input, out, err] })
 }
 
-fn resizer(terminal: OwnedFd) -> mpsc::Sender<(u16, u16)> {
+pub(super) fn resizer(terminal: OwnedFd) -> mpsc::Sender<(u16, u16)> {
     let (sender, mut receiver) = mpsc::channel::<(u16, u16)>(RESIZES);
     tokio::spawn(async move {
         while let Some((columns, rows)) = receiver.recv().await {
@@ -130,56 +134,4 @@ fn resizer(terminal: OwnedFd) -> mpsc::Sender<(u16, u16)> {
         }
     });
     sender
-}
-
-/// A pipe or terminal end as an asynchronous stream. A terminal whose other end is closed reads as EIO, which is its end.
-struct Pipe(AsyncFd<OwnedFd>);
-
-impl Pipe {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        #[expect(
-            deprecated,
-            reason = "its unsafe successor wants what OwnedFd promises: one descriptor for its whole life"
-        )]
-        let registered = AsyncFd::new(fd)?;
-        Ok(Self(registered))
-    }
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut guard = ready!(self.0.poll_read_ready(context))?;
-            let space = buffer.initialize_unfilled();
-            match guard.try_io(|fd| rustix::io::read(fd.get_ref(), space).map_err(io::Error::from)) {
-                Ok(Ok(count)) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::EIO) => return Poll::Ready(Ok(())),
-                Ok(Err(error)) => return Poll::Ready(Err(error)),
-                Err(_) => {}
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.0.poll_write_ready(context))?;
-            if let Ok(done) = guard.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from)) {
-                return Poll::Ready(done);
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use contract::streams::LogOptions;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use tokio::sync::mpsc;
 
 use crate::builtin::BuiltIn;
@@ -35,11 +35,12 @@ struct Filter {
 
 impl Filter {
     fn new(options: LogOptions) -> Self {
-        let since = options.since_seconds.map(|seconds| {
+        let since = options.since_time.clone();
+        let since = since.or(options.since_seconds.map(|seconds| {
             let ago = jiff::SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
             let now = jiff::Timestamp::now();
             format!("{:.9}", now.checked_sub(ago).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
-        });
+        }));
         let left = options.limit_bytes;
         Self { options, since, left }
     }
@@ -83,15 +84,7 @@ pub(super) fn of_container(
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let directory = node.directory.join(&uid).join(&container.name);
     let runs = runs(&directory);
-    let place = if options.previous { runs.len().checked_sub(2) } else { runs.len().checked_sub(1) };
-    let Some(run) = place.and_then(|place| runs.get(place)).copied() else {
-        let (name, of) = (pod.metadata.name.as_deref().unwrap_or_default(), &container.name);
-        return Err(Status::bad_request(if options.previous {
-            format!("previous terminated container \"{of}\" in pod \"{name}\" not found")
-        } else {
-            format!("container \"{of}\" in pod \"{name}\" is waiting to start: ContainerCreating")
-        }));
-    };
+    let run = if options.previous { previous(pod, container, &runs)? } else { newest(pod, container, &runs)? };
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let path = directory.join(format!("{run}.log"));
     let name = container.name.clone();
@@ -106,6 +99,39 @@ pub(super) fn of_container(
         }
     });
     Ok(stream(receiver))
+}
+
+/// What the API says of a container.
+fn status<'a>(pod: &'a Pod, container: &Container) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = [&status.container_statuses, &status.init_container_statuses];
+    all.into_iter().flatten().flatten().find(|known| known.name == container.name)
+}
+
+/// The run that ended last, as the Pod's status tells it: a container that waits for its next start has no newer one.
+fn previous(pod: &Pod, container: &Container, runs: &[u32]) -> Result<u32, Status> {
+    let ended = status(pod, container).and_then(|status| status.last_state.as_ref()?.terminated.as_ref());
+    let id = ended.and_then(|ended| ended.container_id.as_deref()).unwrap_or_default();
+    let run = id.rsplit('/').next().and_then(|attempt| attempt.parse().ok());
+    run.filter(|run| runs.contains(run)).ok_or_else(|| {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        Status::bad_request(format!("previous terminated container \"{}\" in pod \"{name}\" not found", container.name))
+    })
+}
+
+/// The newest run that was started; the reason why there is none.
+fn newest(pod: &Pod, container: &Container, runs: &[u32]) -> Result<u32, Status> {
+    runs.last().copied().ok_or_else(|| {
+        let waiting = status(pod, container).and_then(|status| status.state.as_ref()?.waiting.as_ref());
+        let why = match waiting.and_then(|waiting| waiting.reason.as_deref()) {
+            Some("ErrImagePull") => "image can't be pulled",
+            Some("ImagePullBackOff") => "trying and failing to pull image",
+            Some(reason) => reason,
+            None => "ContainerCreating",
+        };
+        let (name, of) = (pod.metadata.name.as_deref().unwrap_or_default(), &container.name);
+        Status::bad_request(format!("container \"{of}\" in pod \"{name}\" is waiting to start: {why}"))
+    })
 }
 
 /// The log of a part of Mainstay that shows as a pod.
@@ -265,7 +291,31 @@ mod tests {
         assert_eq!(lines(LogOptions { tail_lines: Some(1), ..LogOptions::default() }), "three\n");
         assert_eq!(lines(LogOptions { limit_bytes: Some(5), ..LogOptions::default() }), "one\nt");
         assert_eq!(lines(LogOptions { since_seconds: Some(1), ..LogOptions::default() }), "");
+        let later = Some("2026-01-01T00:00:01.000000000Z".to_owned());
+        assert_eq!(lines(LogOptions { since_time: later, ..LogOptions::default() }), "two three\n");
         let timed = lines(LogOptions { timestamps: true, tail_lines: Some(3), ..LogOptions::default() });
         assert!(timed.starts_with("2026-01-01T00:00:00.000000001Z one\n"), "{timed}");
+    }
+
+    #[test]
+    fn which_run_is_meant() {
+        let pod = |state: serde_json::Value, last: serde_json::Value| -> Pod {
+            let status = serde_json::json!({ "name": "main", "state": state, "lastState": last, "image": "", "imageID": "",
+                "ready": false, "restartCount": 0 });
+            let (meta, statuses) = (serde_json::json!({ "name": "ham" }), serde_json::json!([status]));
+            serde_json::from_value(serde_json::json!({ "metadata": meta, "status": { "containerStatuses": statuses } }))
+                .unwrap()
+        };
+        let main = Container { name: "main".into(), ..Container::default() };
+        let nothing = serde_json::json!({});
+        let ended = serde_json::json!({ "terminated": { "exitCode": 1, "containerID": "mainstay://u/main/4" } });
+        let crashed = pod(serde_json::json!({ "waiting": { "reason": "CrashLoopBackOff" } }), ended);
+        assert_eq!((previous(&crashed, &main, &[3, 4]).unwrap(), newest(&crashed, &main, &[3, 4]).unwrap()), (4, 4));
+        let why = "previous terminated container \"main\" in pod \"ham\" not found";
+        assert_eq!(previous(&crashed, &main, &[5]).unwrap_err().message, why);
+        let unknown = pod(serde_json::json!({ "waiting": { "reason": "ErrImagePull" } }), nothing);
+        assert_eq!(previous(&unknown, &main, &[0]).unwrap_err().message, why);
+        let why = "container \"main\" in pod \"ham\" is waiting to start: image can't be pulled";
+        assert_eq!(newest(&unknown, &main, &[]).unwrap_err().message, why);
     }
 }

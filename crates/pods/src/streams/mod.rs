@@ -1,7 +1,10 @@
-//! Logs and commands of this node's pods: a pod's name and options in, byte streams out.
+//! Logs, commands and ports of this node's pods: a pod's name and options in, byte streams out.
 
+mod attach;
 mod exec;
+mod forward;
 mod logs;
+mod pipe;
 mod sockets;
 
 use std::os::fd::AsFd;
@@ -12,7 +15,7 @@ use api::object::ObjectKey;
 use api::status::Status;
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::streams::{ExecOptions, ExecSession, Listening, LogOptions, PodStreams};
+use contract::streams::{Connection, ExecOptions, ExecSession, Listening, LogOptions, PodStreams};
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -37,6 +40,19 @@ impl Streams {
         let found = all.find(|known| container.is_empty() || known.name == container).cloned();
         let why = || Status::bad_request(format!("container {container} is not valid for pod {}", key.name));
         Ok((pod, found.ok_or_else(why)?))
+    }
+
+    /// Parts of Mainstay show as pods, but no process is theirs alone.
+    fn has_process(&self, pod: &ObjectKey, container: &Container) -> Result<(), Status> {
+        let image = container.image.as_deref().unwrap_or_default();
+        if self.node.built_ins.iter().all(|known| known.image() != image) {
+            return Ok(());
+        }
+        let (ObjectKey { namespace, name }, of) = (pod, &container.name);
+        Err(Status::bad_request(format!(
+            "container {of} of pod {name} is a part of Mainstay and has no process of its own to join; read what it says: \
+             kubectl logs -n {namespace} {name}"
+        )))
     }
 }
 
@@ -67,6 +83,18 @@ impl PodStreams for Streams {
 
     async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
         let (object, container) = self.find(pod, &options.container)?;
+        self.has_process(pod, &container)?;
         exec::start(&self.node, &object, &container, options).await
+    }
+
+    async fn attach(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {
+        let (object, container) = self.find(pod, &options.container)?;
+        self.has_process(pod, &container)?;
+        attach::join(&self.node, &object, &container, options).await
+    }
+
+    async fn port_forward(&self, pod: &ObjectKey, port: u16) -> Result<Connection, Status> {
+        let (object, _) = self.find(pod, "")?;
+        forward::connect(&self.node, pod, &object, port).await
     }
 }

@@ -82,7 +82,7 @@ impl Runner {
         step: &Step,
         stored: &Value,
     ) -> Result<Outcome, Status> {
-        let options = WriteOptions { dry_run: step.all.contains_key("dry"), ..WriteOptions::default() };
+        let options = &WriteOptions { dry_run: step.all.contains_key("dry"), ..WriteOptions::default() };
         let laid = |mut object: Value| {
             let place = if kind.kind == "Service" { &mut object["spec"] } else { &mut object };
             lay(place, &step.over);

@@ -11,11 +11,8 @@ fn explicit_addresses() {
     let table = [
         ("10.96.0.10", "provided IP is already allocated (by default/first)"),
         ("10.97.0.1", "the provided network does not match the current range (10.96.0.0/16)"),
-        ("10.96.0.0", "the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/16"),
-        (
-            "10.96.255.255",
-            "the provided IP (10.96.255.255) is not in the valid range. The range of valid IPs is 10.96.0.0/16",
-        ),
+        ("10.96.0.0", "the provided network does not match the current range (10.96.0.0/16)"),
+        ("10.96.255.255", "the provided network does not match the current range (10.96.0.0/16)"),
     ];
     for (ip, why) in table {
         let refused = error(cluster.create("web", spec(json!({ "clusterIP": ip }))));

@@ -52,7 +52,7 @@ fn audit(stored: &BTreeMap<u8, Value>, taken: &Taken) {
         for ip in ips(service).into_iter().filter(|ip| *ip != "None") {
             assert_ne!(kind, "ExternalName");
             assert!(addresses.insert(ip), "{ip} is given twice");
-            assert!(taken.address(ip.parse().unwrap()).is_some(), "{ip} is stored and not taken");
+            assert!(taken.has(ip.parse().unwrap()), "{ip} is stored and not taken");
         }
         let mut own: BTreeSet<_> = BTreeSet::new();
         if matches!(kind, "NodePort" | "LoadBalancer") {

@@ -23,7 +23,8 @@ use super::held::{Held, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
-use crate::service_table::{Config, Problem, ServiceEntry, compile_service, outermost};
+use crate::allocate::Cidr;
+use crate::service_table::{Config, Problem, ServiceEntry, compile_service, outermost, service_networks};
 use crate::snapshot::{Changes, Protocol, Snapshot};
 
 /// How the size of an element on the wire is asked for, in bytes.
@@ -51,6 +52,8 @@ pub struct Programmer {
     hairpins: BTreeMap<IpAddr, usize>,
     pods: BTreeMap<ObjectKey, Vec<IpAddr>>,
     zone: Option<Box<str>>,
+    /// Service ranges: those of the configuration and those of ServiceCIDRs.
+    networks: Vec<Cidr>,
     problems: BTreeMap<ObjectKey, Vec<Problem>>,
     /// What the kernel holds, between `adopt` and the next plan.
     observed: Option<State>,
@@ -60,6 +63,7 @@ impl Programmer {
     /// A programmer for a kernel that holds the rules and no data.
     pub fn new(config: Config) -> Self {
         Self {
+            networks: config.service_cidrs.clone(),
             config,
             services: BTreeMap::new(),
             claims: Claims::default(),
@@ -117,9 +121,10 @@ impl Programmer {
         let start = observed.is_some();
         let mut recovered = Recovered::new(observed.unwrap_or_default(), &mut self.ids, &mut self.identities);
         let mut groups = vec![recovered.strays()];
-        if everything || !changes.pods.is_empty() {
+        if everything || !changes.pods.is_empty() || !changes.networks.is_empty() {
             let before = if start { recovered.take_fixed() } else { self.fixed_elements() };
             self.pods_changed(snapshot, changes, everything);
+            self.networks = service_networks(snapshot, &self.config);
             groups.push(Group { before, after: self.fixed_elements(), flush: Vec::new() });
         }
         let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut groups);
@@ -247,7 +252,7 @@ impl Programmer {
         let mut add = |sets: [SetName; 2], v4: bool, key: Vec<u8>| {
             elements.insert((if v4 { sets[0] } else { sets[1] }, key.into()), Value::default());
         };
-        let virtual_cidrs = [&self.config.service_cidrs[..], &self.config.pools.cidrs()].concat();
+        let virtual_cidrs = [&self.networks[..], &self.config.pools.cidrs()].concat();
         let ranges = [
             ([SetName::Pods4, SetName::Pods6], &self.config.pod_cidrs),
             // What no Service has declared is refused on load-balancer addresses as well.
@@ -278,7 +283,7 @@ impl Programmer {
 }
 
 /// A range as the key of an interval set: first address, then the one after the last.
-fn interval(cidr: &crate::allocate::Cidr) -> Vec<u8> {
+fn interval(cidr: &Cidr) -> Vec<u8> {
     let (first, last) = super::held::bounds(cidr);
     let end = match last {
         IpAddr::V4(last) => octets(IpAddr::V4(u32::from(last).wrapping_add(1).into())),

@@ -345,3 +345,39 @@ fn only_udp_endpoints_that_left_are_flushed() {
         assert!(rig.flushed.iter().all(|mark| !kept.contains(mark)));
     }
 }
+
+/// Where unknown addresses are refused, as first address and the one after the last.
+fn refused(rig: &Rig) -> Vec<String> {
+    let text = |half: &[u8]| half.iter().map(ToString::to_string).collect::<Vec<_>>().join(".");
+    rig.kernel[&SetName::ServiceCidrs4].keys().map(|key| format!("{}-{}", text(&key[..4]), text(&key[4..]))).collect()
+}
+
+#[test]
+fn added_networks_are_refused_where_nothing_answers_until_they_go() {
+    let mut rig = Rig::new(10_000);
+    rig.step();
+    let configured = refused(&rig);
+    let network = |cidrs: &[&str]| json!({ "metadata": {}, "spec": { "cidrs": cidrs } });
+    rig.put("servicecidrs", "more", &network(&["10.97.0.0/24", "fd00::/112"]));
+    // Pods live in the first; after the second there is no address; the third is the configured one again.
+    for (i, odd) in ["10.0.0.0/8", "255.255.255.0/24", "10.96.0.0/16"].iter().enumerate() {
+        rig.put("servicecidrs", &format!("odd{i}"), &network(&[odd]));
+    }
+    let plan = rig.step();
+    assert_eq!(plan.keys_compiled, 0, "no Service is compiled for it");
+    let mut more = configured.clone();
+    more.push("10.97.0.0-10.97.1.0".to_owned());
+    more.sort();
+    assert_eq!(refused(&rig), more);
+    assert_eq!(rig.kernel[&SetName::ServiceCidrs6].len(), 1);
+    rig.restart();
+    assert!(rig.step().batches.is_empty(), "a restart finds them and writes nothing");
+    rig.put("servicecidrs", "wider", &network(&["10.97.0.0/16"]));
+    rig.step();
+    assert!(refused(&rig).contains(&"10.97.0.0-10.98.0.0".to_owned()), "{:?}", refused(&rig));
+    for name in ["wider", "more"] {
+        rig.delete("servicecidrs", name);
+        rig.step();
+    }
+    assert_eq!(refused(&rig), configured);
+}

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
-use super::{Family, Labels, Meta, Namespace, Node, Protocol};
+use super::{Family, Labels, Meta, Namespace, Network, Node, Protocol};
 
 mod load_balancer;
 mod pod;
@@ -72,6 +72,8 @@ struct RawCondition {
 #[serde(default)]
 struct RawNodeStatus {
     addresses: Vec<RawNodeAddress>,
+    conditions: Vec<RawCondition>,
+    allocatable: Labels,
 }
 
 #[derive(Deserialize)]
@@ -83,16 +85,40 @@ struct RawNodeAddress {
 pub(super) fn node(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Node> {
     let raw: RawObject<'_, Nothing, RawNodeStatus> = parse(json)?;
     let internal = raw.status.addresses.iter().filter(|address| &*address.r#type == "InternalIP");
+    let labels = &raw.metadata.labels;
+    let roles = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
+    let cpu = raw.status.allocatable.get("cpu").and_then(|cpu| api::quantity::nanos(cpu)).unwrap_or(0);
     Ok(Node {
+        ready: is_ready(&raw.status.conditions),
+        cpu_milli: u64::try_from(cpu / 1_000_000).unwrap_or(0),
+        control_plane: roles.iter().any(|role| labels.contains_key(*role)),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
         zone: raw.metadata.labels.get("topology.kubernetes.io/zone").cloned(),
         meta: meta(key, revision, raw.metadata),
     })
 }
 
+/// Whether the condition Ready is True.
+fn is_ready(conditions: &[RawCondition]) -> bool {
+    conditions.iter().any(|condition| &*condition.r#type == "Ready" && &*condition.status == "True")
+}
+
 pub(super) fn namespace(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Namespace> {
     let raw: RawObject<'_, Nothing, Nothing> = parse(json)?;
     Ok(Namespace { meta: meta(key, revision, raw.metadata) })
+}
+
+#[derive(Default, Deserialize)]
+struct RawNetworkSpec {
+    #[serde(default)]
+    cidrs: Vec<Box<str>>,
+}
+
+pub(super) fn network(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Network> {
+    let raw: RawObject<'_, RawNetworkSpec, Nothing> = parse(json)?;
+    let cidr = |text: &str| text.parse().map_err(|error| format!("spec.cidrs: {error}"));
+    let cidrs = raw.spec.cidrs.iter().map(|text| cidr(text)).collect::<Decoded<_>>()?;
+    Ok(Network { cidrs, meta: meta(key, revision, raw.metadata) })
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Decoded<T> {

@@ -3,7 +3,7 @@
 use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
-use super::{Decoded, RawCondition, RawObject, addresses, meta, parse, protocol};
+use super::{Decoded, RawCondition, RawObject, addresses, is_ready, meta, parse, protocol};
 use crate::snapshot::{ContainerPort, Owner, Pod};
 
 #[derive(Default, Deserialize)]
@@ -62,7 +62,7 @@ pub(in crate::snapshot) fn pod(key: &ObjectKey, revision: Revision, json: &[u8])
         let protocol = protocol("spec.containers[].ports[].protocol", port.protocol.as_deref())?;
         Ok(ContainerPort { name: port.name, protocol, port: port.container_port })
     });
-    let ready = status.conditions.iter().any(|condition| &*condition.r#type == "Ready" && &*condition.status == "True");
+    let ready = is_ready(&status.conditions);
     let owner = raw.metadata.owner_references.iter().find(|owner| owner.controller);
     Ok(Pod {
         owner: owner.map(|owner| Owner { kind: owner.kind.clone(), name: owner.name.clone() }),

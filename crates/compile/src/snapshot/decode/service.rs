@@ -87,6 +87,7 @@ const AFFINITY_SECONDS: u32 = 10_800;
 pub(in crate::snapshot) fn service(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Service> {
     let raw: RawObject<'_, RawService, RawServiceStatus> = parse(json)?;
     let other_proxy = raw.metadata.labels.contains_key("service.kubernetes.io/service-proxy-name");
+    let topology_auto = topology_auto(&raw.metadata.annotations);
     let (spec, status) = (raw.spec, raw.status);
     let headless = spec.cluster_ip.as_deref() == Some("None");
     let service_type = match spec.r#type.as_deref() {
@@ -126,10 +127,18 @@ pub(in crate::snapshot) fn service(key: &ObjectKey, revision: Revision, json: &[
         source_ranges: spec.load_balancer_source_ranges,
         publish_not_ready: spec.publish_not_ready_addresses,
         traffic_distribution: spec.traffic_distribution,
+        topology_auto,
         other_proxy,
         programmed: programmed.map(|condition| &*condition.status == "True"),
         meta: meta(key, revision, raw.metadata),
     })
+}
+
+/// The older name of the annotation counts first, as in Kubernetes.
+fn topology_auto(annotations: &Labels) -> bool {
+    let names = ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
+    let mode = names.iter().find_map(|name| annotations.get(*name));
+    mode.is_some_and(|mode| matches!(&**mode, "Auto" | "auto"))
 }
 
 fn service_port(raw: RawServicePort) -> Decoded<ServicePort> {

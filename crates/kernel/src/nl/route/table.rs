@@ -8,6 +8,7 @@ use super::address::scope_number;
 use super::{Rtnetlink, Scope, family, octets};
 
 const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -84,6 +85,12 @@ impl Rtnetlink {
     /// Adds a route or replaces the one to the same destination.
     pub fn route_replace(&mut self, route: &NewRoute) -> Result<()> {
         self.route_write("replace", CREATE | REPLACE, route)
+    }
+
+    /// Deletes a route that was added as `route`.
+    pub fn route_delete(&mut self, route: &NewRoute) -> Result<()> {
+        let message = Writer::request(DELETE_ROUTE, 0, &header(route), |w| attributes(w, route));
+        self.request(&format!("delete route {}/{}", route.destination, route.prefix_len), message)
     }
 
     /// Every unicast route of the namespace, both families, all tables.

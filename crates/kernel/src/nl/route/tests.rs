@@ -58,6 +58,12 @@ fn a_veth_pair_created_in_place_carries_both_families() {
         });
         assert!(node.addresses().unwrap().iter().any(|a| a.address == address("fe80::1") && a.scope == Scope::Link));
         assert!(node.routes().unwrap().iter().any(|r| r.destination == address("fd00::2") && r.prefix_len == 128));
+        let added = NewRoute::direct(address("10.97.0.0"), 24, near.index);
+        let there = |node: &mut Rtnetlink| node.routes().unwrap().iter().any(|r| r.destination == added.destination);
+        node.route_add(&added).unwrap();
+        assert!(there(&mut node));
+        node.route_delete(&added).unwrap();
+        assert!(!there(&mut node));
         node.forwarding4_set(near.index, true).unwrap();
         assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/conf/pod0/forwarding").unwrap().trim(), "1");
         connect_from_pod(&pod);
