@@ -26,9 +26,18 @@ impl Sandbox {
 
     /// Starts an instance as somebody.
     pub(crate) fn start_as(account: Account) -> Self {
+        Self::begin(account, &[])
+    }
+
+    /// Starts an instance with more flags.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
+        Self::begin(Account::Own, flags)
+    }
+
+    fn begin(account: Account, flags: &[&str]) -> Self {
         let directory = account::directory();
         account.own(directory.path());
-        let server = launch(&account, directory.path());
+        let server = launch(&account, directory.path(), flags);
         let mut sandbox = Self { directory, server, account };
         sandbox.wait_ready(0);
         sandbox
@@ -36,8 +45,13 @@ impl Sandbox {
 
     /// Starts the server again on the same directory.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// Starts the server again on the same directory with more flags.
+    pub(crate) fn restart_with(&mut self, flags: &[&str]) {
         let starts = self.starts();
-        self.server = launch(&self.account, self.path());
+        self.server = launch(&self.account, self.path(), flags);
         self.wait_ready(starts);
     }
 
@@ -158,11 +172,11 @@ pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }
 
-fn launch(account: &Account, directory: &Path) -> Child {
+fn launch(account: &Account, directory: &Path, flags: &[&str]) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(directory.join("server.log"));
     let log = log.expect("the server's log can be written");
     let mut command = account.command();
-    command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory);
+    command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory).args(flags);
     let second = log.try_clone().expect("a second handle of the log");
     command.stdin(Stdio::null()).stdout(log).stderr(second).spawn().expect("mainstay up starts")
 }
