@@ -13,7 +13,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use k8s_openapi::api::{apps, autoscaling, coordination, core, discovery};
+use k8s_openapi::api::{
+    apps, authentication, authorization, autoscaling, batch, coordination, core, discovery, networking, node, policy,
+    scheduling,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
@@ -47,11 +50,28 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<core::v1::Secret>(g);
     take::<core::v1::Service>(g);
     take::<core::v1::ServiceAccount>(g);
+    take::<apps::v1::ControllerRevision>(g);
+    take::<apps::v1::DaemonSet>(g);
     take::<apps::v1::Deployment>(g);
     take::<apps::v1::ReplicaSet>(g);
+    take::<apps::v1::StatefulSet>(g);
+    take::<authentication::v1::SelfSubjectReview>(g);
+    take::<authorization::v1::LocalSubjectAccessReview>(g);
+    take::<authorization::v1::SelfSubjectAccessReview>(g);
+    take::<authorization::v1::SelfSubjectRulesReview>(g);
+    take::<authorization::v1::SubjectAccessReview>(g);
     take::<autoscaling::v1::Scale>(g);
+    take::<batch::v1::Job>(g);
     take::<coordination::v1::Lease>(g);
     take::<discovery::v1::EndpointSlice>(g);
+    take::<networking::v1::Ingress>(g);
+    take::<networking::v1::IngressClass>(g);
+    take::<networking::v1::IPAddress>(g);
+    take::<networking::v1::NetworkPolicy>(g);
+    take::<networking::v1::ServiceCIDR>(g);
+    take::<node::v1::RuntimeClass>(g);
+    take::<scheduling::v1::PriorityClass>(g);
+    take::<policy::v1::Eviction>(g);
     take::<meta::Status>(g);
     take::<meta::DeleteOptions>(g);
     take::<meta::ListMeta>(g);

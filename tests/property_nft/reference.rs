@@ -35,17 +35,21 @@ impl<'a> Reference<'a> {
         if let Some((service, port, way)) = self.meet(packet) {
             return self.served(packet, service, port, way);
         }
-        let ours = self.config.service_cidrs.iter().any(|range| range.contains(packet.destination));
+        let pools = self.config.pools.list.iter().flat_map(|pool| &pool.ranges);
+        let ours = self.config.service_cidrs.iter().any(|range| range.contains(packet.destination))
+            || pools.into_iter().any(|range| range.contains(packet.destination));
         [if ours { Verdict::Refuse } else { Verdict::Pass }].into()
     }
 
     /// The Service and port that a packet is for. Addresses come before node ports; of several Services that name the
-    /// same, the first by name has it.
+    /// same, the first by name has it; a load-balancer address must be from a pool, and has whoever came first.
     fn meet(&self, packet: &Packet) -> Option<(&'a Service, &'a ServicePort, Way)> {
         let by_address = |service: &'a Service, port: &'a ServicePort| {
             let cluster = service.cluster_ips.contains(&packet.destination);
             let external = service.service_type == ServiceType::LoadBalancer
-                && service.load_balancer_ips.contains(&packet.destination);
+                && service.load_balancer_ips.contains(&packet.destination)
+                && self.config.pools.allow(packet.destination, None, &service.meta.key.namespace)
+                && self.snapshot.holders.holds(packet.destination, &service.meta.key);
             let way = if cluster { Way::Cluster } else { Way::LoadBalancer };
             (port.port == packet.port && (cluster || external)).then_some((service, port, way))
         };

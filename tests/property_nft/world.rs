@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use api::object::{ObjectKey, Revision};
+use compile::load_balancer::Pools;
 use compile::service_table::Config;
 use compile::snapshot::Builder;
 use serde_json::{Value, json};
@@ -51,6 +52,8 @@ pub(crate) fn config() -> Config {
         service_cidrs: ["10.96.0.0/16", "fd96::/112"].map(|range| range.parse().unwrap()).into(),
         node_port_addresses: ["198.51.100.1", "2001:db8:2::1"].map(ip).into(),
         dns_addresses: vec![ip("10.96.0.10")],
+        // The last of LB_IPS is in no pool.
+        pools: Pools::parse(&["192.0.2.1-192.0.2.2", "2001:db8::1"]).unwrap(),
     }
 }
 

@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 use crate::kind::Kind;
 use crate::kinds;
 
-/// Verbs of every kind.
+/// Verbs of every kind of object.
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kinds::is_review(kind) { &["create"] } else { &VERBS }
+}
 
 /// A subresource as discovery shows it: verbs, and the kind it speaks.
 fn subresource(kind: &Kind, name: &str) -> (Vec<&'static str>, &'static str, &'static str, &'static str) {
@@ -19,8 +23,18 @@ fn subresource(kind: &Kind, name: &str) -> (Vec<&'static str>, &'static str, &'s
         "attach" => (vec!["create", "get"], "", "v1", "PodAttachOptions"),
         "portforward" => (vec!["create", "get"], "", "v1", "PodPortForwardOptions"),
         "binding" => (vec!["create"], "", "v1", "Binding"),
+        "eviction" => (vec!["create"], "policy", "v1", "Eviction"),
+        "proxy" => (vec!["create", "delete", "get", "patch", "update"], "", "v1", proxy_options(kind)),
         "finalize" => (vec!["update"], kind.group, kind.version, kind.kind),
         _ => (vec!["get", "patch", "update"], kind.group, kind.version, kind.kind),
+    }
+}
+
+fn proxy_options(kind: &Kind) -> &'static str {
+    match kind.kind {
+        "Node" => "NodeProxyOptions",
+        "Service" => "ServiceProxyOptions",
+        _ => "PodProxyOptions",
     }
 }
 
@@ -47,7 +61,7 @@ pub fn group(group: &str) -> Option<Value> {
 /// `GET /api/v1` and `GET /apis/<group>/<version>`; none if there is no such version.
 pub fn resource_list(group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
-    for kind in kinds::ALL.iter().filter(|kind| kind.group == group && kind.version == version) {
+    for kind in kinds::served().filter(|kind| kind.group == group && kind.version == version) {
         resources.push(legacy(kind));
         for name in kind.subresources {
             let (verbs, group, version, speaks) = subresource(kind, name);
@@ -101,7 +115,7 @@ fn resource(kind: &'static Kind) -> Value {
         json!({ "subresource": name, "responseKind": speaks(group, version, kind), "verbs": verbs })
     });
     let mut entry = json!({
-        "resource": kind.plural, "responseKind": speaks(kind.group, kind.version, kind.kind), "verbs": VERBS,
+        "resource": kind.plural, "responseKind": speaks(kind.group, kind.version, kind.kind), "verbs": verbs(kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "singularResource": kind.singular,
     });
     names(kind, &mut entry);
@@ -115,7 +129,7 @@ fn resource(kind: &'static Kind) -> Value {
 fn legacy(kind: &Kind) -> Value {
     let mut entry = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
-        "verbs": VERBS,
+        "verbs": verbs(kind),
     });
     names(kind, &mut entry);
     entry
@@ -143,7 +157,7 @@ type Groups = BTreeMap<&'static str, BTreeMap<&'static str, Vec<&'static Kind>>>
 
 fn groups() -> Groups {
     let mut groups = Groups::new();
-    for kind in kinds::ALL {
+    for kind in kinds::served() {
         groups.entry(kind.group).or_default().entry(kind.version).or_default().push(kind);
     }
     groups
@@ -155,19 +169,24 @@ mod tests {
 
     #[test]
     fn both_forms_list_every_kind() {
+        let groups = group_list();
+        let names = groups["groups"].as_array().unwrap().iter().flat_map(|group| group["versions"].as_array().unwrap());
+        let mut versions: Vec<_> = names.map(|version| version["groupVersion"].as_str().unwrap().to_owned()).collect();
+        versions.push("/v1".to_owned());
         let mut legacy = 0;
-        for (group, version) in [("", "v1"), ("apps", "v1"), ("coordination.k8s.io", "v1"), ("discovery.k8s.io", "v1")]
-        {
+        for version in versions {
+            let (group, version) = version.split_once('/').unwrap();
             let list = resource_list(group, version).unwrap();
             let resources = list["resources"].as_array().unwrap();
             legacy += resources.iter().filter(|entry| !entry["name"].as_str().unwrap().contains('/')).count();
         }
         let count = |list: Value| {
             let items = list["items"].as_array().unwrap().clone();
-            items.iter().map(|group| group["versions"][0]["resources"].as_array().unwrap().len()).sum::<usize>()
+            let versions = items.iter().flat_map(|group| group["versions"].as_array().unwrap());
+            versions.map(|version| version["resources"].as_array().unwrap().len()).sum::<usize>()
         };
-        assert_eq!(legacy, kinds::ALL.len());
-        assert_eq!(count(aggregated_core()) + count(aggregated_groups()), kinds::ALL.len());
+        assert_eq!(legacy, kinds::served().count());
+        assert_eq!(count(aggregated_core()) + count(aggregated_groups()), kinds::served().count());
         assert!(resource_list("apps", "v2").is_none() && group("nope").is_none() && group("").is_none());
         assert_eq!(group("apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
     }

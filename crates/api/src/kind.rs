@@ -22,12 +22,15 @@ pub struct Kind {
     pub categories: &'static [&'static str],
     /// Whether objects live in a namespace.
     pub namespaced: bool,
-    /// Subresources served: any of `status`, `scale`, `log`, `exec`, `attach`, `portforward`, `finalize`, `binding`.
+    /// Subresources served: any of `status`, `scale`, `log`, `exec`, `attach`, `portforward`, `proxy`, `finalize`,
+    /// `binding`.
     pub subresources: &'static [&'static str],
     /// Whether PUT on a missing name creates (Service, Lease, Endpoints, Event, ...).
     pub create_on_update: bool,
     /// Whether `metadata.generation` is kept (Service and Endpoints have none).
     pub generation: bool,
+    /// What a client is told when it writes an object of this kind, because nothing acts on it: one line of ASCII.
+    pub not_enforced: Option<&'static str>,
     /// The rules of this kind.
     pub rules: &'static dyn Rules,
 }

@@ -1,5 +1,9 @@
 //! Turns a name, label or key into the list of what is wrong with it, in Kubernetes' words (RFC 1123, RFC 1035, IANA service names).
 
+mod paths;
+
+pub use paths::{http_path, path_segment, wildcard_dns1123_subdomain};
+
 /// Longest DNS label (RFC 1035 section 2.3.4).
 const LABEL: usize = 63;
 /// Longest DNS name that Kubernetes accepts as a subdomain.

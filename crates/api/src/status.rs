@@ -54,6 +54,15 @@ impl Status {
         Self { code: 422, reason: "Invalid", message, details }
     }
 
+    /// 422 `Invalid` for a patch that cannot be applied, or whose result is no object of its kind.
+    pub fn invalid_patch(patch: &Value, why: &str) -> Self {
+        let shown = Value::from(patch.to_string());
+        let cause = format!("Invalid value: {shown}: {why}");
+        let message = format!(" \"\" is invalid: patch: {cause}");
+        let causes = json!([{ "reason": "FieldValueInvalid", "message": cause, "field": "patch" }]);
+        Self { code: 422, reason: "Invalid", message, details: json!({ "causes": causes }) }
+    }
+
     /// 500 `InternalError`.
     pub fn internal(why: impl Into<String>) -> Self {
         let why = why.into();

@@ -22,4 +22,6 @@ pub(crate) struct Ask {
     pub query: Query,
     /// Headers.
     pub headers: HeaderMap,
+    /// When it arrived.
+    pub began: std::time::Instant,
 }

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use api::kinds;
 use api::status::Status;
 use futures::FutureExt;
 use http::{Method, Request, Response};
@@ -16,7 +17,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{documents, logs, resource, stream};
+use crate::{documents, logs, proxy, resource, review, stream, user};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -42,6 +43,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let path = request.uri().path().to_owned();
+    let user = user::of_request(identity, request.extensions(), request.headers())?;
+    let identity = user.identity();
     if path.starts_with(EXTENSION) && identity == Identity::Admin {
         return extension(api, &path, request).await;
     }
@@ -52,7 +55,9 @@ async fn answer(
             reply::status(&stranger(&path))
         });
     };
-    let query = Query::parse(request.uri().query().unwrap_or(""))?;
+    // The query of a proxied request is the pod's to understand.
+    let proxied = matches!(&route, Route::Object { subresource, .. } if subresource == "proxy");
+    let query = if proxied { Query::default() } else { Query::parse(request.uri().query().unwrap_or(""))? };
     let verb = verb_of(request.method(), &route, &query)?;
     authorize(identity, request.headers(), &route, verb, &path)?;
     match route {
@@ -65,10 +70,15 @@ async fn answer(
                 verb,
                 query,
                 headers: request.headers().clone(),
+                began: std::time::Instant::now(),
             };
+            if kinds::is_review(ask.kind) {
+                return review::serve(api, &ask, &user, request.into_body()).await;
+            }
             match ask.subresource.as_str() {
                 "log" => logs::serve(api, &ask).await,
                 "exec" | "attach" | "portforward" => stream::serve(api, &ask, request).await,
+                "proxy" => proxy::serve(api, &ask, request).await,
                 _ => resource::serve(api, ask, stop, request.into_body()).await,
             }
         }
@@ -82,7 +92,11 @@ async fn extension(api: &Api, path: &str, request: Request<Incoming>) -> Result<
     let method = request.method().clone();
     let bytes = crate::body::read(request.into_body()).await?;
     let body = if bytes.is_empty() { serde_json::Value::Null } else { api::decode::parse_json(&bytes)?.0 };
-    match api.extension().and_then(|extension| extension.serve(method.as_str(), path, &body)) {
+    let asked = api.extension();
+    if let Some(work) = asked.as_ref().and_then(|extension| extension.work(method.as_str(), path, &body)) {
+        return Ok(reply::with_type(200, "application/json", reply::full(work.await?.to_string())));
+    }
+    match asked.and_then(|extension| extension.serve(method.as_str(), path, &body)) {
         Some(answer) => Ok(reply::with_type(200, "application/json", reply::full(answer?.to_string()))),
         None => Ok(reply::text(404, "404 page not found\n")),
     }
@@ -94,10 +108,14 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
     let Route::Object { kind, namespace, name, subresource } = route else {
         return if method == Method::GET { Ok(Verb::Get) } else { Err(not_allowed()) };
     };
+    if subresource == "proxy" {
+        return proxy::verb(method).ok_or_else(not_allowed);
+    }
     // The older form of a watch on one object, `?watch` on its own path, is a watch as well.
     let watch = query.flag("watch") && subresource.is_empty();
     let verb = Verb::of(method, name.is_some(), watch).ok_or_else(not_allowed)?;
     let served = match subresource.as_str() {
+        "" if kinds::is_review(kind) && verb != Verb::Create => false,
         "" if verb == Verb::Create => name.is_none() && (!kind.namespaced || namespace.is_some()),
         "" if verb == Verb::DeleteCollection => !kind.namespaced || namespace.is_some(),
         "" => true,

@@ -6,6 +6,7 @@
 //! - `write` changes objects, `list` and `watch` read them, `table` prints them, `stream` and `logs` reach into pods.
 
 mod access;
+mod advice;
 mod ask;
 mod auth;
 mod body;
@@ -21,14 +22,17 @@ mod negotiate;
 mod object;
 mod pipeline;
 mod protobuf;
+mod proxy;
 mod query;
 mod reply;
 mod resource;
+mod review;
 mod route;
 mod select;
 mod server;
 mod stream;
 mod table;
+mod user;
 mod watch;
 mod write;
 

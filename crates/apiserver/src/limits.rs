@@ -52,6 +52,10 @@ pub const SPDY_HEADER_BYTES: usize = 16 << 10;
 pub const RESIZE_BYTES: usize = 1 << 10;
 /// Ports of one port-forward over a plain WebSocket; its channels are numbered in a byte.
 pub const FORWARD_PORTS: usize = 64;
+/// How long the API server tries to connect to a pod for a proxied request.
+pub const PROXY_CONNECT: Duration = Duration::from_secs(30);
+/// Largest HTML page whose links are rewritten by the proxy; larger ones pass as they are.
+pub const PROXY_PAGE_BYTES: usize = 8 << 20;
 /// Length of one `Warning:` text.
 pub const WARNING_BYTES: usize = 4 << 10;
 /// `Warning:` headers of one response.

@@ -9,7 +9,10 @@ use api::status::Status;
 use arc_swap::ArcSwapOption;
 use compile::allocate::{Ranges, Taken};
 use contract::access::Object;
+use contract::advice::Advice;
+use contract::dial::Dial;
 use contract::streams::PodStreams;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
@@ -20,6 +23,8 @@ use crate::object::{parsed, shown, table};
 pub struct Config {
     /// Service address ranges and the node port range.
     pub ranges: Ranges,
+    /// Whether Services may claim addresses by `spec.externalIPs`.
+    pub allow_external_ips: bool,
     /// What `/version` says.
     pub version: VersionInfo,
     /// Tells the time.
@@ -29,10 +34,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// With the system's clock and random numbers.
+    /// With the system's clock and random numbers, and no `spec.externalIPs`.
     pub fn new(ranges: Ranges) -> Self {
         Self {
             ranges,
+            allow_external_ips: false,
             version: VersionInfo::default(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds::default()),
@@ -70,12 +76,18 @@ pub(crate) struct Inner {
     taken: Mutex<Taken>,
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
     extension: ArcSwapOption<Arc<dyn Extension>>,
+    dial: ArcSwapOption<Arc<dyn Dial>>,
+    advice: ArcSwapOption<Arc<dyn Advice>>,
 }
 
 /// What the program serves on the same address beside Kubernetes, under `/mainstay/`, to administrators only.
 pub trait Extension: Send + Sync + 'static {
     /// Answers a request; none if there is no such path. `body` is null when the request had none.
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>>;
+    /// The same for what takes a while; asked first.
+    fn work(&self, _method: &str, _path: &str, _body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
+        None
+    }
 }
 
 impl Inner {
@@ -98,6 +110,8 @@ impl Api {
             taken: Mutex::new(taken),
             streams: ArcSwapOption::empty(),
             extension: ArcSwapOption::empty(),
+            dial: ArcSwapOption::empty(),
+            advice: ArcSwapOption::empty(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -107,9 +121,23 @@ impl Api {
         self.inner.streams.store(Some(Arc::new(streams)));
     }
 
+    /// Says who connects to pods.
+    pub fn set_dial(&self, dial: Arc<dyn Dial>) {
+        self.inner.dial.store(Some(Arc::new(dial)));
+    }
+
     /// Says who answers under `/mainstay/`.
     pub fn set_extension(&self, extension: Arc<dyn Extension>) {
         self.inner.extension.store(Some(Arc::new(extension)));
+    }
+
+    /// Says who knows more about objects than they say themselves.
+    pub fn set_advice(&self, advice: Arc<dyn Advice>) {
+        self.inner.advice.store(Some(Arc::new(advice)));
+    }
+
+    pub(crate) fn advice(&self) -> Option<Arc<dyn Advice>> {
+        self.inner.advice.load_full().map(|advice| Arc::clone(&*advice))
     }
 
     pub(crate) fn extension(&self) -> Option<Arc<dyn Extension>> {
@@ -123,10 +151,12 @@ impl Api {
 
     pub(crate) fn streams(&self) -> Result<Arc<dyn PodStreams>, Status> {
         let streams: Option<Arc<dyn PodStreams>> = self.inner.streams.load_full().map(|streams| Arc::clone(&*streams));
-        streams.ok_or_else(|| {
-            let why = "the node's pod runtime is not running yet; try again in a moment";
-            Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
-        })
+        streams.ok_or_else(not_yet)
+    }
+
+    pub(crate) fn dial(&self) -> Result<Arc<dyn Dial>, Status> {
+        let dial: Option<Arc<dyn Dial>> = self.inner.dial.load_full().map(|dial| Arc::clone(&*dial));
+        dial.ok_or_else(not_yet)
     }
 
     /// One object as it is now.
@@ -140,6 +170,11 @@ impl Api {
     pub(crate) fn now_seconds(&self) -> i64 {
         self.inner.config.clock.now().as_second()
     }
+}
+
+fn not_yet() -> Status {
+    let why = "the node's pod runtime is not running yet; try again in a moment";
+    Status { details: json!({ "retryAfterSeconds": 1 }), ..Status::new(503, "ServiceUnavailable", why) }
 }
 
 /// What a client sees when a read cannot be served.

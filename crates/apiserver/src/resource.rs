@@ -11,6 +11,7 @@ use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use crate::advice;
 use crate::ask::Ask;
 use crate::body::{self, Parsed};
 use crate::list::{ListOptions, Listed};
@@ -56,7 +57,7 @@ impl Ask {
         Selection::parse(self.kind, Some(self.namespace.clone()), labels, fields)
     }
 
-    fn write_options(&self) -> Result<WriteOptions, Status> {
+    pub(crate) fn write_options(&self) -> Result<WriteOptions, Status> {
         let validation = match self.query.get("fieldValidation") {
             None | Some("Warn") => Validation::Warn,
             Some("Ignore") => Validation::Ignore,
@@ -97,7 +98,7 @@ fn show(api: &Api, ask: &Ask, accepted: Accepted, code: u16, object: &Object) ->
         Shape::Table => {
             let include = Include::parse(ask.query.get("includeObject"))?;
             let meta = json!({ "resourceVersion": object.revision.to_string() });
-            let row = table::row(ask.kind, parsed(&object.json)?, include, api.now_seconds());
+            let row = advice::row(api, ask.kind, parsed(&object.json)?, include);
             table::table(table::definitions(ask.kind), vec![row], meta)
         }
     };
@@ -137,8 +138,7 @@ fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Listed) -> Resul
         }
         Shape::Table => {
             let include = Include::parse(ask.query.get("includeObject"))?;
-            let now = api.now_seconds();
-            let row = |body: &Bytes| parsed(body).map(|object| table::row(ask.kind, object, include, now));
+            let row = |body: &Bytes| parsed(body).map(|object| advice::row(api, ask.kind, object, include));
             let rows = listed.records.iter().map(|record| row(&record.body)).collect::<Result<Vec<_>, _>>()?;
             table::table(table::definitions(ask.kind), rows, meta)
         }
@@ -184,7 +184,7 @@ async fn watch(api: &Api, ask: &Ask, accepted: Accepted, stop: Stop) -> Result<R
 }
 
 /// The body of a create or update. Duplicate keys count as unknown fields do.
-async fn body_of(ask: &Ask, options: WriteOptions, body: Incoming) -> Result<(Value, Vec<String>), Status> {
+pub(crate) async fn body_of(ask: &Ask, options: WriteOptions, body: Incoming) -> Result<(Value, Vec<String>), Status> {
     let format = body_format(&ask.headers)?;
     let Parsed { value, duplicates } = body::parse(&body::read(body).await?, format)?;
     let duplicates: Vec<_> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
@@ -216,7 +216,7 @@ async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
     }
     let mut outcome = api.create_object(ask.kind, &ask.namespace, &value, options).await?;
     outcome.warnings.splice(0..0, warnings);
-    written(api, ask, accepted, &outcome)
+    written(api, ask, accepted, outcome).await
 }
 
 async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
@@ -229,7 +229,7 @@ async fn update(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Res
         _ => api.replace_object(ask.kind, &key, ask.target(), &value, options).await?,
     };
     outcome.warnings.splice(0..0, warnings);
-    written(api, ask, accepted, &outcome)
+    written(api, ask, accepted, outcome).await
 }
 
 async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
@@ -241,10 +241,11 @@ async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Resu
         "scale" => api.scale_object(ask.kind, &key, ScaleChange::Patch(language, &change), options.dry_run).await?,
         _ => api.patch_object(ask.kind, &key, ask.target(), language, &change, options).await?,
     };
-    written(api, ask, accepted, &outcome)
+    written(api, ask, accepted, outcome).await
 }
 
-fn written(api: &Api, ask: &Ask, accepted: Accepted, outcome: &Outcome) -> Result<Response<Body>, Status> {
+async fn written(api: &Api, ask: &Ask, accepted: Accepted, mut outcome: Outcome) -> Result<Response<Body>, Status> {
+    advice::warn(api, ask, &mut outcome).await;
     let mut response = show(api, ask, accepted, if outcome.created { 201 } else { 200 }, &outcome.object)?;
     reply::warn(&mut response, &outcome.warnings);
     Ok(response)

@@ -140,9 +140,14 @@ fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
         [plural] => (*plural, None, ""),
         [plural, name] => (*plural, Some((*name).to_owned()), ""),
         [plural, name, subresource] => (*plural, Some((*name).to_owned()), *subresource),
+        // What follows is a path of the pod's.
+        [plural, name, "proxy", ..] => (*plural, Some((*name).to_owned()), "proxy"),
         _ => return None,
     };
     let kind = kind_of(group, version, plural)?;
+    if kinds::is_review(kind) && name.is_some() {
+        return None;
+    }
     let placed = if kind.namespaced { namespace.is_some() || name.is_none() } else { namespace.is_none() };
     let known = subresource.is_empty() || kind.subresources.contains(&subresource);
     let named = name.as_ref().is_none_or(|name| !name.is_empty());
@@ -150,7 +155,7 @@ fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
 }
 
 fn kind_of(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    kinds::ALL.iter().copied().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
+    kinds::served().find(|kind| (kind.group, kind.version, kind.plural) == (group, version, plural))
 }
 
 /// Undoes percent encoding; none if it is malformed or not UTF-8.
@@ -199,6 +204,8 @@ mod tests {
             ("/api/v1/namespaces/perf/pods/ham/status", "Pod perf ham status"),
             ("/api/v1/namespaces/perf/pods/ham/nonsense", "none"),
             ("/api/v1/pods/ham", "none"),
+            ("/api/v1/namespaces/perf/pods/http:ham:80/proxy/a//b/", "Pod perf http:ham:80 proxy"),
+            ("/api/v1/namespaces/perf/secrets/ham/proxy/a", "none"),
             ("/api/v1/namespaces", "Namespace - - "),
             ("/api/v1/namespaces/perf", "Namespace - perf "),
             ("/api/v1/namespaces/perf/finalize", "Namespace - perf finalize"),

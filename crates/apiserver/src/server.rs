@@ -17,7 +17,12 @@ use crate::credentials::{Credentials, CredentialsError};
 use crate::handle::handle;
 use crate::limits;
 use crate::pipeline::Api;
+use crate::user::{Shown, User};
 use crate::watch::Stop;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub SocketAddr);
 
 /// An HTTPS server for an API. Cheap to clone; one server may serve any number of listeners, on any runtime.
 #[derive(Clone)]
@@ -79,10 +84,15 @@ impl Server {
             Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
         };
         // The verifier let only certificates of our authority through.
-        let shown = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
-        let identity = if shown { Identity::Admin } else { Identity::Anonymous };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let shown = chain.first().map(|certificate| Shown(Arc::new(User::of_certificate(certificate))));
+        let identity = if shown.is_some() { Identity::Admin } else { Identity::Anonymous };
         let (api, ends) = (self.api.clone(), stop.clone());
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            if let Some(shown) = &shown {
+                request.extensions_mut().insert(shown.clone());
+            }
             let answer = handle(api.clone(), identity, ends.clone(), request);
             async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });

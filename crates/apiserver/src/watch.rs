@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use store::{Event, Record};
 use tokio::time::Instant;
 
+use crate::advice::row;
 use crate::limits;
 use crate::list::{ListFailure, ListOptions, list_options, unsupported_match};
 use crate::negotiate::Shape;
@@ -22,7 +23,7 @@ use crate::object::{revision, table};
 use crate::pipeline::{Api, read_failure};
 use crate::query::Query;
 use crate::select::Selection;
-use crate::table::{Include, definitions, metadata, row, table as as_table};
+use crate::table::{Include, definitions, metadata, table as as_table};
 
 #[cfg(test)]
 mod tests;
@@ -273,7 +274,7 @@ impl Feed {
         let shown = match self.view.shape {
             Shape::Table => {
                 let version = object["metadata"]["resourceVersion"].clone();
-                let row = row(self.kind, object, self.view.include, self.api.now_seconds());
+                let row = row(&self.api, self.kind, object, self.view.include);
                 as_table(self.columns(), vec![row], json!({ "resourceVersion": version }))
             }
             _ => metadata(object),

@@ -3,9 +3,12 @@
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`snapshot`].
 
 pub mod allocate;
+pub mod diagnose;
 pub mod drain;
 pub mod endpoints;
 pub mod garbage;
+pub mod health_check;
+pub mod load_balancer;
 pub mod namespaces;
 pub mod nft;
 pub mod schedule;

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
+use crate::load_balancer::Pools;
 use crate::snapshot::{EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub node_port_addresses: Vec<IpAddr>,
     /// Addresses of the cluster DNS: local to the node, never translated.
     pub dns_addresses: Vec<IpAddr>,
+    /// Load-balancer addresses: no other one is ever programmed, whatever a status says.
+    pub pools: Pools,
 }
 
 /// Endpoints of one Service port beyond which the rest is not used: the kernel data numbers them in 12 bits.
@@ -44,7 +47,7 @@ pub struct Problem {
 pub enum Address {
     /// A cluster IP.
     Cluster(IpAddr),
-    /// A load-balancer address.
+    /// A load-balancer address, or one of `spec.externalIPs`.
     LoadBalancer(IpAddr),
     /// The node's own addresses.
     Node,
@@ -148,7 +151,7 @@ fn compile_port(
     let node = snapshot.nodes.get(&ObjectKey::new("", config.node.clone()));
     let here = Here { node: &config.node, zone: node.and_then(|node| node.zone.as_deref()) };
     let candidates = candidates(service, port, slices, problems);
-    let frontends = frontends(service, port, cluster_ip, problems);
+    let frontends = frontends(service, port, cluster_ip, (snapshot, config), problems);
     let pick = |indexes: Vec<usize>| {
         let mut backends: Vec<Backend> = indexes.into_iter().map(|index| backend(&candidates[index])).collect();
         backends.sort_unstable();
@@ -215,7 +218,13 @@ fn unusable(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems: &mut Vec<Problem>) -> Vec<Frontend> {
+fn frontends(
+    service: &Service,
+    port: &ServicePort,
+    cluster_ip: IpAddr,
+    world: (&Snapshot, &Config),
+    problems: &mut Vec<Problem>,
+) -> Vec<Frontend> {
     let family = family_of(cluster_ip);
     let address = Address::Cluster(cluster_ip);
     let mut frontends = vec![Frontend { address, port: port.port, local: service.internal_local, sources: None }];
@@ -224,19 +233,54 @@ fn frontends(service: &Service, port: &ServicePort, cluster_ip: IpAddr, problems
         let local = service.external_local;
         frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
     }
+    for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
+        let address = Address::LoadBalancer(*address);
+        frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
+    }
     if service.service_type == ServiceType::LoadBalancer {
         let sources = sources(service, family, problems);
-        for address in service.load_balancer_ips.iter().filter(|address| family_of(**address) == family) {
+        let given = |address: &&IpAddr| family_of(**address) == family && !service.external_ips.contains(*address);
+        for address in service.load_balancer_ips.iter().filter(given) {
+            if !is_its(service, *address, world, problems) {
+                continue;
+            }
+            let sources = sources.as_ref().map(|sources| with_own(sources, *address, world.1));
             let address = Address::LoadBalancer(*address);
-            frontends.push(Frontend {
-                address,
-                port: port.port,
-                local: service.external_local,
-                sources: sources.clone(),
-            });
+            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources });
         }
     }
     frontends
+}
+
+/// Whether a load-balancer address comes from a pool and belongs to the Service: a status may be written by others than
+/// us, and must not take anybody's traffic (CVE-2020-8554).
+fn is_its(service: &Service, address: IpAddr, world: (&Snapshot, &Config), problems: &mut Vec<Problem>) -> bool {
+    let (snapshot, Config { pools, .. }) = world;
+    let class = service.load_balancer.class.as_deref();
+    if !pools.serve(class) {
+        // Another implementation's address: that implementation sees to its traffic.
+        return false;
+    }
+    let why = if !pools.allow(address, class, &service.meta.key.namespace) {
+        "is in no pool that this Service may use"
+    } else if !snapshot.holders.holds(address, &service.meta.key) {
+        "belongs to another Service"
+    } else {
+        return true;
+    };
+    let why = format!("status.loadBalancer.ingress: {address} {why}: not programmed");
+    problems.push(Problem { service: service.meta.key.clone(), why });
+    false
+}
+
+/// A node may use the Service if one of its addresses may; some of its packets carry the load balancer's own address.
+fn with_own(sources: &[Cidr], address: IpAddr, config: &Config) -> Vec<Cidr> {
+    let admitted = |own: &IpAddr| sources.iter().any(|range| range.contains(*own));
+    if !config.node_port_addresses.iter().any(admitted) {
+        return sources.to_vec();
+    }
+    let own = Cidr { network: address, prefix: if address.is_ipv4() { 32 } else { 128 } };
+    outermost(&[sources, &[own]].concat())
 }
 
 /// Ranges of one family; a list without any of that family, or with everything, restricts nothing. What cannot be read

@@ -77,8 +77,12 @@ pub enum Edit {
     Own(Value),
     /// Removes the owner references with these uids.
     Disown(Vec<Box<str>>),
+    /// Adds one of `metadata.finalizers`.
+    AddFinalizer(&'static str),
     /// Removes one of `metadata.finalizers`.
     RemoveFinalizer(&'static str),
+    /// Sets `status.loadBalancer.ingress`; nodes have yet to apply that.
+    LoadBalancer(Vec<Value>),
     /// Sets `spec.replicas` (when given) and some annotations.
     Scale {
         /// New number of replicas.
@@ -113,6 +117,8 @@ impl Edit {
             Edit::Disown(uids) => retain(object, "ownerReferences", |reference| {
                 !reference["uid"].as_str().is_some_and(|uid| uids.iter().any(|gone| **gone == *uid))
             }),
+            Edit::AddFinalizer(name) => add(object, "finalizers", name),
+            Edit::LoadBalancer(ingress) => balance(object, ingress),
             Edit::RemoveFinalizer(name) => retain(object, "finalizers", |value| value.as_str() != Some(name)),
             Edit::Scale { replicas, annotations } => scale(object, *replicas, annotations),
             Edit::Bind(node) => set(&mut object["spec"]["nodeName"], json!(node)),
@@ -125,6 +131,7 @@ impl Edit {
         match self {
             Edit::Bind(_) => Some("binding"),
             Edit::Finalize => Some("finalize"),
+            Edit::LoadBalancer(_) => Some("status"),
             _ => None,
         }
     }
@@ -158,6 +165,34 @@ fn retain(object: &mut Value, field: &str, keep: impl Fn(&Value) -> bool) -> boo
         && let Some(metadata) = object["metadata"].as_object_mut()
     {
         metadata.remove(field);
+    }
+    changed
+}
+
+fn add(object: &mut Value, field: &str, name: &str) -> bool {
+    let list = &mut object["metadata"][field];
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    let Some(list) = list.as_array_mut() else { return false };
+    let present = list.iter().any(|value| value == name);
+    if !present {
+        list.push(json!(name));
+    }
+    !present
+}
+
+fn balance(object: &mut Value, ingress: &[Value]) -> bool {
+    let wanted = if ingress.is_empty() { json!({}) } else { json!({ "ingress": ingress }) };
+    let changed = set(&mut object["status"]["loadBalancer"], wanted);
+    let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    let programmed = conditions.into_iter().flatten().find(|condition| condition["type"] == "Programmed");
+    if let Some(condition) = programmed.filter(|_| changed) {
+        // The API fills the time in.
+        *condition = json!({
+            "type": "Programmed", "status": "False", "reason": "Pending",
+            "message": "waiting for every node to apply this change",
+        });
     }
     changed
 }
@@ -215,5 +250,21 @@ mod tests {
         assert!(Edit::Scale { replicas: Some(2), annotations: annotations.clone() }.apply(&mut object));
         assert!(!Edit::Scale { replicas: Some(2), annotations }.apply(&mut object));
         assert_eq!(object["metadata"]["finalizers"], json!(["a"]));
+        assert!(Edit::AddFinalizer("b").apply(&mut object) && !Edit::AddFinalizer("b").apply(&mut object));
+        assert_eq!(object["metadata"]["finalizers"], json!(["a", "b"]));
+    }
+
+    #[test]
+    fn a_new_address_has_to_be_applied() {
+        let mut object = json!({"status": {"conditions": [{"type": "Programmed", "status": "True"}]}});
+        let edit = Edit::LoadBalancer(vec![json!({"ip": "10.99.0.1"})]);
+        assert!(edit.apply(&mut object));
+        assert_eq!(object["status"]["conditions"][0]["status"], "False");
+        assert!(!edit.apply(&mut object));
+        assert!(Edit::LoadBalancer(Vec::new()).apply(&mut object));
+        assert_eq!(object["status"]["loadBalancer"], json!({}));
+        let mut bare = json!({});
+        assert!(edit.apply(&mut bare));
+        assert_eq!(bare, json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.99.0.1"}]}}}));
     }
 }

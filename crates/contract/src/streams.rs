@@ -29,6 +29,15 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
 }
 
+/// A socket that listens (UDP: that is bound and not connected).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Whether it is UDP; TCP otherwise.
+    pub udp: bool,
+    /// Own address and port.
+    pub at: std::net::SocketAddr,
+}
+
 /// A command to run inside a container.
 #[derive(Clone, Debug, Default)]
 pub struct ExecOptions {
@@ -77,6 +86,10 @@ pub trait PodStreams: Send + Sync + 'static {
         pod: &ObjectKey,
         options: &LogOptions,
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status>;
+    /// Sockets that listen in the network of a pod, or of the node itself; none if that cannot be seen.
+    fn listening(&self, _pod: Option<&ObjectKey>) -> Option<Vec<Listening>> {
+        None
+    }
     /// Starts a command.
     async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status>;
     /// Joins the streams of a container's own program; the options name no command. Its exit is 0 whatever the program's.

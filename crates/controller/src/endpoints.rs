@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::object::{ObjectKey, Revision};
-use compile::endpoints::{self, Config, Index, legacy};
+use compile::endpoints::{self, Config, Index, legacy, mirror};
 use compile::snapshot::Snapshot;
 use compile::write::Write;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::feed::Feed;
 use crate::limits;
 use crate::work::{Outcome, Queue, serve};
-use crate::world::World;
+use crate::world::{State, World};
 use crate::writer::Writer;
 
 /// A snapshot and the index of the same snapshot. The newest snapshot of the feed will not do: with an index that lags
@@ -62,9 +63,9 @@ async fn watch_for_touched(feed: Feed, view: &View, queue: Queue<ObjectKey>) {
             known.index.update(&before, &snapshot, &changes)
         };
         view.revision.send_replace(snapshot.revision);
-        // Those that are gone are looked at once more, for an Endpoints object that crossed the deletion.
-        let ours = |key: &ObjectKey| snapshot.services.get(key).is_none_or(|service| endpoints::is_ours(service));
-        queue.extend(touched.into_iter().filter(ours));
+        // Those that are gone are looked at once more, for an Endpoints object that crossed the deletion; those without
+        // selector, for one that is mirrored or no longer is.
+        queue.extend(touched);
     }
 }
 
@@ -85,7 +86,7 @@ async fn look(key: ObjectKey, view: &View, world: &World, writer: &Writer) -> Ou
 
 /// What looking at one Service came to.
 enum Decision {
-    /// The Service is not ours.
+    /// Nothing is to be done.
     Nothing,
     /// One of the two views of the world must first have got this far.
     Wait(Revision),
@@ -116,17 +117,36 @@ fn decide_now(key: &ObjectKey, view: &View, world: &World) -> Decision {
     }
     let state = world.state();
     let stored = state.endpoints.get(key);
-    match (known.snapshot.services.get(key), stored) {
-        (None, None) => Decision::Nothing,
-        (None, Some(stored)) if stored.revision > revision => Decision::Wait(stored.revision),
-        (None, Some(stored)) => {
-            Decision::Writes(legacy::leftover(&known.snapshot, key, stored).into_iter().collect(), false)
-        }
-        (Some(service), _) if !endpoints::is_ours(service) => Decision::Nothing,
-        (Some(_), stored) => {
+    let service = known.snapshot.services.get(key);
+    if let Some(stored) = stored.filter(|stored| service.is_none() && stored.revision > revision) {
+        return Decision::Wait(stored.revision);
+    }
+    let mut writes = mirrored(&known.snapshot, &state, key);
+    let mut node_missing = false;
+    match service {
+        None => writes.extend(stored.and_then(|stored| legacy::leftover(&known.snapshot, key, stored))),
+        Some(service) if !endpoints::is_ours(service) => {}
+        Some(_) => {
             let slices = endpoints::reconcile(&known.snapshot, &known.index, key, Config::default());
-            let legacy = legacy::reconcile(&known.snapshot, &known.index, key, stored);
-            Decision::Writes(slices.writes.into_iter().chain(legacy).collect(), slices.node_missing)
+            // Additions before removals: mirrored slices go once those made from pods are there.
+            writes.splice(0..0, slices.writes);
+            writes.extend(legacy::reconcile(&known.snapshot, &known.index, key, stored));
+            node_missing = slices.node_missing;
         }
     }
+    if writes.is_empty() && !node_missing { Decision::Nothing } else { Decision::Writes(writes, node_missing) }
+}
+
+/// Writes for the slices that mirror an Endpoints object. Most Services have neither.
+fn mirrored(snapshot: &Snapshot, state: &State, key: &ObjectKey) -> Vec<Write> {
+    let service = snapshot.services.get(key).map(|service| &**service);
+    let stored = state.mirrored.of(key);
+    let json = state.endpoints_json.get(key).filter(|_| service.is_none_or(|service| service.selector.is_none()));
+    if stored.is_empty() && json.is_none() {
+        return Vec::new();
+    }
+    // What the API stored is JSON.
+    let endpoints: Option<Value> = json.and_then(|json| serde_json::from_slice(json).ok());
+    let is_free = |name: &str| !snapshot.slices.contains_key(&ObjectKey::new(key.namespace.clone(), name));
+    mirror::reconcile(service, endpoints.as_ref(), &stored, is_free)
 }

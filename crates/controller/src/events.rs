@@ -16,7 +16,7 @@ use crate::limits;
 
 /// Where notes are handed in. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Events {
+pub struct Events {
     sender: mpsc::Sender<(Note, Timestamp)>,
 }
 
@@ -28,7 +28,7 @@ impl Events {
     }
 
     /// Hands a note in; dropped with a log line when too many wait.
-    pub(crate) fn tell(&self, note: Note) {
+    pub fn tell(&self, note: Note) {
         if self.sender.try_send((note, Timestamp::now())).is_err() {
             tracing::warn!(limit = limits::EVENTS_WAITING, "dropped an Event: too many are waiting to be written");
         }

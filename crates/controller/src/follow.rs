@@ -13,7 +13,7 @@ use futures::{FutureExt, StreamExt};
 use crate::limits;
 
 /// Who takes changes in. Kinds are named by their plural.
-pub(crate) trait Follower: Send {
+pub trait Follower: Send {
     /// An object is there, new or changed or as before.
     fn put(&mut self, plural: &'static str, object: &Object);
     /// An object is gone.
@@ -25,7 +25,7 @@ pub(crate) trait Follower: Send {
 }
 
 /// Follows `kinds` for ever.
-pub(crate) async fn follow(access: Arc<dyn Access>, kinds: &'static [&'static Kind], mut follower: impl Follower) {
+pub async fn follow(access: Arc<dyn Access>, kinds: &'static [&'static Kind], mut follower: impl Follower) {
     let mut pause = limits::RETRY_FIRST;
     loop {
         let (status, progressed) = session(&access, kinds, &mut follower).await;

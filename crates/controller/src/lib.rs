@@ -12,6 +12,8 @@ mod follow;
 mod garbage;
 mod lease;
 pub mod limits;
+mod load_balancer;
+mod mirrored;
 mod namespaces;
 mod programmed;
 mod reflector;
@@ -23,16 +25,18 @@ mod writer;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use compile::load_balancer::Pools;
 use contract::access::Access;
 use contract::applied::Applied;
 use tokio::task::JoinSet;
 
 pub use driver::{Backoff, Sink, SinkError, drive};
+pub use events::Events;
 pub use feed::{Feed, Publisher, Subscription, everything, feed};
+pub use follow::{Follower, follow};
 pub use lease::APPLIED_REVISION;
 pub use reflector::reflect;
 
-use crate::events::Events;
 use crate::world::{Queues, World};
 use crate::writer::Writer;
 
@@ -51,6 +55,8 @@ pub struct Config {
     pub kubernetes_address: IpAddr,
     /// Cluster IPs of `kube-system/kube-dns`, primary family first; none for no such Service.
     pub dns_addresses: Vec<IpAddr>,
+    /// Addresses for Services of type LoadBalancer.
+    pub pools: Pools,
     /// Certificate authority for `kube-root-ca.crt`.
     pub ca_pem: String,
     /// Version shown in the Node.
@@ -61,6 +67,8 @@ pub struct Config {
 pub struct Controllers {
     /// Where snapshots come from.
     pub feed: Feed,
+    /// Where Events are handed in.
+    pub events: Events,
     /// The tasks; none of them ends by itself.
     pub tasks: JoinSet<()>,
 }
@@ -72,7 +80,7 @@ pub fn start(config: Config, access: Arc<dyn Access>, applied: Applied) -> Contr
     let world = World::new();
     let queues = Queues::default();
     let (events, notes) = Events::new();
-    let writer = Writer { access: access.clone(), events };
+    let writer = Writer { access: access.clone(), events: events.clone() };
     let mut tasks = JoinSet::new();
     tasks.spawn(reflect(access.clone(), publisher));
     tasks.spawn(world::run(access.clone(), world.clone(), queues.clone()));
@@ -80,11 +88,13 @@ pub fn start(config: Config, access: Arc<dyn Access>, applied: Applied) -> Contr
     tasks.spawn(endpoints::run(feed.clone(), world.clone(), writer.clone(), queues.services.clone()));
     tasks.spawn(namespaces::run(world.clone(), writer.clone(), queues.namespaces.clone(), config.ca_pem.clone()));
     tasks.spawn(garbage::run(world.clone(), writer.clone(), queues.garbage.clone()));
+    let pools = config.pools.clone();
+    tasks.spawn(load_balancer::run(feed.clone(), writer.clone(), applied.clone(), pools));
     tasks.spawn(workloads::run(world, writer, queues));
     tasks.spawn(fixtures::run(feed.clone(), access.clone(), config.clone()));
     tasks.spawn(programmed::run(feed.clone(), access.clone(), applied.clone()));
     tasks.spawn(lease::run(access, applied, config));
-    Controllers { feed, tasks }
+    Controllers { feed, events, tasks }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use api::kinds::{self, DEPLOYMENT, NAMESPACE, POD, REPLICA_SET, SERVICE};
 use api::object::{ObjectKey, Revision};
 use api::status::Status;
 use async_trait::async_trait;
+use compile::load_balancer::Pools;
 use contract::access::{Access, DeleteOptions, List, Object, Scope, WatchStep};
 use contract::applied::Applied;
 use futures::StreamExt;
@@ -273,6 +274,7 @@ fn at(step: &WatchStep) -> Revision {
 
 fn config() -> Config {
     Config {
+        pools: Pools::parse(&["10.99.0.1-10.99.0.2"]).unwrap(),
         node: "n1".to_owned(),
         node_addresses: vec!["10.244.0.1".parse().unwrap()],
         pod_cidrs: vec!["10.244.0.0/24".to_owned()],

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use api::kind::Kind;
 use api::kinds;
 use api::object::{ObjectKey, Revision};
+use bytes::Bytes;
 use compile::endpoints::legacy::Stored;
 use compile::garbage::{Graph, Uid};
 use compile::namespaces::ROOT_CA;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::follow::{Follower, follow};
+use crate::mirrored::Slices;
 use crate::work::Queue;
 
 /// Everything that may own, be owned, or fill a namespace. Events and Leases change often and own nothing.
@@ -63,6 +65,10 @@ pub(crate) struct State {
     pub(crate) nodes: BTreeMap<ObjectKey, Node>,
     pub(crate) namespaces: BTreeMap<ObjectKey, Meta>,
     pub(crate) endpoints: BTreeMap<ObjectKey, Stored>,
+    /// The same objects as JSON, shared with the store.
+    pub(crate) endpoints_json: BTreeMap<ObjectKey, Bytes>,
+    /// EndpointSlices that mirror Endpoints.
+    pub(crate) mirrored: Slices,
     pub(crate) graph: Graph,
     /// Pods by namespace and uid of their controller; an empty uid for those of nobody.
     by_controller: BTreeMap<(Box<str>, Uid), BTreeSet<ObjectKey>>,
@@ -184,8 +190,10 @@ impl Follower for Taker {
             }
             "endpoints" => {
                 state.endpoints.remove(key);
+                state.endpoints_json.remove(key);
                 self.queues.services.add(key.clone());
             }
+            "endpointslices" => self.queues.services.extend(state.mirrored.delete(key)),
             _ => {}
         }
         let furniture = matches!((plural, &*key.name), ("serviceaccounts", "default") | ("configmaps", ROOT_CA));
@@ -242,8 +250,10 @@ impl Taker {
             "endpoints" => {
                 let value: Value = serde_json::from_slice(&object.json)?;
                 state.endpoints.insert(key.clone(), Stored::of(&value, object.revision));
+                state.endpoints_json.insert(key.clone(), object.json.clone());
                 self.queues.services.add(key);
             }
+            "endpointslices" => self.queues.services.extend(state.mirrored.put(&meta, object)?),
             _ => {}
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use compile::allocate::Cidr;
+use compile::load_balancer::Pools;
 
 /// Where an instance keeps everything, and the files in it.
 #[derive(Clone, Debug)]
@@ -89,6 +90,8 @@ pub(crate) struct Network {
     pub(crate) node_addresses: Vec<IpAddr>,
     /// The cluster DNS: the tenth address of each Service range.
     pub(crate) dns_addresses: Vec<IpAddr>,
+    /// Load-balancer addresses (`--lb-pool`).
+    pub(crate) pools: Pools,
 }
 
 /// Which host address of a Service range the cluster DNS has (10.96.0.10 in the default range).
@@ -118,7 +121,7 @@ impl Network {
         }
         let node_addresses = pod_cidrs.iter().map(|cidr| offset(cidr.network, 1)).collect();
         let dns_addresses = service_cidrs.iter().map(|cidr| offset(cidr.network, DNS_ADDRESS_INDEX)).collect();
-        Ok(Self { service_cidrs, pod_cidrs, node_addresses, dns_addresses })
+        Ok(Self { service_cidrs, pod_cidrs, node_addresses, dns_addresses, pools: Pools::default() })
     }
 }
 

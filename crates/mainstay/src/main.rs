@@ -5,6 +5,7 @@ mod config;
 mod guest;
 mod instance;
 mod manifest;
+mod pools;
 mod run;
 
 use std::process::ExitCode;

@@ -69,6 +69,15 @@ pub fn check_canonical_ip(errors: &mut FieldErrors, field: &str, value: &str) {
     }
 }
 
+/// What is wrong with an address that must be in canonical form.
+pub fn canonical_ip_problems(value: &str) -> Vec<String> {
+    let mut errors = FieldErrors::default();
+    check_canonical_ip(&mut errors, "", value);
+    let quoted = format!("Invalid value: {}: ", serde_json::Value::from(value));
+    let texts = errors.0.into_iter().map(|error| error.message);
+    texts.map(|text| text.strip_prefix(&quoted).map_or(text.clone(), str::to_owned)).collect()
+}
+
 /// Checks that traffic may be sent to the address: not unspecified, loopback, link-local or link-local multicast.
 pub fn check_endpoint_ip(errors: &mut FieldErrors, field: &str, value: &str) {
     let Some(address) = parse_ip(value) else {
@@ -109,6 +118,17 @@ pub fn check_network(errors: &mut FieldErrors, field: &str, value: &str, stored:
             errors.invalid(field, value, "must not have bits set beyond the prefix length");
         }
         _ => {}
+    }
+}
+
+/// Checks a network that must also be in canonical form.
+pub fn check_canonical_network(errors: &mut FieldErrors, field: &str, value: &str) {
+    let before = errors.0.len();
+    check_network(errors, field, value, &[]);
+    let Some((address, prefix)) = parse_network(value) else { return };
+    let canonical = format!("{address}/{prefix}");
+    if errors.0.len() == before && canonical != value {
+        errors.invalid(field, value, &format!("must be in canonical form ({canonical:?})"));
     }
 }
 

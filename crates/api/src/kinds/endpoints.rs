@@ -80,9 +80,7 @@ fn validate_subset(errors: &mut FieldErrors, subset: &Value, field: &str) {
 
 fn validate_address(errors: &mut FieldErrors, entry: &Value, field: &str) {
     let ip = read::text(entry, "/ip");
-    let before = errors.0.len();
     address::check_ip(errors, &format!("{field}.ip"), ip, &[]);
-    let readable = errors.0.len() == before;
     let hostname = read::text(entry, "/hostname");
     if !hostname.is_empty() {
         invalid_each(errors, &format!("{field}.hostname"), hostname, names::dns1123_label(hostname));
@@ -90,9 +88,7 @@ fn validate_address(errors: &mut FieldErrors, entry: &Value, field: &str) {
     if let Some(node) = entry.pointer("/nodeName").and_then(Value::as_str) {
         invalid_each(errors, &format!("{field}.nodeName"), node, names::dns1123_subdomain(node));
     }
-    if readable {
-        address::check_endpoint_ip(errors, &format!("{field}.ip"), ip);
-    }
+    address::check_endpoint_ip(errors, &format!("{field}.ip"), ip);
 }
 
 fn addresses(endpoints: &Value) -> String {

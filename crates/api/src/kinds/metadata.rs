@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::check::invalid_each;
-use super::read;
+use super::{address, read};
 use crate::field::FieldErrors;
 use crate::kind::Kind;
 use crate::names;
@@ -51,7 +51,8 @@ fn create(errors: &mut FieldErrors, kind: &Kind, new: &Value) {
 
 fn name_problems(kind: &Kind, name: &str) -> Vec<String> {
     match kind.kind {
-        "Namespace" | "Service" => names::dns1123_label(name),
+        "Namespace" | "Service" | "StatefulSet" => names::dns1123_label(name),
+        "IPAddress" => address::canonical_ip_problems(name),
         _ => names::dns1123_subdomain(name),
     }
 }

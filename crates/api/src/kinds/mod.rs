@@ -4,6 +4,7 @@ use crate::kind::Kind;
 
 pub mod address;
 mod check;
+mod classes;
 mod config_map;
 mod endpoint_slice;
 mod endpoints;
@@ -11,16 +12,24 @@ mod event;
 mod lease;
 mod metadata;
 mod namespace;
+mod networking;
 mod node;
 mod pod;
 mod print;
 pub mod read;
+#[cfg(test)]
+mod recorded;
+pub mod review;
 mod secret;
 pub mod service;
 mod service_account;
 mod workload;
 
+pub use classes::{PRIORITY_CLASS, RUNTIME_CLASS, priority_class};
 pub use metadata::validate_metadata;
+pub use networking::{INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR};
+pub use networking::{ingress, ingress_class, ip_address, service_cidr};
+pub use review::{is_review, served};
 
 /// Every kind, in the order discovery lists them.
 pub static ALL: &[&Kind] = &[
@@ -33,10 +42,21 @@ pub static ALL: &[&Kind] = &[
     &SECRET,
     &SERVICE_ACCOUNT,
     &SERVICE,
+    &CONTROLLER_REVISION,
+    &DAEMON_SET,
     &DEPLOYMENT,
     &REPLICA_SET,
+    &STATEFUL_SET,
+    &JOB,
     &LEASE,
     &ENDPOINT_SLICE,
+    &INGRESS_CLASS,
+    &INGRESS,
+    &IP_ADDRESS,
+    &NETWORK_POLICY,
+    &SERVICE_CIDR,
+    &RUNTIME_CLASS,
+    &PRIORITY_CLASS,
 ];
 
 const CORE: Kind = Kind {
@@ -51,6 +71,7 @@ const CORE: Kind = Kind {
     subresources: &[],
     create_on_update: false,
     generation: false,
+    not_enforced: None,
     rules: &service_account::ServiceAccount,
 };
 
@@ -101,7 +122,7 @@ pub static NODE: Kind = Kind {
     singular: "node",
     short_names: &["no"],
     namespaced: false,
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     rules: &node::Node,
     ..CORE
 };
@@ -112,7 +133,7 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "attach", "portforward", "binding"],
+    subresources: &["status", "log", "exec", "attach", "portforward", "binding", "proxy"],
     generation: true,
     rules: &pod::Pod,
     ..CORE
@@ -136,7 +157,7 @@ pub static SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &["status"],
+    subresources: &["status", "proxy"],
     create_on_update: true,
     rules: &service::Service,
     ..CORE
@@ -165,6 +186,46 @@ pub static REPLICA_SET: Kind = Kind {
     subresources: &["status", "scale"],
     generation: true,
     rules: &workload::ReplicaSet,
+    ..CORE
+};
+/// StatefulSet.
+pub static STATEFUL_SET: Kind = Kind {
+    kind: "StatefulSet",
+    plural: "statefulsets",
+    singular: "statefulset",
+    short_names: &["sts"],
+    rules: &workload::StatefulSet,
+    ..DEPLOYMENT
+};
+/// DaemonSet.
+pub static DAEMON_SET: Kind = Kind {
+    kind: "DaemonSet",
+    plural: "daemonsets",
+    singular: "daemonset",
+    short_names: &["ds"],
+    subresources: &["status"],
+    rules: &workload::DaemonSet,
+    ..DEPLOYMENT
+};
+/// ControllerRevision, one state of a StatefulSet or DaemonSet.
+pub static CONTROLLER_REVISION: Kind = Kind {
+    group: "apps",
+    kind: "ControllerRevision",
+    plural: "controllerrevisions",
+    singular: "controllerrevision",
+    rules: &workload::ControllerRevision,
+    ..CORE
+};
+/// Job.
+pub static JOB: Kind = Kind {
+    group: "batch",
+    kind: "Job",
+    plural: "jobs",
+    singular: "job",
+    categories: &["all"],
+    subresources: &["status"],
+    generation: true,
+    rules: &workload::Job,
     ..CORE
 };
 /// Lease.

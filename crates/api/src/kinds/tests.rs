@@ -13,17 +13,28 @@ fn least(kind: &Kind) -> Value {
     });
     let mut object = match kind.kind {
         "Pod" => json!({ "spec": { "containers": [{ "name": "c", "image": "i" }] } }),
-        "Deployment" | "ReplicaSet" => {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
             json!({ "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": template } })
         }
+        "Job" => {
+            let mut job = json!({ "metadata": { "uid": "u" }, "spec": { "template": template } });
+            job["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
+            job
+        }
+        "ControllerRevision" => json!({ "data": {}, "revision": 1 }),
         "Service" => json!({ "spec": { "type": "ExternalName", "externalName": "a.b" } }),
         "EndpointSlice" => json!({ "addressType": "IPv4" }),
         "Event" => json!({ "involvedObject": { "namespace": "default" } }),
+        "Ingress" => json!({ "spec": { "defaultBackend": { "service": { "name": "s", "port": { "number": 80 } } } } }),
+        "IngressClass" => json!({ "spec": { "controller": "example.com/x" } }),
+        "ServiceCIDR" => json!({ "spec": { "cidrs": ["10.0.0.0/24"] } }),
+        "IPAddress" => json!({ "spec": { "parentRef": { "resource": "services", "name": "s" } } }),
+        "RuntimeClass" => json!({ "handler": "h" }),
         _ => json!({}),
     };
     object["apiVersion"] = kind.api_version().into();
     object["kind"] = kind.kind.into();
-    read::put(&mut object, "/metadata/name", "x");
+    read::put(&mut object, "/metadata/name", if kind.kind == "IPAddress" { "10.0.0.1" } else { "x" });
     if kind.namespaced {
         read::put(&mut object, "/metadata/namespace", "default");
     }

@@ -16,11 +16,12 @@ pub(super) enum Flavor {
 
 const REFERENCE: &str = "#/$defs/";
 /// Definitions that belong to requests and answers rather than to a kind.
-const COMMON: [&str; 4] = [
+const COMMON: [&str; 5] = [
     "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
     "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
     "io.k8s.api.autoscaling.v1.Scale",
+    "io.k8s.api.policy.v1.Eviction",
 ];
 
 /// Everything that `kinds` reach.
@@ -41,7 +42,9 @@ pub(super) fn of(kinds: &[&Kind], documents: &Map<String, Value>, flavor: Flavor
         if let Some(component) = components.get_mut(&name) {
             component["x-kubernetes-group-version-kind"] = this;
         }
-        components.insert(format!("{name}List"), list(kind, &name, flavor));
+        if !crate::kinds::is_review(kind) {
+            components.insert(format!("{name}List"), list(kind, &name, flavor));
+        }
     }
     components
 }
@@ -110,6 +113,10 @@ fn component(name: &str, schema: &Value, flavor: Flavor) -> Value {
     }
     if let Some(description) = schema["description"].as_str() {
         out["description"] = description.into();
+    }
+    if let Some(required) = out["required"].as_array_mut() {
+        // Upstream's documents require it nowhere; k8s-openapi does of every kind.
+        required.retain(|field| field != "metadata");
     }
     for (field, property) in out["properties"].as_object_mut().into_iter().flatten() {
         mark(short, field, property);

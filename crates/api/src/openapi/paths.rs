@@ -28,6 +28,11 @@ fn paths(kinds: &[&Kind], flavor: Flavor) -> Map<String, Value> {
             false => format!("{root}/{}", kind.plural),
         };
         let operation = |verb: &str, action: &str| self::operation(kind, verb, action, flavor);
+        if crate::kinds::is_review(kind) {
+            let only = json!({ "post": operation("post", "post"), "parameters": names(kind, false, flavor) });
+            paths.insert(collection, only);
+            continue;
+        }
         if kind.namespaced {
             let all = json!({ "get": operation("get", "list") });
             paths.insert(format!("{root}/{}", kind.plural), all);

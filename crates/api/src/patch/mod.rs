@@ -32,7 +32,8 @@ pub fn json_patch(object: &Value, operations: &Value) -> Result<Value, Status> {
             let why = format!(
                 "the server rejected our request due to an error in our request: operation {index} at \"{path}\": {kind}"
             );
-            Status::new(422, "Invalid", why)
+            // Without details kubectl prints nothing of a 422.
+            Status { details: serde_json::json!({}), ..Status::new(422, "Invalid", why) }
         })?;
     }
     Ok(changed)

@@ -60,6 +60,14 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("NamespaceStatus", "conditions", by("type", &["type"])),
     ("DeploymentStatus", "conditions", by("type", &["type"])),
     ("ReplicaSetStatus", "conditions", by("type", &["type"])),
+    ("StatefulSetStatus", "conditions", by("type", &["type"])),
+    ("DaemonSetStatus", "conditions", by("type", &["type"])),
+    ("PersistentVolumeClaimStatus", "conditions", by("type", &["type"])),
+    // Atomic for server-side apply.
+    ("JobStatus", "conditions", ListKind { merge_key: Some("type"), map_keys: &[], set: false }),
+    ("UncountedTerminatedPods", "failed", ListKind { merge_key: None, map_keys: &[], set: true }),
+    ("UncountedTerminatedPods", "succeeded", ListKind { merge_key: None, map_keys: &[], set: true }),
+    ("ServiceCIDRStatus", "conditions", by("type", &["type"])),
 ];
 
 /// Structures of which at most one member may be set: a strategic patch lists what stays in `$retainKeys`.

@@ -53,8 +53,19 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("DeploymentSpec", &["minReadySeconds", "paused"]),
     ("DeploymentStrategy", &["type"]),
     ("ReplicaSetSpec", &["minReadySeconds"]),
+    ("StatefulSetSpec", &["minReadySeconds", "podManagementPolicy"]),
+    ("StatefulSetUpdateStrategy", &["type"]),
+    ("DaemonSetSpec", &["minReadySeconds"]),
+    ("DaemonSetUpdateStrategy", &["type"]),
     ("NodeSpec", &["podCIDR", "providerID", "unschedulable"]),
     ("Secret", &["type"]),
+    ("IngressRule", &["host"]),
+    ("HTTPIngressPath", &["path"]),
+    ("ServiceBackendPort", &["name", "number"]),
+    ("IngressTLS", &["secretName"]),
+    ("IngressClassSpec", &["controller"]),
+    ("ParentReference", &["group", "namespace"]),
+    ("PriorityClass", &["description", "globalDefault"]),
 ];
 
 const CONTAINER: &[&str] = &[

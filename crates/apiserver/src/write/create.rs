@@ -7,7 +7,7 @@ use api::object::ObjectKey;
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Draft, Outcome, WriteOptions, finish};
+use super::{Draft, Outcome, WriteOptions, external_ips, finish};
 use crate::clock::seconds;
 use crate::limits;
 use crate::object::{deleting, meta, meta_mut, set, table};
@@ -54,6 +54,7 @@ pub(super) fn create(draft: &mut Draft<'_, '_>, kind: &'static Kind, mut object:
     let key = crate::object::key_of(&object);
     let mut errors = kinds::validate_metadata(kind, &object, None);
     errors.0.extend(kind.rules.validate(&object, None, Target::Main).0);
+    external_ips::refuse(draft.api, kind, &mut errors, &object, None);
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }

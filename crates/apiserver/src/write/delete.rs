@@ -41,7 +41,7 @@ pub(crate) fn delete(
     let (record, old) = draft.existing(kind, key)?;
     check(kind, key, options, &old)?;
     let mut new = old.clone();
-    let wanted = dependents(options.propagation.as_deref(), &old)?;
+    let wanted = dependents(kind, options.propagation.as_deref(), &old)?;
     set(meta_mut(&mut new), "finalizers", (!wanted.is_empty()).then(|| json!(wanted)));
     mark(kind, draft.now, options.grace_seconds, &mut new, &old);
     if finished(kind, &new) {
@@ -79,9 +79,11 @@ fn check(kind: &'static Kind, key: &ObjectKey, options: &DeleteOptions, old: &Va
 }
 
 /// The finalizers after `propagationPolicy`: the garbage collector clears the two that stand for it.
-fn dependents(policy: Option<&str>, old: &Value) -> Result<Vec<String>, Status> {
+fn dependents(kind: &Kind, policy: Option<&str>, old: &Value) -> Result<Vec<String>, Status> {
     let mut list: Vec<String> = finalizers(old).into_iter().map(str::to_owned).collect();
     let chosen = match policy {
+        // batch/v1 keeps what its oldest clients rely on: without a wish, the pods of a Job live on.
+        None if kind.kind == kinds::JOB.kind && !deleting(old) => Some(ORPHAN),
         None => return Ok(list),
         Some("Background") => None,
         Some("Orphan") => Some(ORPHAN),

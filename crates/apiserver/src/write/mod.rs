@@ -2,11 +2,14 @@
 
 pub(crate) mod create;
 pub(crate) mod delete;
+mod external_ips;
 pub(crate) mod finish;
 pub(crate) mod patch;
 pub(crate) mod subresource;
 pub(crate) mod update;
 
+#[cfg(test)]
+mod semantics;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -64,7 +64,8 @@ impl Api {
         let patch = |draft: &mut Draft<'_, '_>| {
             let (record, old) = draft.existing(kind, key)?;
             let patched = language.apply(kind, &old, change)?;
-            let decoded = finish::decode(kind, &patched, options.validation)?;
+            let decoded =
+                finish::decode(kind, &patched, options.validation).map_err(|status| of_patch(&status, change))?;
             let mut new = decoded.object;
             finish::place(kind, &key.namespace, Some(&key.name), &mut new)?;
             kind.rules.default(&mut new);
@@ -74,6 +75,12 @@ impl Api {
         };
         self.commit(options.dry_run, patch).await
     }
+}
+
+/// A result that is no object of its kind is the patch's fault: 422 on the field `patch`, where a create answers 400.
+fn of_patch(status: &Status, change: &Value) -> Status {
+    let why = status.message.split_once("cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": "));
+    Status::invalid_patch(change, why.map_or(status.message.as_str(), |(_, why)| why))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use store::Record;
 
 use super::create::create;
-use super::{Draft, Outcome, WriteOptions, finish};
+use super::{Draft, Outcome, WriteOptions, external_ips, finish};
 use crate::object::{deleting, finalizers, meta, meta_mut, set, shown};
 use crate::pipeline::Api;
 
@@ -79,6 +79,7 @@ pub(super) fn update(
     }
     let mut errors = kinds::validate_metadata(kind, &new, Some(old));
     errors.0.extend(kind.rules.validate(&new, Some(old), target).0);
+    external_ips::refuse(draft.api, kind, &mut errors, &new, Some(old));
     if !errors.is_empty() {
         return Err(Status::invalid(kind, &key.name, &errors));
     }

@@ -90,12 +90,9 @@ fn explicit(new: &Value, cidr: &Cidr, asked: &str, taken: &Taken, dry_run: bool)
 
 /// Why an address cannot be had. After Kubernetes' words come ours: the range, or the Service that has the address.
 fn refusal(cidr: &Cidr, ip: IpAddr, taken: &Taken, dry_run: bool) -> Option<String> {
-    if !cidr.contains(ip) {
-        return Some(format!("the provided network does not match the current range ({cidr})"));
-    }
+    // The network's own address and its broadcast address are in no Service's range.
     if !cidr.is_usable(ip) {
-        let text = format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {cidr}");
-        return Some(text);
+        return Some(format!("the provided network does not match the current range ({cidr})"));
     }
     let owner = taken.address(ip).filter(|_| !dry_run)?;
     Some(format!("provided IP is already allocated (by {owner})"))

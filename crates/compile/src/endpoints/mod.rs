@@ -13,6 +13,7 @@ use crate::write::Write;
 pub mod index;
 pub mod legacy;
 mod members;
+pub mod mirror;
 mod pack;
 mod slice;
 
@@ -119,15 +120,16 @@ fn labels(service: &Service) -> Labels {
 }
 
 /// Whether the labels of a stored slice still say what they should. A headless label that somebody put on by hand is
-/// tolerated (the conformance tests take endpoints out that way); a missing one is not.
-fn labels_current(stored: &Labels, wanted: &Labels) -> bool {
+/// tolerated (the conformance tests take endpoints out that way) until the Service changes; a missing one is not. A
+/// Service that was headless and no longer is would otherwise stay without endpoints.
+fn labels_current(slice: &EndpointSlice, service: &Service, wanted: &Labels) -> bool {
+    let stored = &slice.meta.labels;
     let differ = |name: &str| stored.get(name) != wanted.get(name);
     let names: BTreeSet<&str> = stored.keys().chain(wanted.keys()).map(|name| &**name).collect();
-    !names.into_iter().any(
-        |name| {
-            if name == HEADLESS { wanted.contains_key(HEADLESS) && differ(name) } else { differ(name) }
-        },
-    )
+    !names.into_iter().any(|name| {
+        let by_hand = name == HEADLESS && !wanted.contains_key(HEADLESS) && slice.meta.revision > service.meta.revision;
+        !by_hand && differ(name)
+    })
 }
 
 /// Endpoints of one family by the ports they resolve to.

@@ -81,7 +81,7 @@ fn pack_group(
     let wanted_labels = super::labels(service);
     let mut open: Vec<Open<'_>> = Vec::new();
     for slice in existing {
-        let mut changed = !super::labels_current(&slice.meta.labels, &wanted_labels);
+        let mut changed = !super::labels_current(slice, service, &wanted_labels);
         let mut kept = Vec::with_capacity(slice.endpoints.len());
         for endpoint in &slice.endpoints {
             let desired = if kept.len() < max { wanted.remove(&identity(endpoint)) } else { None };
@@ -141,7 +141,7 @@ fn placeholder(draft: &mut Draft, service: &Service, family: Family, slices: &[&
     let contents = Contents { family, ports: Vec::new(), endpoints: Vec::new() };
     match kept.and_then(|position| slices.get(position)) {
         None => draft.create.push(contents),
-        Some(slice) if !super::labels_current(&slice.meta.labels, &wanted_labels) => {
+        Some(slice) if !super::labels_current(slice, service, &wanted_labels) => {
             draft.update.push((slice.meta.clone(), contents));
         }
         Some(_) => {}

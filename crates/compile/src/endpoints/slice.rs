@@ -12,7 +12,7 @@ use crate::workloads::hash;
 use crate::write::{Target, Write};
 
 /// A name has at most 63 characters here, so that it can also be a label value.
-const NAME_MAX: usize = 63;
+pub(super) const NAME_MAX: usize = 63;
 
 /// The writes that a draft stands for: additions first, so that no prefix leaves an endpoint out.
 pub(super) fn writes(snapshot: &Snapshot, service: &Service, draft: Draft) -> Vec<Write> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::object::{ObjectKey, Revision};
 
-use super::{Changes, EndpointSlice, Meta, Snapshot, Table, decode};
+use super::{Changes, EndpointSlice, Meta, Service, Snapshot, Table, decode};
 
 /// Label that binds an EndpointSlice to its Service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -34,13 +34,16 @@ pub struct Builder {
 const HELD: [&str; 5] = ["services", "endpointslices", "pods", "nodes", "namespaces"];
 
 impl Builder {
+    /// Goes on from a snapshot: what would be if some objects were different.
+    pub fn over(snapshot: &Snapshot) -> Self {
+        Self { current: snapshot.clone(), ..Self::default() }
+    }
+
     /// Takes an object as it now is. A change in nothing that the snapshot holds is not a change.
     pub fn put(&mut self, plural: &str, key: &ObjectKey, revision: Revision, json: &[u8]) -> Result<(), Problem> {
         let Some(plural) = HELD.into_iter().find(|held| *held == plural) else { return Ok(()) };
         let result = match plural {
-            "services" => decode::service(key, revision, json).map(|service| {
-                put(&mut self.current.services, &mut self.changes.services, service, |service| &mut service.meta);
-            }),
+            "services" => decode::service(key, revision, json).map(|service| self.put_service(service)),
             "endpointslices" => decode::slice(key, revision, json).map(|slice| self.put_slice(slice)),
             "pods" => decode::pod(key, revision, json)
                 .map(|pod| put(&mut self.current.pods, &mut self.changes.pods, pod, |pod| &mut pod.meta)),
@@ -69,7 +72,7 @@ impl Builder {
             self.problems.remove(&(plural, key.clone()));
         }
         match plural {
-            "services" => remove(&mut self.current.services, &mut self.changes.services, key),
+            "services" => self.delete_service(key),
             "endpointslices" => self.delete_slice(key),
             "pods" => remove(&mut self.current.pods, &mut self.changes.pods, key),
             "nodes" => remove(&mut self.current.nodes, &mut self.changes.nodes, key),
@@ -102,6 +105,26 @@ impl Builder {
     /// Objects that cannot be used, in order.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.values()
+    }
+
+    fn put_service(&mut self, service: Service) {
+        let key = service.meta.key.clone();
+        let before = self.current.services.get(&key).cloned();
+        put(&mut self.current.services, &mut self.changes.services, service, |service| &mut service.meta);
+        self.hold(&key, before);
+    }
+
+    fn delete_service(&mut self, key: &ObjectKey) {
+        let before = self.current.services.get(key).cloned();
+        remove(&mut self.current.services, &mut self.changes.services, key);
+        self.hold(key, before);
+    }
+
+    /// Settles who holds the load-balancer addresses that a Service had and has.
+    fn hold(&mut self, key: &ObjectKey, before: Option<Arc<Service>>) {
+        let before = before.iter().flat_map(|service| service.load_balancer.addresses());
+        let others = self.current.holders.change(key, before, &self.current.services);
+        self.changes.services.extend(others);
     }
 
     fn put_slice(&mut self, slice: EndpointSlice) {

@@ -2,6 +2,7 @@
 
 mod build;
 mod decode;
+pub mod load_balancer;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use api::object::{ObjectKey, Revision};
 use rpds::RedBlackTreeMapSync;
 
 pub use build::{Builder, Problem};
+
+use crate::load_balancer::Holders;
 
 /// Objects of one kind by key; cloning is cheap and shares structure.
 pub type Table<T> = RedBlackTreeMapSync<ObjectKey, Arc<T>>;
@@ -30,6 +33,8 @@ pub struct Snapshot {
     pub slices: Table<EndpointSlice>,
     /// For each Service (by `kubernetes.io/service-name`), the keys of its slices in name order.
     pub slices_of: RedBlackTreeMapSync<ObjectKey, Arc<BTreeSet<ObjectKey>>>,
+    /// Who holds which load-balancer address.
+    pub holders: Holders,
     /// Pods.
     pub pods: Table<Pod>,
     /// Nodes.
@@ -169,6 +174,8 @@ pub struct Service {
     pub internal_local: bool,
     /// Load-balancer addresses with `ipMode: VIP`.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// What it asks of a load balancer, and what it was given.
+    pub load_balancer: load_balancer::LoadBalancer,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
     /// `loadBalancerSourceRanges`, as text.
@@ -241,7 +248,7 @@ pub struct EndpointSlice {
 }
 
 /// A named port of a container.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerPort {
     /// Name.
     pub name: Box<str>,
@@ -270,6 +277,17 @@ pub struct Pod {
     pub subdomain: Option<Box<str>>,
     /// Named ports of containers (and restartable init containers), in order.
     pub ports: Vec<ContainerPort>,
+    /// What manages it, if anything: its controller's kind and name.
+    pub owner: Option<Owner>,
+}
+
+/// The controller of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// Kind, for example `ReplicaSet`.
+    pub kind: Box<str>,
+    /// Name.
+    pub name: Box<str>,
 }
 
 /// A Node.

@@ -31,6 +31,9 @@ pub(crate) struct Answer {
     pub(crate) code: u16,
     /// The JSON body.
     pub(crate) body: Value,
+    /// What the server warned of.
+    pub(crate) warnings: Vec<String>,
+    text: String,
 }
 
 impl Answer {
@@ -77,6 +80,12 @@ impl Client {
         self.send(Method::GET, path, "application/json", None).await
     }
 
+    /// GET of something that is no JSON, such as a log.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        let answer = self.get(path).await?;
+        if answer.code == 200 { Ok(answer.text) } else { Err(answer.ok().err().unwrap_or_else(|| anyhow!("no text"))) }
+    }
+
     /// POST of a JSON object.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(Method::POST, path, "application/json", Some(body)).await
@@ -119,8 +128,11 @@ impl Client {
             match connection.send_request(request).await {
                 Ok(response) => {
                     let code = response.status().as_u16();
+                    let warnings = warnings(response.headers());
                     let bytes = response.into_body().collect().await.context("reading the API's answer")?.to_bytes();
-                    return Ok(Answer { code, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) });
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+                    return Ok(Answer { code, body, warnings, text });
                 }
                 Err(error) if fresh || !error.is_canceled() => {
                     *kept = None;
@@ -142,6 +154,14 @@ impl Client {
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// The texts of `Warning: 299 - "text"` headers.
+fn warnings(headers: &hyper::HeaderMap) -> Vec<String> {
+    let values = headers.get_all("warning").iter().filter_map(|value| value.to_str().ok());
+    let quoted =
+        values.filter_map(|value| value.split_once('"')?.1.strip_suffix('"').map(|text| text.replace("\\\"", "\"")));
+    quoted.collect()
 }
 
 fn decode(section: &Value, field: &str) -> Result<Vec<u8>> {

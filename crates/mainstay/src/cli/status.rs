@@ -44,10 +44,20 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
         count("endpointslices"),
         count("pods")
     );
+    println!("lb pools    {}", pools(&status));
     let problems = status["problems"].as_array().cloned().unwrap_or_default();
     println!("problems    {}", if problems.is_empty() { "none".to_owned() } else { problems.len().to_string() });
     problems.iter().filter_map(Value::as_str).for_each(|problem| println!("  {problem}"));
     Ok(())
+}
+
+fn pools(status: &Value) -> String {
+    let pool = |pool: &Value| {
+        let ranges: Vec<&str> = pool["ranges"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        format!("{} {} ({} used)", pool["name"].as_str().unwrap_or("?"), ranges.join(", "), pool["used"])
+    };
+    let pools: Vec<String> = status["pools"].as_array().into_iter().flatten().map(pool).collect();
+    if pools.is_empty() { "none: mainstay up --lb-pool RANGE".to_owned() } else { pools.join("; ") }
 }
 
 fn sinks(status: &Value) -> String {

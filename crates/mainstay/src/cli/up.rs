@@ -36,9 +36,16 @@ pub(crate) struct Flags {
     /// Pod ranges, one per family, in the same order
     #[arg(long, default_value = "10.244.0.0/16,fd00:10:244::/64", value_name = "CIDR[,CIDR]")]
     pod_cidr: String,
+    /// Addresses for Services of type LoadBalancer: a network, FIRST-LAST or one address. Repeat it for more ranges and
+    /// families; the same NAME is one pool. `none`: no addresses [default in a sandbox: 10.99.0.0/24,fd00:10:99::/120]
+    #[arg(long, value_name = "[NAME=]RANGE[,class=CLASS][,namespaces=A+B]")]
+    lb_pool: Vec<String>,
     /// Domain of cluster names
     #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
     cluster_domain: String,
+    /// Let Services claim addresses by spec.externalIPs (CVE-2020-8554: whoever writes Services may then take any address)
+    #[arg(long)]
+    allow_external_ips: bool,
     /// Name of the node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
@@ -77,7 +84,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     log(flags);
     let mut phases = Phases::new();
-    let network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
+    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
+    network.pools = crate::pools::choose(&flags.lb_pool, &network)?;
     let node = node_name(flags.node_name.as_deref())?;
     let domain = domain(&flags.cluster_domain)?;
     let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
@@ -95,6 +103,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         domain,
         kubeconfig: flags.kubeconfig.clone(),
         dataplane: flags.dataplane,
+        allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use api::kinds;
 use async_trait::async_trait;
 use compile::snapshot::{Changes, Snapshot};
-use compile::zone::{ZoneBuilder, ZoneConfig};
+use compile::zone::{Answer, QueryType, ZoneBuilder, ZoneConfig};
 use contract::access::Access;
 use contract::applied::SinkHandle;
 use controller::{Backoff, Sink, SinkError, Subscription, drive};
@@ -106,6 +106,25 @@ impl Names {
     /// The server as a pod without a process.
     pub(crate) fn built_in(&self) -> Arc<dyn BuiltIn> {
         Arc::new(Worker { handle: self.handle.clone(), started: AtomicBool::new(false) })
+    }
+
+    /// The addresses that are answered for a name now; none before the first zone, or if the name is not ours.
+    pub(crate) fn addresses(&self) -> Box<dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync> {
+        let handle = self.handle.clone();
+        Box::new(move |name| {
+            let zone = handle.zone()?;
+            let mut all = Vec::new();
+            for query in [QueryType::A, QueryType::Aaaa] {
+                match zone.lookup(name, query) {
+                    Answer::Elsewhere => return None,
+                    Answer::V4(addresses) => all.extend(addresses.iter().map(|address| IpAddr::V4(*address))),
+                    Answer::V6(addresses) => all.extend(addresses.iter().map(|address| IpAddr::V6(*address))),
+                    Answer::Address(address) => all.push(address),
+                    _ => {}
+                }
+            }
+            Some(all)
+        })
     }
 
     /// Prints the zone that is answered from now.

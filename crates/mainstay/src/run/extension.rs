@@ -1,14 +1,18 @@
 //! What the API serves beside Kubernetes, under /mainstay/: status, problems, faults.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::status::Status;
 use apiserver::Extension;
+use compile::load_balancer::{Pool, Pools};
 use compile::snapshot::Snapshot;
 use contract::applied::Applied;
+use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use super::advice::Advisor;
 use super::faults::Faults;
 use super::nft;
 
@@ -30,13 +34,21 @@ pub(crate) struct Instance {
     pub(crate) latest: watch::Receiver<Arc<Snapshot>>,
     /// The nftables sink.
     pub(crate) report: nft::Report,
+    /// Load-balancer addresses.
+    pub(crate) pools: Pools,
     /// Switches for tests.
     pub(crate) faults: Faults,
     /// The zone as text.
     pub(crate) zone: Box<dyn Fn() -> String + Send + Sync>,
+    /// Knows what is wrong.
+    pub(crate) advisor: Arc<Advisor>,
 }
 
 impl Extension for Instance {
+    fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
+        Advisor::work(&self.advisor, method, path, body)
+    }
+
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
         match (method, path) {
             ("GET", "/mainstay/status") => Some(Ok(self.status())),
@@ -49,6 +61,23 @@ impl Extension for Instance {
 }
 
 impl Instance {
+    fn pools(&self, snapshot: &Snapshot) -> Vec<Value> {
+        let used = |pool: &Pool| {
+            let mine = |address: &IpAddr| pool.ranges.iter().any(|range| range.contains(*address));
+            snapshot.holders.addresses().filter(mine).count()
+        };
+        let describe = |pool: &Pool| {
+            json!({
+                "name": pool.name,
+                "ranges": pool.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "class": pool.class,
+                "namespaces": pool.namespaces,
+                "used": used(pool),
+            })
+        };
+        self.pools.list.iter().map(describe).collect()
+    }
+
     fn status(&self) -> Value {
         let snapshot = self.latest.borrow().clone();
         let sinks: Map<String, Value> =
@@ -63,6 +92,7 @@ impl Instance {
             "sinks": sinks,
             "programming": self.report.totals(),
             "problems": self.report.problems(),
+            "pools": self.pools(&snapshot),
             "objects": {
                 "services": snapshot.services.size(),
                 "endpointslices": snapshot.slices.size(),

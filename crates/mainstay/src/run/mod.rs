@@ -1,8 +1,11 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
+mod advice;
+mod dial;
 mod dns;
 mod extension;
 pub(crate) mod faults;
+mod health_check;
 mod network;
 pub(crate) mod nft;
 mod node_thread;
@@ -51,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Which dataplane.
     pub(crate) dataplane: nft::Kind,
+    /// Whether Services may claim addresses by `spec.externalIPs`.
+    pub(crate) allow_external_ips: bool,
     /// Faults that may be set.
     pub(crate) faults: Faults,
 }
@@ -97,7 +102,8 @@ impl Running {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults } = settings;
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, allow_external_ips, faults } =
+        settings;
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -105,7 +111,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
 
     let credentials = credentials(&data_dir, &network, &node, &domain, address)?;
     let ranges = Ranges { service: network.service_cidrs.clone(), node_ports: NODE_PORTS };
-    let api = Api::new(store.clone(), apiserver::Config::new(ranges)).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let config = apiserver::Config { allow_external_ips, ..apiserver::Config::new(ranges) };
+    let api = Api::new(store.clone(), config).map_err(|status| anyhow::anyhow!("{status}"))?;
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
     listener.set_nonblocking(true)?;
@@ -122,6 +129,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     }
     phases.done("network", &format!("node {} at {}", node, join(&network.node_addresses)));
 
+    api.set_dial(Arc::new(dial::NodeDial(node_runtime.clone())));
     let applied = Applied::default();
     let nft_confirm = applied.sink("nft");
     let dns_confirm = applied.sink("dns");
@@ -136,11 +144,21 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
+    phases.done("addresses", &crate::pools::describe(&network.pools));
+    let source = health_check::Source {
+        node: node.clone(),
+        addresses: network.node_addresses.clone(),
+        latest: feed.latest(),
+        report: report.clone(),
+    };
+    node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
+
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
     let built_ins = vec![names.built_in()];
     let kubelet = Kubelet::new(config, access.clone(), &sandbox, feed.latest(), applied.clone(), built_ins)
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
+    let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
     tokio::spawn(sweep_events(api.clone()));
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
@@ -156,8 +174,10 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         applied: applied.clone(),
         latest: feed.latest(),
         report: report.clone(),
+        pools: network.pools.clone(),
         faults,
         zone: names.text(),
+        advisor,
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
@@ -246,6 +266,7 @@ fn controllers_config(network: &Network, node: &str, credentials: &Credentials) 
         api_port: API_PORT,
         kubernetes_address: crate::config::offset(network.service_cidrs[0].network, 1),
         dns_addresses: network.dns_addresses.clone(),
+        pools: network.pools.clone(),
         ca_pem: credentials.ca_pem().to_owned(),
         version: format!("v{}", env!("CARGO_PKG_VERSION")),
     }
@@ -258,6 +279,7 @@ fn table_config(network: &Network, node: &str) -> service_table::Config {
         service_cidrs: network.service_cidrs.clone(),
         node_port_addresses: network.node_addresses.clone(),
         dns_addresses: network.dns_addresses.clone(),
+        pools: network.pools.clone(),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn set_up(network: &Network) -> Result<()> {
         unless_there(netlink.address_add(&new)).with_context(|| format!("cannot add {address} to lo"))?;
     }
     // Without a route the node's own packets to a Service address would fail before any rule sees them.
-    for cidr in &network.service_cidrs {
+    for cidr in network.service_cidrs.iter().chain(&network.pools.cidrs()) {
         let source = network.node_addresses.iter().find(|address| same_family(**address, cidr.network)).copied();
         let route = NewRoute { source, ..NewRoute::direct(cidr.network, cidr.prefix, index) };
         unless_there(netlink.route_add(&route)).with_context(|| format!("cannot add a route to {}", cidr.network))?;

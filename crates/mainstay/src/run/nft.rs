@@ -72,6 +72,11 @@ impl Report {
         inner.last_error.iter().chain(&inner.problems).cloned().collect()
     }
 
+    /// Whether the kernel follows.
+    pub(crate) fn healthy(&self) -> bool {
+        self.lock().last_error.is_none()
+    }
+
     /// Totals since the start.
     pub(crate) fn totals(&self) -> BTreeMap<&'static str, u64> {
         let inner = self.lock();

@@ -4,6 +4,7 @@
 mod account;
 mod careless;
 mod demo;
+mod golden;
 mod host;
 mod host_untouched;
 mod kill9;

@@ -5,7 +5,9 @@ mod exec;
 mod forward;
 mod logs;
 mod pipe;
+mod sockets;
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use api::kinds::POD;
@@ -13,7 +15,7 @@ use api::object::ObjectKey;
 use api::status::Status;
 use async_trait::async_trait;
 use bytes::Bytes;
-use contract::streams::{Connection, ExecOptions, ExecSession, LogOptions, PodStreams};
+use contract::streams::{Connection, ExecOptions, ExecSession, Listening, LogOptions, PodStreams};
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -67,6 +69,16 @@ impl PodStreams for Streams {
             return Ok(logs::of_built_in(part.clone(), options.clone()));
         }
         logs::of_container(self.node.clone(), &object, &container, options.clone())
+    }
+
+    fn listening(&self, pod: Option<&ObjectKey>) -> Option<Vec<Listening>> {
+        let Some(pod) = pod else { return sockets::of(self.node.netns.as_fd()).ok() };
+        let (object, _) = self.find(pod, "").ok()?;
+        if object.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
+            return sockets::of(self.node.netns.as_fd()).ok();
+        }
+        let network = self.node.client.pod_netns(object.metadata.uid.as_deref()?).ok()?;
+        sockets::of(network.as_fd()).ok()
     }
 
     async fn exec(&self, pod: &ObjectKey, options: &ExecOptions) -> Result<ExecSession, Status> {

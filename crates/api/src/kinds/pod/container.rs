@@ -133,34 +133,54 @@ fn mounts(errors: &mut FieldErrors, container: &Value, field: &str, volumes: &BT
     }
 }
 
-fn resources(errors: &mut FieldErrors, container: &Value, field: &str) {
-    let amount = |value: &Value| match value {
+/// Checks the amounts of resources at `pointer`; `field` is their path in messages.
+pub(crate) fn validate_amounts(errors: &mut FieldErrors, object: &Value, pointer: &str, field: &str) {
+    for (name, value) in object.pointer(pointer).and_then(Value::as_object).into_iter().flatten() {
+        let field = format!("{field}[{name}]");
+        resource_name(errors, &field, name);
+        amount_or_error(errors, &field, value);
+    }
+}
+
+fn resource_name(errors: &mut FieldErrors, field: &str, name: &str) {
+    if !matches!(name, "cpu" | "memory" | "ephemeral-storage") {
+        invalid_each(errors, field, name, names::qualified_name(name));
+    }
+}
+
+/// An amount that is not negative, in the finest unit.
+fn amount_or_error(errors: &mut FieldErrors, field: &str, value: &Value) -> Option<i128> {
+    match amount(value) {
+        None => errors.invalid(field, value.clone(), quantity::MALFORMED),
+        Some(..0) => errors.invalid(field, value.clone(), "must be greater than or equal to 0"),
+        good => return good,
+    }
+    None
+}
+
+fn amount(value: &Value) -> Option<i128> {
+    match value {
         Value::String(text) => quantity::nanos(text),
         other => quantity::nanos(&other.to_string()),
-    };
+    }
+}
+
+fn resources(errors: &mut FieldErrors, container: &Value, field: &str) {
     let field = format!("{field}.resources");
     let limits = container.pointer("/resources/limits");
     for list in ["limits", "requests"] {
         let members = container.pointer(&format!("/resources/{list}")).and_then(Value::as_object);
         for (name, value) in members.into_iter().flatten() {
             let field = format!("{field}.{list}[{name}]");
-            if !matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") {
-                invalid_each(errors, &field, name.as_str(), names::qualified_name(name));
-            }
-            match amount(value) {
-                None => errors.invalid(&field, value.clone(), quantity::MALFORMED),
-                Some(..0) => errors.invalid(&field, value.clone(), "must be greater than or equal to 0"),
-                Some(asked) if list == "requests" => {
-                    let limit = limits.and_then(|limits| limits.get(name));
-                    if let Some(limit) = limit
-                        && amount(limit).is_some_and(|most| asked > most)
-                    {
-                        let shown = print::plain(limit);
-                        let why = format!("must be less than or equal to {name} limit of {shown}");
-                        errors.invalid(format!("{}.requests", field_of(&field)), print::plain(value), &why);
-                    }
-                }
-                Some(_) => {}
+            resource_name(errors, &field, name);
+            let asked = amount_or_error(errors, &field, value);
+            let limit = limits.and_then(|limits| limits.get(name)).filter(|_| list == "requests");
+            if let (Some(asked), Some(limit)) = (asked, limit)
+                && amount(limit).is_some_and(|most| asked > most)
+            {
+                let shown = print::plain(limit);
+                let why = format!("must be less than or equal to {name} limit of {shown}");
+                errors.invalid(format!("{}.requests", field_of(&field)), print::plain(value), &why);
             }
         }
     }

@@ -13,6 +13,7 @@ mod status;
 mod update;
 mod validate;
 
+pub(super) use container::validate_amounts;
 pub(super) use defaults::default_template;
 pub(super) use validate::validate_template;
 

@@ -25,7 +25,7 @@ pub fn validate_cluster_ips(service: &Value, old: Option<&Value>) -> FieldErrors
     }
     let is_v6: Vec<_> = ips.iter().map(|ip| address::parse_ip(ip).is_some_and(|ip: IpAddr| ip.is_ipv6())).collect();
     let none = ips.first() == Some(&"None");
-    if ips.len() > 1 && !none && !(is_v6.contains(&true) && is_v6.contains(&false) && ips.len() == 2) {
+    if ips.len() > 1 && !none && !(is_v6.contains(&true) && is_v6.contains(&false)) {
         errors.invalid("spec.clusterIPs", all(service), "may specify no more than one IP for each IP family");
     }
     if is_headless(service) || none {

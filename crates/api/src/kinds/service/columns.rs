@@ -17,8 +17,13 @@ pub(super) const COLUMNS: &[Column] = &[
     column("Port(s)", "Ports of the Service: port[:node port]/protocol."),
     AGE,
     wide("Selector", "Labels of the pods behind the Service."),
+    wide("Endpoints", "Ready endpoints, of all that are not ending."),
     wide("Programmed", "Whether every live node has applied the last change of this Service."),
+    wide("Problem", "The first thing that keeps traffic away; mainstay explain says more."),
 ];
+
+/// What only somebody who knows the pods can fill in.
+const NOT_KNOWN: &str = "<unknown>";
 
 pub(super) fn cells(service: &Value, now_seconds: i64) -> Vec<Value> {
     let cluster_ip = read::texts(service, "/spec/clusterIPs").first().copied().unwrap_or("<none>").to_owned();
@@ -30,7 +35,9 @@ pub(super) fn cells(service: &Value, now_seconds: i64) -> Vec<Value> {
         ports(service).into(),
         print::age(service, now_seconds),
         print::labels(&read::pairs(service, "/spec/selector")).into(),
+        NOT_KNOWN.into(),
         programmed(service).into(),
+        NOT_KNOWN.into(),
     ]
 }
 

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{label_selector, template};
+use super::{amount, label_selector, template};
 use crate::field::FieldErrors;
 use crate::kind::{Column, Rules, Target};
 use crate::kinds::check::nonnegative;
 use crate::kinds::print::{self, AGE, NAME, column, wide};
 use crate::kinds::{pod, read};
-use crate::names;
 
 const STRATEGY: &str = "spec.strategy";
 
@@ -117,27 +116,13 @@ fn strategy(errors: &mut FieldErrors, new: &Value) {
 }
 
 fn rolling_update(errors: &mut FieldErrors, rolling: &Value) {
-    let amount = |name: &str| match &rolling[name] {
-        Value::String(text) => text.trim_end_matches('%').parse().unwrap_or(0),
-        other => other.as_i64().unwrap_or(0),
-    };
     for name in ["maxUnavailable", "maxSurge"] {
-        let field = format!("{STRATEGY}.rollingUpdate.{name}");
-        match &rolling[name] {
-            Value::String(text) => {
-                for problem in names::percent(text) {
-                    errors.invalid(&field, text.as_str(), &problem);
-                }
-            }
-            _ => nonnegative(errors, &field, rolling, &format!("/{name}")),
-        }
+        amount::validate(errors, &format!("{STRATEGY}.rollingUpdate.{name}"), &rolling[name]);
     }
     let field = format!("{STRATEGY}.rollingUpdate.maxUnavailable");
     let value = &rolling["maxUnavailable"];
-    if amount("maxUnavailable") == 0 && amount("maxSurge") == 0 {
+    if amount::number(value) == 0 && amount::number(&rolling["maxSurge"]) == 0 {
         errors.invalid(&field, value.clone(), "may not be 0 when `maxSurge` is 0");
     }
-    if value.is_string() && amount("maxUnavailable") > 100 {
-        errors.invalid(&field, value.clone(), "must not be greater than 100%");
-    }
+    amount::at_most_all(errors, &field, value);
 }

@@ -13,17 +13,30 @@ use crate::selector::Labels;
 const FIELD: &str = "spec.selector";
 
 /// Checks `spec.selector`, which must be there and select something in particular.
-pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
+pub(super) fn validate(errors: &mut FieldErrors, workload: &Value, owner: &str) {
     if !read::present(workload, "/spec/selector") {
         errors.required(FIELD, "");
         return;
     }
+    requirements(errors, workload);
     let selector = &workload["spec"]["selector"];
+    if read::pairs(selector, "/matchLabels").is_empty() && read::list(selector, "/matchExpressions").is_empty() {
+        errors.invalid(FIELD, selector.clone(), &format!("empty selector is invalid for {owner}"));
+    }
+}
+
+/// Checks the requirements of `spec.selector`.
+pub(super) fn requirements(errors: &mut FieldErrors, workload: &Value) {
+    let empty = Value::Null;
+    check(errors, FIELD, workload.pointer("/spec/selector").unwrap_or(&empty));
+}
+
+/// Checks any label selector; `field` is its path in messages.
+pub(crate) fn check(errors: &mut FieldErrors, field: &str, selector: &Value) {
     let labels = read::pairs(selector, "/matchLabels");
-    metadata::labels(errors, &format!("{FIELD}.matchLabels"), &labels);
-    let expressions = read::list(selector, "/matchExpressions");
-    for (i, expression) in expressions.iter().enumerate() {
-        let field = format!("{FIELD}.matchExpressions[{i}]");
+    metadata::labels(errors, &format!("{field}.matchLabels"), &labels);
+    for (i, expression) in read::list(selector, "/matchExpressions").iter().enumerate() {
+        let field = format!("{field}.matchExpressions[{i}]");
         let values = read::texts(expression, "/values");
         match read::text(expression, "/operator") {
             "In" | "NotIn" if values.is_empty() => {
@@ -43,9 +56,6 @@ pub(super) fn validate(errors: &mut FieldErrors, workload: &Value) {
             invalid_each(errors, &format!("{field}.values[{j}]"), value, names::label_value(value));
         }
     }
-    if labels.is_empty() && expressions.is_empty() {
-        errors.invalid(FIELD, selector.clone(), "empty selector is invalid for deployment");
-    }
 }
 
 /// Whether `labels` match the selector; none if the selector cannot be used at all.
@@ -55,7 +65,7 @@ pub(super) fn matches(selector: &Value, labels: &[(&str, &str)]) -> Option<bool>
 }
 
 /// The selector as kubectl's `-l` would take it, `<none>` without any requirement.
-pub(super) fn text(selector: &Value) -> String {
+pub(crate) fn text(selector: &Value) -> String {
     let labels = read::pairs(selector, "/matchLabels").into_iter().map(|(key, value)| (key, format!("{key}={value}")));
     let expressions = read::list(selector, "/matchExpressions").iter().map(|expression| {
         let key = read::text(expression, "/key");

@@ -1,12 +1,22 @@
-//! Turns decoded Deployments and ReplicaSets into defaulted, checked and printed ones.
+//! Turns decoded Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs and ControllerRevisions into defaulted, checked
+//! and printed ones.
 
+mod amount;
+mod controller_revision;
+mod daemon_set;
 mod deployment;
-mod label_selector;
+mod job;
+pub(super) mod label_selector;
 mod replica_set;
+mod stateful_set;
 mod template;
 
+pub(super) use controller_revision::ControllerRevision;
+pub(super) use daemon_set::DaemonSet;
 pub(super) use deployment::Deployment;
+pub(super) use job::Job;
 pub(super) use replica_set::ReplicaSet;
+pub(super) use stateful_set::StatefulSet;
 
 #[cfg(test)]
 mod tests;

@@ -11,36 +11,43 @@ pub(super) fn validate(errors: &mut FieldErrors, new: &Value, old: Option<&Value
     for count in ["replicas", "minReadySeconds"] {
         nonnegative(errors, &format!("spec.{count}"), new, &format!("/spec/{count}"));
     }
-    label_selector::validate(errors, new);
-    let selector = new.pointer("/spec/selector").cloned().unwrap_or_default();
-    let labels = read::pairs(new, "/spec/template/metadata/labels");
-    let given = new.pointer("/spec/template/metadata/labels").cloned();
-    match label_selector::matches(&selector, &labels) {
-        None => errors.invalid("spec.selector", selector, "invalid label selector"),
-        Some(matching) => {
-            // A selector that is missing selects nothing.
-            if !matching || selector.is_null() {
-                let why = "`selector` does not match template `labels`";
-                errors.invalid("spec.template.metadata.labels", given.unwrap_or_default(), why);
-            }
-            pod::validate_template(errors, new);
-            restart_policy(errors, new);
-        }
+    label_selector::validate(errors, new, "deployment");
+    if is_selected(errors, new) {
+        pod::validate_template(errors, new);
+        always_restarted(errors, new, "ReplicaSet");
     }
     if let Some(old) = old {
         immutable(errors, "spec.selector", new, old, "/spec/selector");
     }
 }
 
-fn restart_policy(errors: &mut FieldErrors, new: &Value) {
+/// Checks that the selector selects the labels of the template; false if the selector cannot be used at all.
+pub(super) fn is_selected(errors: &mut FieldErrors, new: &Value) -> bool {
+    let selector = new.pointer("/spec/selector").cloned().unwrap_or_default();
+    let labels = read::pairs(new, "/spec/template/metadata/labels");
+    let given = new.pointer("/spec/template/metadata/labels").cloned();
+    let Some(matching) = label_selector::matches(&selector, &labels) else {
+        errors.invalid("spec.selector", selector, "invalid label selector");
+        return false;
+    };
+    // A selector that is missing selects nothing.
+    if !matching || selector.is_null() {
+        let why = "`selector` does not match template `labels`";
+        errors.invalid("spec.template.metadata.labels", given.unwrap_or_default(), why);
+    }
+    true
+}
+
+/// Checks that the pods of the template run for ever.
+pub(super) fn always_restarted(errors: &mut FieldErrors, new: &Value, kind: &str) {
     let field = "spec.template.spec";
     let policy = read::text(new, "/spec/template/spec/restartPolicy");
     if policy != "Always" {
         errors.not_supported(format!("{field}.restartPolicy"), policy, &["Always"]);
     }
     if read::present(new, "/spec/template/spec/activeDeadlineSeconds") {
-        let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.forbidden(format!("{field}.activeDeadlineSeconds"), why);
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(format!("{field}.activeDeadlineSeconds"), &why);
     }
 }
 
@@ -63,6 +70,15 @@ pub(super) fn validate_status(errors: &mut FieldErrors, new: &Value, counters: &
 
 fn whole_name(counter: &str) -> &str {
     if counter == "replicas" { "status.replicas" } else { counter }
+}
+
+/// Checks that a counter of the status only grows.
+pub(super) fn validate_growing(errors: &mut FieldErrors, new: &Value, old: Option<&Value>, counter: &str) {
+    let pointer = format!("/status/{counter}");
+    let count = |object: &Value| read::int(object, &pointer).unwrap_or(0);
+    if old.is_some_and(|old| count(new) < count(old)) {
+        errors.invalid(format!("status.{counter}"), count(new), "cannot be decremented");
+    }
 }
 
 /// Names and images of the template's containers, as cells.

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::{Deployment, ReplicaSet, label_selector};
 use crate::kind::{Rules, Target};
 
+mod job;
+mod sets;
+
 fn workload(spec: Value) -> Value {
     let mut object = json!({ "metadata": { "name": "web" }, "spec": {
         "selector": { "matchLabels": { "app": "web" } },
@@ -156,7 +159,7 @@ fn label_selectors() {
     }
     let fields = |selector: Value| -> Vec<String> {
         let mut found = crate::field::FieldErrors::default();
-        label_selector::validate(&mut found, &json!({ "spec": { "selector": selector } }));
+        label_selector::validate(&mut found, &json!({ "spec": { "selector": selector } }), "deployment");
         found.0.into_iter().map(|error| error.field).collect()
     };
     assert_eq!(

@@ -247,9 +247,11 @@ impl Programmer {
         let mut add = |sets: [SetName; 2], v4: bool, key: Vec<u8>| {
             elements.insert((if v4 { sets[0] } else { sets[1] }, key.into()), Value::default());
         };
+        let virtual_cidrs = [&self.config.service_cidrs[..], &self.config.pools.cidrs()].concat();
         let ranges = [
             ([SetName::Pods4, SetName::Pods6], &self.config.pod_cidrs),
-            ([SetName::ServiceCidrs4, SetName::ServiceCidrs6], &self.config.service_cidrs),
+            // What no Service has declared is refused on load-balancer addresses as well.
+            ([SetName::ServiceCidrs4, SetName::ServiceCidrs6], &virtual_cidrs),
         ];
         for (sets, cidrs) in ranges {
             for cidr in &outermost(cidrs) {

@@ -16,6 +16,7 @@ fn config() -> Config {
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
         node_port_addresses: vec![[192, 0, 2, 1].into()],
         dns_addresses: vec![[10, 96, 0, 10].into()],
+        pools: crate::load_balancer::Pools::parse(&["203.0.113.0/24"]).unwrap(),
     }
 }
 

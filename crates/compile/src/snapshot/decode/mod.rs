@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Family, Labels, Meta, Namespace, Node, Protocol};
 
+mod load_balancer;
 mod pod;
 mod service;
 mod slice;
@@ -43,12 +44,16 @@ struct RawMeta<'a> {
     annotations: Labels,
     #[serde(default)]
     owner_references: Vec<RawOwner>,
+    #[serde(default)]
+    finalizers: Vec<Box<str>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawOwner {
     kind: Box<str>,
+    #[serde(default)]
+    name: Box<str>,
     uid: Box<str>,
     #[serde(default)]
     controller: bool,

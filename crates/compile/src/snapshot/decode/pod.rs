@@ -4,7 +4,7 @@ use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
 use super::{Decoded, RawCondition, RawObject, addresses, meta, parse, protocol};
-use crate::snapshot::{ContainerPort, Pod};
+use crate::snapshot::{ContainerPort, Owner, Pod};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -63,7 +63,9 @@ pub(in crate::snapshot) fn pod(key: &ObjectKey, revision: Revision, json: &[u8])
         Ok(ContainerPort { name: port.name, protocol, port: port.container_port })
     });
     let ready = status.conditions.iter().any(|condition| &*condition.r#type == "Ready" && &*condition.status == "True");
+    let owner = raw.metadata.owner_references.iter().find(|owner| owner.controller);
     Ok(Pod {
+        owner: owner.map(|owner| Owner { kind: owner.kind.clone(), name: owner.name.clone() }),
         node: spec.node_name.filter(|node| !node.is_empty()),
         ips: addresses("status.podIPs", &ips)?,
         ready,

@@ -3,6 +3,7 @@
 use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
+use super::load_balancer::{RawIngress, RawSpec, load_balancer};
 use super::{Decoded, RawCondition, RawObject, addresses, families, meta, parse, protocol};
 use crate::snapshot::{Labels, Service, ServicePort, ServiceType, TargetPort};
 
@@ -27,6 +28,11 @@ struct RawService {
     load_balancer_source_ranges: Vec<Box<str>>,
     publish_not_ready_addresses: bool,
     traffic_distribution: Option<Box<str>>,
+    #[serde(rename = "loadBalancerIP")]
+    load_balancer_ip: Box<str>,
+    load_balancer_class: Option<Box<str>>,
+    ip_family_policy: Option<Box<str>>,
+    health_check_node_port: u16,
 }
 
 #[derive(Deserialize)]
@@ -75,13 +81,6 @@ struct RawLoadBalancer {
     ingress: Vec<RawIngress>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawIngress {
-    ip: Option<Box<str>>,
-    ip_mode: Option<Box<str>>,
-}
-
 /// Session affinity lasts three hours unless said otherwise (Kubernetes' default).
 const AFFINITY_SECONDS: u32 = 10_800;
 
@@ -100,7 +99,15 @@ pub(in crate::snapshot) fn service(key: &ObjectKey, revision: Revision, json: &[
     let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
         spec.session_affinity_config.and_then(|config| config.client_ip.timeout_seconds).unwrap_or(AFFINITY_SECONDS)
     });
-    let virtual_ips = status.load_balancer.ingress.iter().filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    let (annotations, finalizers) = (&raw.metadata.annotations, &raw.metadata.finalizers);
+    let asked = RawSpec {
+        load_balancer_ip: spec.load_balancer_ip,
+        load_balancer_class: spec.load_balancer_class,
+        every_family: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
+        health_check_node_port: spec.health_check_node_port,
+    };
+    let load_balancer = load_balancer(asked, status.load_balancer.ingress, annotations, finalizers);
+    let virtual_ips = load_balancer.ingress.iter().filter(|ingress| !ingress.proxy);
     let programmed = status.conditions.iter().find(|condition| &*condition.r#type == "Programmed");
     Ok(Service {
         service_type,
@@ -113,7 +120,8 @@ pub(in crate::snapshot) fn service(key: &ObjectKey, revision: Revision, json: &[
         affinity_seconds: affinity,
         external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
         internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-        load_balancer_ips: virtual_ips.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok()).collect(),
+        load_balancer_ips: virtual_ips.filter_map(|ingress| ingress.address).collect(),
+        load_balancer,
         external_ips: addresses("spec.externalIPs", &spec.external_ips)?,
         source_ranges: spec.load_balancer_source_ranges,
         publish_not_ready: spec.publish_not_ready_addresses,

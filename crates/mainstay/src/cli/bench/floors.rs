@@ -110,6 +110,7 @@ fn replace(sandbox: &Arc<Sandbox>, samples: usize) -> Result<Samples> {
         service_cidrs: network.service_cidrs.clone(),
         node_port_addresses: network.node_addresses.clone(),
         dns_addresses: network.dns_addresses,
+        pools: network.pools,
     });
     let mut builder = Builder::default();
     let key = ObjectKey::new(objects::NAMESPACE, objects::name(0));

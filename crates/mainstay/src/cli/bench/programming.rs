@@ -98,6 +98,7 @@ async fn measure(flags: &Flags, throw_away: &ThrowAway) -> Result<Measured> {
         domain: "cluster.local".to_owned(),
         kubeconfig: None,
         dataplane: flags.backend,
+        allow_external_ips: false,
         faults: Faults::new(false, true),
     };
     let running = run::start(settings, throw_away.sandbox()?, &mut Phases::new()).await?;

@@ -5,10 +5,13 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 
+mod articles;
 mod cluster;
+mod flows;
 mod proof;
 mod report;
 mod steps;
+mod traps;
 mod updates;
 
 use cluster::Cluster;
@@ -78,6 +81,16 @@ async fn play(stage: &mut Stage, report: &mut Report) {
     step!("headless", steps::headless(stage));
     step!("ExternalName", steps::external_name(stage));
     step!("spread over 3 pods", steps::spread(stage));
+    report.heading("The articles' manifests, as printed");
+    step!("objects and pods", articles::printed(stage));
+    step!("named ports", articles::named_port(stage));
+    step!("LoadBalancer", articles::load_balancer(stage));
+    step!("sessionAffinity: ClientIP", articles::affinity(stage));
+    step!("externalTrafficPolicy: Local", articles::client_address(stage));
+    step!("registration", flows::registration(stage));
+    step!("discovery", flows::discovery(stage));
+    step!("DNS restarted", flows::dns_restart(stage));
+    step!("traps", traps::all(stage));
     report.heading("Change, under 2,000 new connections a second");
     step!("scale 3 -> 5 -> 1 -> 0 -> 3", updates::scale(stage));
     step!("rolling update", updates::rolling_update(stage, true));

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::Stage;
 use super::report::{Said, Unseen};
 
-const CLIENT: &str = "default/client";
+/// The pod that asks.
+pub(super) const CLIENT: &str = "default/client";
 
 /// Namespaces perf and qa with ham and eggs are there and answer.
 pub(super) async fn breakfast(stage: &mut Stage) -> Result<Said, Unseen> {
@@ -157,12 +158,13 @@ pub(super) async fn spread(stage: &mut Stage) -> Result<Said, Unseen> {
     Ok(Said { line: format!("{COUNT} connections, {expected} expected for each"), below })
 }
 
-fn is_my_app(answer: &Value) -> bool {
+/// Whether a pod of my-app answered.
+pub(super) fn is_my_app(answer: &Value) -> bool {
     answer["pod"].as_str().is_some_and(|pod| pod.starts_with("my-app-")) && answer["namespace"] == "default"
 }
 
 /// The JSON that an echo pod answers.
-async fn curl(stage: &Stage, pod: &str, url: &str) -> Result<Value, Unseen> {
+pub(super) async fn curl(stage: &Stage, pod: &str, url: &str) -> Result<Value, Unseen> {
     let text = stage.cluster.run(Some(pod), &["curl", "-s", url]).await;
     let (namespace, name) = pod.split_once('/').unwrap_or(("default", pod));
     let look = format!("kubectl exec -n {namespace} {name} -- curl -v {url}");

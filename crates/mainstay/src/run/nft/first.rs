@@ -87,6 +87,7 @@ mod tests {
             service_cidrs: vec![range("10.96.0.0/16")],
             node_port_addresses: vec!["10.244.0.1".parse().unwrap()],
             dns_addresses: vec!["10.96.0.10".parse().unwrap()],
+            pools: compile::load_balancer::Pools::default(),
         }
     }
 

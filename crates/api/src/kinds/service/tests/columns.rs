@@ -20,11 +20,16 @@ fn a_cell_per_column() {
             ("Port(s)", 0),
             ("Age", 0),
             ("Selector", 1),
-            ("Programmed", 1)
+            ("Endpoints", 1),
+            ("Programmed", 1),
+            ("Problem", 1),
         ]
     );
     let row = cells(&service(json!({})));
-    assert_eq!(row, ["web", "ClusterIP", "10.96.0.10", "<none>", "80/TCP", "90s", "app=web", "<none>"]);
+    assert_eq!(
+        row,
+        ["web", "ClusterIP", "10.96.0.10", "<none>", "80/TCP", "90s", "app=web", "<unknown>", "<none>", "<unknown>"]
+    );
 }
 
 #[test]
@@ -49,5 +54,5 @@ fn addresses_and_ports_by_type() {
         service(json!({})),
         json!({ "status": { "conditions": [{ "type": "Programmed", "status": "False" }] } }),
     );
-    assert_eq!(cell(programmed, 7), "False");
+    assert_eq!(cell(programmed, 8), "False");
 }

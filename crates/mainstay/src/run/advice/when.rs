@@ -1,0 +1,158 @@
+//! When what happened to a Service: requests, snapshots and confirmations of sinks in, the steps of its registration with
+//! their milliseconds out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use api::object::{ObjectKey, Revision};
+use compile::snapshot::Snapshot;
+use contract::applied::Applied;
+use serde_json::{Value, json};
+
+use super::{Advisor, milliseconds};
+
+/// Services that are remembered; the oldest are forgotten first.
+const REMEMBERED: usize = 1_000;
+/// Sinks whose confirmations are steps, with what they mean.
+const SINKS: [(&str, &str); 2] = [("dns", "name answered by DNS"), ("nft", "address programmed in the kernel")];
+
+/// Remembers.
+#[derive(Default)]
+pub(super) struct Recorder {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: BTreeMap<ObjectKey, Entry>,
+    order: VecDeque<ObjectKey>,
+    /// Those that still wait for a confirmation.
+    open: BTreeSet<ObjectKey>,
+    /// The newest confirmation of each sink.
+    last: BTreeMap<&'static str, (Revision, Instant)>,
+}
+
+struct Entry {
+    began: Instant,
+    written: (Revision, Instant),
+    slices: Option<(Revision, Instant)>,
+    /// By sink: when it had the Service, and when it had its first slices.
+    confirmed: BTreeMap<&'static str, [Option<Instant>; 2]>,
+}
+
+impl Entry {
+    /// Takes a confirmation; whether none is missing any more.
+    fn confirm(&mut self, sink: &'static str, revision: Revision, at: Instant) -> bool {
+        let marks = self.confirmed.entry(sink).or_default();
+        let wanted = [Some(self.written.0), self.slices.map(|(revision, _)| revision)];
+        for (mark, wanted) in marks.iter_mut().zip(wanted) {
+            if mark.is_none() && wanted.is_some_and(|wanted| revision >= wanted) {
+                *mark = Some(at);
+            }
+        }
+        SINKS.iter().all(|(sink, _)| self.confirmed.get(sink).is_some_and(|marks| marks.iter().all(Option::is_some)))
+    }
+}
+
+/// Starts to follow the sinks.
+pub(super) fn start(advisor: &Arc<Advisor>, applied: &Applied) {
+    for (name, _) in SINKS {
+        let Some(mut receiver) = applied.subscribe_sink(name) else { continue };
+        let advisor = advisor.clone();
+        tokio::spawn(async move {
+            loop {
+                let revision = *receiver.borrow_and_update();
+                advisor.recorder.confirmed(name, revision);
+                if receiver.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Recorder {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// A client wrote a Service; only its first write is remembered.
+    pub(super) fn written(&self, key: &ObjectKey, revision: Revision, began: Instant) {
+        let mut inner = self.inner();
+        if inner.entries.contains_key(key) {
+            return;
+        }
+        let written = (revision, Instant::now());
+        inner.entries.insert(key.clone(), Entry { began, written, slices: None, confirmed: BTreeMap::new() });
+        inner.order.push_back(key.clone());
+        inner.open.insert(key.clone());
+        if inner.order.len() > REMEMBERED
+            && let Some(oldest) = inner.order.pop_front()
+        {
+            inner.entries.remove(&oldest);
+            inner.open.remove(&oldest);
+        }
+    }
+
+    /// A snapshot holds slices of these Services, or no longer the Services themselves.
+    pub(super) fn slices(&self, snapshot: &Snapshot, touched: &BTreeSet<ObjectKey>) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        for key in touched {
+            let Some(entry) = inner.entries.get_mut(key) else { continue };
+            if snapshot.revision >= entry.written.0 && !snapshot.services.contains_key(key) {
+                inner.entries.remove(key);
+                inner.order.retain(|known| known != key);
+                inner.open.remove(key);
+                continue;
+            }
+            let slices = snapshot.slices_of.get(key).into_iter().flat_map(|keys| keys.iter());
+            let first = slices.filter_map(|key| snapshot.slices.get(key)).map(|slice| slice.meta.revision).min();
+            if let (None, Some(revision)) = (entry.slices, first) {
+                entry.slices = Some((revision, Instant::now()));
+                // A sink may have been faster than the news of the slice.
+                for (sink, (confirmed, at)) in &inner.last {
+                    entry.confirm(sink, *confirmed, *at);
+                }
+            }
+        }
+    }
+
+    fn confirmed(&self, sink: &'static str, revision: Revision) {
+        let mut inner = self.inner();
+        let (inner, now) = (&mut *inner, Instant::now());
+        inner.last.insert(sink, (revision, now));
+        let mut done =
+            |key: &ObjectKey| inner.entries.get_mut(key).is_none_or(|entry| entry.confirm(sink, revision, now));
+        let done: Vec<_> = inner.open.iter().filter(|key| done(key)).cloned().collect();
+        for key in done {
+            inner.open.remove(&key);
+        }
+    }
+
+    /// The steps of a Service's registration in order; none if its creation was not seen.
+    pub(super) fn timeline(&self, key: &ObjectKey, address: &str) -> Option<Value> {
+        let inner = self.inner();
+        let entry = inner.entries.get(key)?;
+        let mut steps = vec![
+            (entry.began, "manifest posted".to_owned(), None),
+            (entry.written.1, format!("stored with address {address}"), Some(entry.written.0)),
+        ];
+        if let Some((revision, at)) = entry.slices {
+            steps.push((at, "endpoint slice written".to_owned(), Some(revision)));
+        }
+        for (sink, meaning) in SINKS {
+            let [service, slices] = entry.confirmed.get(sink).copied().unwrap_or_default();
+            if let Some(at) = service {
+                steps.push((at, meaning.to_owned(), Some(entry.written.0)));
+            }
+            if let (Some(at), Some((revision, _)), "nft") = (slices, entry.slices, sink) {
+                steps.push((at, "endpoints programmed in the kernel".to_owned(), Some(revision)));
+            }
+        }
+        steps[1..].sort_by_key(|(at, ..)| *at);
+        let step = |(at, what, revision): (Instant, String, Option<Revision>)| json!({ "ms": milliseconds(entry.began, at), "what": what, "revision": revision.map(|revision| revision.0) });
+        Some(steps.into_iter().map(step).collect())
+    }
+}
