@@ -45,6 +45,13 @@ pub(crate) fn without_programmed(text: &str) -> String {
             .any(|rest| rest.get(..4).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_digit())))
     };
     let mut lines: Vec<&str> = text.lines().filter(|line| !diagnosed(line)).collect();
+    // A list of Events that held nothing else is no list.
+    if let Some(start) = lines.iter().position(|line| *line == "Events:")
+        && lines.get(start + 2).is_some_and(|line| line.starts_with("  ----"))
+        && lines.get(start + 3).is_none_or(|line| !line.starts_with("  "))
+    {
+        lines.splice(start..start + 3, ["Events:  <none>"]);
+    }
     while let Some(end) =
         lines.iter().position(|line| line.contains("type: Programmed") || line.contains("\"Programmed\""))
     {
