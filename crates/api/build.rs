@@ -47,6 +47,7 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<core::v1::Node>(g);
     take::<core::v1::Pod>(g);
     take::<core::v1::Binding>(g);
+    take::<core::v1::ReplicationController>(g);
     take::<core::v1::Secret>(g);
     take::<core::v1::Service>(g);
     take::<core::v1::ServiceAccount>(g);
@@ -56,6 +57,8 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<apps::v1::ReplicaSet>(g);
     take::<apps::v1::StatefulSet>(g);
     take::<authentication::v1::SelfSubjectReview>(g);
+    take::<authentication::v1::TokenRequest>(g);
+    take::<authentication::v1::TokenReview>(g);
     take::<authorization::v1::LocalSubjectAccessReview>(g);
     take::<authorization::v1::SelfSubjectAccessReview>(g);
     take::<authorization::v1::SelfSubjectRulesReview>(g);

@@ -23,6 +23,7 @@ fn subresource(kind: &Kind, name: &str) -> (Vec<&'static str>, &'static str, &'s
         "attach" => (vec!["create", "get"], "", "v1", "PodAttachOptions"),
         "portforward" => (vec!["create", "get"], "", "v1", "PodPortForwardOptions"),
         "binding" => (vec!["create"], "", "v1", "Binding"),
+        "token" => (vec!["create"], "authentication.k8s.io", "v1", "TokenRequest"),
         "eviction" => (vec!["create"], "policy", "v1", "Eviction"),
         "proxy" => (vec!["create", "delete", "get", "patch", "update"], "", "v1", proxy_options(kind)),
         "finalize" => (vec!["update"], kind.group, kind.version, kind.kind),

@@ -17,6 +17,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::token::Tokens;
+
 /// Why certificates could not be loaded or made.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -47,6 +49,8 @@ pub struct Credentials {
     ca: String,
     server: Pair,
     admin: Pair,
+    /// Public and private key for tokens of service accounts.
+    accounts: Pair,
     dir: PathBuf,
 }
 
@@ -73,9 +77,13 @@ impl Credentials {
             Some(pair) => pair,
             None => keep(dir, "admin", make_admin(&issuer).map_err(failed("make the administrator's certificate"))?)?,
         };
+        let accounts = match load(dir, "accounts")? {
+            Some(pair) => pair,
+            None => keep(dir, "accounts", make_accounts().map_err(failed("make the key for tokens"))?)?,
+        };
         let server = make_server(&issuer, names, addresses).map_err(failed("make the server's certificate"))?;
         let server = keep(dir, "server", server)?;
-        Ok(Self { ca: authority.certificate, server, admin, dir: dir.into() })
+        Ok(Self { ca: authority.certificate, server, admin, accounts, dir: dir.into() })
     }
 
     /// The authority's certificate, for clients to trust.
@@ -86,6 +94,13 @@ impl Credentials {
     /// The administrator's certificate and key.
     pub fn admin_pem(&self) -> (&str, &str) {
         (&self.admin.certificate, &self.admin.key)
+    }
+
+    /// What signs and checks tokens of service accounts.
+    pub(crate) fn tokens(&self) -> Result<Tokens, CredentialsError> {
+        let what = "read the key for tokens";
+        let failed = |error| CredentialsError::Certificate { what, dir: self.dir.clone(), error };
+        Tokens::new(&self.accounts.key).map_err(failed)
     }
 
     /// The text of a kubeconfig file with the administrator's certificate, for a server at `server_url`.
@@ -153,6 +168,11 @@ fn make_admin(issuer: &Issuer<'_, KeyPair>) -> Result<Pair, rcgen::Error> {
     let mut params = parameters("mainstay-admin");
     params.distinguished_name.push(DnType::OrganizationName, "system:masters");
     signed(params, ExtendedKeyUsagePurpose::ClientAuth, issuer)
+}
+
+fn make_accounts() -> Result<Pair, rcgen::Error> {
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: key.public_key_pem(), key: key.serialize_pem() })
 }
 
 fn make_server(issuer: &Issuer<'_, KeyPair>, names: &[String], addresses: &[IpAddr]) -> Result<Pair, rcgen::Error> {

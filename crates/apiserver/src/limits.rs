@@ -34,6 +34,12 @@ pub const SWEEP_BATCH: usize = 200;
 pub const PROXY_CONNECT: Duration = Duration::from_secs(30);
 /// Largest HTML page whose links are rewritten by the proxy; larger ones pass as they are.
 pub const PROXY_PAGE_BYTES: usize = 8 << 20;
+/// Longest token that is looked at.
+pub const TOKEN_BYTES: usize = 16 << 10;
+/// Lifetime of a token in seconds when none is asked for.
+pub const TOKEN_SECONDS: i64 = 3600;
+/// Shortest lifetime of a token in seconds.
+pub const TOKEN_SECONDS_LEAST: i64 = 600;
 /// Connections to pods (exec, attach, port-forward) at once.
 pub const STREAM_CONNECTIONS: usize = 1024;
 /// Bytes of a pod's stream in one message or frame.

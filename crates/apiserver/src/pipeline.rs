@@ -18,6 +18,7 @@ use store::{ReadError, Store};
 
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::object::{parsed, shown, table};
+use crate::token::Tokens;
 
 /// What an API needs to know besides its objects.
 pub struct Config {
@@ -82,6 +83,8 @@ pub(crate) struct Inner {
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
     extension: ArcSwapOption<Arc<dyn Extension>>,
     dial: ArcSwapOption<Arc<dyn Dial>>,
+    /// Signs and checks tokens of service accounts; set by the first server of this API.
+    pub(crate) tokens: std::sync::OnceLock<Tokens>,
     advice: ArcSwapOption<Arc<dyn Advice>>,
 }
 
@@ -125,6 +128,7 @@ impl Api {
             streams: ArcSwapOption::empty(),
             extension: ArcSwapOption::empty(),
             dial: ArcSwapOption::empty(),
+            tokens: std::sync::OnceLock::new(),
             advice: ArcSwapOption::empty(),
         };
         Ok(Self { inner: Arc::new(inner), manager: MANAGER })

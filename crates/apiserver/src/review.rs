@@ -2,6 +2,7 @@
 //!
 //! Until there is RBAC, everybody whom the server knows may do everything, and strangers may ask how it is.
 
+use api::decode::{self, Validation};
 use api::field::FieldErrors;
 use api::kind::Kind;
 use api::kinds::review;
@@ -12,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::ask::Ask;
 use crate::auth::Identity;
+use crate::body;
 use crate::clock::seconds;
-use crate::negotiate::{Shape, accepted, not_acceptable};
+use crate::negotiate::{Shape, accepted, body_format, not_acceptable};
 use crate::object::meta_mut;
-use crate::options::Options;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
-use crate::resource::body_of;
+use crate::token;
 use crate::user::User;
 use crate::write::finish;
 
@@ -31,13 +32,17 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
     if accepted.shape != Shape::Object {
         return Err(not_acceptable("application/json, application/yaml"));
     }
-    let (value, options) = body_of(ask, Options::Create, body).await?;
-    let decoded = finish::decode_sent(ask.kind, &value, &options)?;
-    let warnings = decoded.warnings;
+    let validation = Validation::parse(ask.query.get("fieldValidation").unwrap_or("")).unwrap_or_default();
+    let value = body::parse(&body::read(body).await?, body_format(&ask.headers)?)?.value;
+    let decoded = decode::decode(ask.kind, &value, validation)?;
     let mut question = decoded.object;
+    // What a client says of itself here is no part of the question.
+    meta_mut(&mut question).remove("managedFields");
     if same(ask.kind, &review::SELF_SUBJECT_REVIEW) {
         meta_mut(&mut question).insert("creationTimestamp".into(), seconds(api.inner.config.clock.now()).into());
         question["status"] = json!({ "userInfo": user.to_json() });
+    } else if same(ask.kind, &review::TOKEN_REVIEW) {
+        question["status"] = token_status(api, &question["spec"])?;
     } else if same(ask.kind, &review::SELF_SUBJECT_RULES_REVIEW) {
         if question["spec"]["namespace"].as_str().unwrap_or("").is_empty() {
             return Err(Status::bad_request("no namespace on request"));
@@ -49,12 +54,27 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
         question["status"] = judged(ask.kind, user, &question["spec"]);
     }
     let mut response = reply::json(201, accepted.format, &question);
-    reply::warn(&mut response, &warnings);
+    reply::warn(&mut response, &decoded.warnings);
     Ok(response)
 }
 
 fn same(kind: &Kind, other: &Kind) -> bool {
     kind.plural == other.plural
+}
+
+/// Whether a token is good, and whose it is.
+fn token_status(api: &Api, spec: &Value) -> Result<Value, Status> {
+    let text = spec["token"].as_str().filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| Status::bad_request("token is required for TokenReview in authentication"))?;
+    let asked = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let mut audiences: Vec<String> = asked.collect();
+    if audiences.is_empty() {
+        audiences.push(token::ISSUER.to_owned());
+    }
+    Ok(match token::judge(api, text, &audiences) {
+        Ok((user, audiences)) => json!({ "authenticated": true, "user": user.to_json(), "audiences": audiences }),
+        Err(why) => json!({ "user": {}, "error": why }),
+    })
 }
 
 /// The rules of a SubjectAccessReview of any sort.

@@ -35,6 +35,8 @@ impl Server {
     /// A server that shows `credentials` to its clients.
     pub fn new(api: Api, credentials: &Credentials) -> Result<Self, CredentialsError> {
         let tls = TlsAcceptor::from(Arc::new(credentials.server_config()?));
+        let tokens = credentials.tokens()?;
+        api.inner.tokens.get_or_init(|| tokens);
         Ok(Self { api, tls })
     }
 

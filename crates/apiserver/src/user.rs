@@ -7,6 +7,8 @@ use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value, json};
 
 use crate::auth::Identity;
+use crate::pipeline::Api;
+use crate::token;
 
 const ANONYMOUS: &str = "system:anonymous";
 const AUTHENTICATED: &str = "system:authenticated";
@@ -85,14 +87,27 @@ impl User {
 
 /// Who a request is made as: whose certificate was shown, or whom that user says to be.
 pub(crate) fn of_request(
+    api: &Api,
     identity: Identity,
     extensions: &Extensions,
     headers: &HeaderMap,
 ) -> Result<Arc<User>, Status> {
     let shown = match extensions.get::<Shown>() {
         Some(Shown(user)) if identity == Identity::Admin => user.clone(),
-        _ => Arc::new(User::anonymous()),
+        _ => match token::of_headers(headers).map(|text| token::judge(api, text, &[token::ISSUER.to_owned()])) {
+            Some(Ok((user, _))) => Arc::new(user),
+            Some(Err(why)) => {
+                tracing::debug!(why, "a bearer token is refused");
+                return Err(Status::new(401, "Unauthorized", "Unauthorized"));
+            }
+            None => Arc::new(User::anonymous()),
+        },
     };
+    impersonated(shown, headers)
+}
+
+/// The user that `shown` says to be.
+fn impersonated(shown: Arc<User>, headers: &HeaderMap) -> Result<Arc<User>, Status> {
     if !headers.keys().any(|name| name.as_str().starts_with(IMPERSONATE)) {
         return Ok(shown);
     }
@@ -132,13 +147,15 @@ mod tests {
     use super::*;
 
     fn ask(identity: Identity, headers: &[(&'static str, &'static str)]) -> Result<Arc<User>, Status> {
+        let shown = match identity {
+            Identity::Admin => User::named("me", vec!["system:masters".into()]),
+            Identity::Anonymous => User::anonymous(),
+        };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        let mut extensions = Extensions::new();
-        extensions.insert(Shown(Arc::new(User::named("me", vec!["system:masters".into()]))));
-        of_request(identity, &extensions, &map)
+        impersonated(Arc::new(shown), &map)
     }
 
     #[test]

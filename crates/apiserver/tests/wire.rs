@@ -12,3 +12,9 @@ mod proxy;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "wire/reviews.rs"]
 mod reviews;
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[path = "wire/semantics.rs"]
+mod semantics;
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[path = "wire/tokens.rs"]
+mod tokens;

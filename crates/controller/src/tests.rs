@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::{Config, start};
 
+mod load_balancer;
 mod mirroring;
 
 type Id = (&'static str, ObjectKey);

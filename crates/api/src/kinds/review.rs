@@ -35,6 +35,11 @@ const AUTHORIZATION: Kind = Kind { group: "authorization.k8s.io", ..AUTHENTICATI
 /// Who am I?
 pub static SELF_SUBJECT_REVIEW: Kind =
     Kind { kind: "SelfSubjectReview", plural: "selfsubjectreviews", singular: "selfsubjectreview", ..AUTHENTICATION };
+/// Whose token is this?
+pub static TOKEN_REVIEW: Kind =
+    Kind { kind: "TokenReview", plural: "tokenreviews", singular: "tokenreview", ..AUTHENTICATION };
+/// A wish for a token, posted to `serviceaccounts/NAME/token`; no resource of its own.
+pub static TOKEN_REQUEST: Kind = Kind { kind: "TokenRequest", namespaced: true, ..AUTHENTICATION };
 /// May somebody do this in one namespace?
 pub static LOCAL_SUBJECT_ACCESS_REVIEW: Kind = Kind {
     kind: "LocalSubjectAccessReview",
@@ -68,6 +73,7 @@ pub static SUBJECT_ACCESS_REVIEW: Kind = Kind {
 /// Every question.
 pub static REVIEWS: &[&Kind] = &[
     &SELF_SUBJECT_REVIEW,
+    &TOKEN_REVIEW,
     &LOCAL_SUBJECT_ACCESS_REVIEW,
     &SELF_SUBJECT_ACCESS_REVIEW,
     &SELF_SUBJECT_RULES_REVIEW,

@@ -16,11 +16,12 @@ pub(super) enum Flavor {
 
 const REFERENCE: &str = "#/$defs/";
 /// Definitions that belong to requests and answers rather than to a kind.
-const COMMON: [&str; 5] = [
+const COMMON: [&str; 6] = [
     "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
     "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
     "io.k8s.api.autoscaling.v1.Scale",
+    "io.k8s.api.authentication.v1.TokenRequest",
     "io.k8s.api.policy.v1.Eviction",
 ];
 

@@ -45,7 +45,7 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, request: Request<Incoming>) -> R
     if ask.subresource == "portforward" {
         command::bound(&pod)?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        return forward(ask, request, Target { streams: api.streams()?, pod: key, uid });
+        return ports(ask, request, Target { streams: api.streams()?, pod: key, uid });
     }
     let options = command::options(ask, &pod)?;
     let asked = Command { streams: api.streams()?, pod: key, options, attach: ask.subresource == "attach" };
@@ -122,11 +122,11 @@ async fn run(agreed: Agreed, socket: Socket, command: Command) {
     }
 }
 
-fn forward(ask: &Ask, request: Request<Incoming>, target: Target) -> Result<Response<Body>, Status> {
+fn ports(ask: &Ask, request: Request<Incoming>, target: Target) -> Result<Response<Body>, Status> {
     const WEBSOCKET: &[&str] = &[forward::TUNNEL, forward_channels::PROTOCOLS[0], forward_channels::PROTOCOLS[1]];
     let agreed = upgrade::negotiate(&ask.headers, WEBSOCKET, &[forward::PROTOCOL], true);
     let channels = |agreed: &Agreed| agreed.transport == Transport::WebSocket && agreed.protocol != forward::TUNNEL;
-    let ports = match &agreed {
+    let named = match &agreed {
         Ok(agreed) if channels(agreed) => forward_channels::ports(&ask.query)?,
         _ => Vec::new(),
     };
@@ -138,7 +138,7 @@ fn forward(ask: &Ask, request: Request<Incoming>, target: Target) -> Result<Resp
                 if agreed.protocol == forward::TUNNEL {
                     forward::run(spdy::Session::start(tunnel::open(socket)), target).await;
                 } else {
-                    forward_channels::run(socket, target, ports, agreed.protocol).await;
+                    forward_channels::run(socket, target, named, agreed.protocol).await;
                 }
             }
         }

@@ -85,6 +85,11 @@ async fn ingresses_policies_and_classes_are_applied_listed_and_described() {
         &cluster.kubectl(&apply).await,
         &["ingress.networking.k8s.io/web unchanged", "priorityclass.scheduling.k8s.io/high unchanged"],
     );
+    listed(&cluster).await;
+    described(&cluster).await;
+}
+
+async fn listed(cluster: &Cluster) {
     let table = [
         ("ing", "NAME CLASS HOSTS ADDRESS PORTS AGE", "web nginx a.example 80, 443"),
         (
@@ -102,6 +107,10 @@ async fn ingresses_policies_and_classes_are_applied_listed_and_described() {
         assert_eq!(rows[0].join(" "), head);
         assert!(rows[1].join(" ").starts_with(row), "{listing}");
     }
+    has(&cluster.kubectl("explain ingress.spec.rules.http.paths.pathType").await, &["pathType", "<string>"]);
+}
+
+async fn described(cluster: &Cluster) {
     let described = cluster.kubectl("describe ingress web").await;
     has(
         &described,
@@ -133,7 +142,6 @@ async fn ingresses_policies_and_classes_are_applied_listed_and_described() {
         &cluster.refused("run ham --image=mainstay/echo --overrides={\"spec\":{\"priorityClassName\":\"nope\"}}").await,
         &["pods \"ham\" is forbidden: no PriorityClass with name nope was found"],
     );
-    has(&cluster.kubectl("explain ingress.spec.rules.http.paths.pathType").await, &["pathType", "<string>"]);
     has(
         &cluster.kubectl("api-resources").await,
         &["ingresses", "netpol", "servicecidrs", "ipaddresses", "priorityclasses", "runtimeclasses"],

@@ -1,13 +1,14 @@
 //! Turns a Service and its pods into the older Endpoints object: one family, ready and not ready addresses apart.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::kinds::ENDPOINTS;
 use api::object::{ObjectKey, Revision};
 use serde_json::{Value, json};
 
+use super::repack::repack;
 use super::{HEADLESS, Index, families, is_ours, members, reserved};
 use crate::snapshot::{Pod, Service, SlicePort, Snapshot};
 use crate::workloads::hash;
@@ -35,7 +36,6 @@ pub struct Stored {
 /// An address with what it belongs to.
 #[derive(Clone, Debug, PartialEq)]
 struct Address {
-    ip: std::net::IpAddr,
     ready: bool,
     json: Value,
 }
@@ -84,59 +84,62 @@ fn digest(object: &Value) -> String {
     hash::value(&json!([labels, metadata["annotations"].get(OVER_CAPACITY), subsets]), 0)
 }
 
-/// Addresses by the ports they resolve.
-fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (BTreeMap<Vec<SlicePort>, Vec<Address>>, bool) {
+/// Addresses by the ports that all of them resolve, and whether some were left out.
+fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<(Vec<SlicePort>, Vec<Address>)>, bool) {
     let family = families(service).first().copied();
-    let mut subsets: BTreeMap<Vec<SlicePort>, Vec<Address>> = BTreeMap::new();
-    for pod in pods {
-        if pod.meta.deleting && !service.publish_not_ready {
-            continue;
-        }
+    let mut all: BTreeMap<(IpAddr, &str), &Pod> = BTreeMap::new();
+    // No port stands for a headless Service that has none.
+    let mut by_port: BTreeMap<Option<SlicePort>, BTreeMap<(IpAddr, &str), bool>> = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| !pod.meta.deleting || service.publish_not_ready) {
         let address = pod.ips.iter().copied().find(|address| Some(members::family_of(*address)) == family);
         let Some(ip) = address else { continue };
-        let ports = members::ports(service, pod);
-        // Without a resolved port there is no subset to be in, except that a headless Service needs no ports.
-        if ports.is_empty() && !(service.headless && service.ports.is_empty()) {
-            continue;
+        let mut ports: Vec<Option<SlicePort>> = members::ports(service, pod).into_iter().map(Some).collect();
+        if service.headless && service.ports.is_empty() {
+            ports.push(None);
         }
-        let ready = pod.ready || service.publish_not_ready;
-        subsets.entry(ports).or_default().push(Address { ip, ready, json: address_json(service, pod, ip) });
+        all.insert((ip, &pod.meta.uid), pod);
+        for port in ports {
+            let ready = pod.ready || service.publish_not_ready;
+            by_port.entry(port).or_default().insert((ip, &pod.meta.uid), ready);
+        }
     }
+    let address =
+        |(id, ready): ((IpAddr, &str), bool)| Some(Address { ready, json: address_json(service, all.get(&id)?, id.0) });
+    let subsets = repack(by_port).into_iter().map(|(ports, addresses)| {
+        (ports.into_iter().flatten().collect(), addresses.into_iter().filter_map(address).collect())
+    });
+    let mut subsets: Vec<(Vec<SlicePort>, Vec<Address>)> = subsets.collect();
     let truncated = truncate(&mut subsets);
     (subsets, truncated)
 }
 
-/// Keeps at most [`ADDRESSES_MAX`] addresses, ready ones first, spread over the subsets in proportion.
-fn truncate(subsets: &mut BTreeMap<Vec<SlicePort>, Vec<Address>>) -> bool {
-    let count = |subsets: &BTreeMap<Vec<SlicePort>, Vec<Address>>, ready: bool| -> usize {
-        subsets.values().flatten().filter(|address| address.ready == ready).count()
-    };
-    let (ready, unready) = (count(subsets, true), count(subsets, false));
-    let truncated = ready + unready > ADDRESSES_MAX;
-    let keep_ready = ready.min(ADDRESSES_MAX);
-    let keep_unready = unready.min(ADDRESSES_MAX - keep_ready);
-    for addresses in subsets.values_mut() {
-        addresses.sort_by(order);
-        if truncated {
-            let (mut good, mut bad): (Vec<Address>, Vec<Address>) =
-                std::mem::take(addresses).into_iter().partition(|address| address.ready);
-            good.truncate((good.len() * keep_ready).checked_div(ready).unwrap_or(0));
-            bad.truncate((bad.len() * keep_unready).checked_div(unready).unwrap_or(0));
-            good.append(&mut bad);
-            *addresses = good;
-        }
+/// Keeps at most [`ADDRESSES_MAX`] addresses, ready ones first, spread over the subsets in proportion: each subset's part
+/// is rounded up, so that the last one may get less.
+fn truncate(subsets: &mut Vec<(Vec<SlicePort>, Vec<Address>)>) -> bool {
+    let count = |ready: bool| subsets.iter().flat_map(|(_, all)| all).filter(|one| one.ready == ready).count();
+    let (ready, unready) = (count(true), count(false));
+    if ready + unready <= ADDRESSES_MAX {
+        return false;
     }
-    subsets.retain(|_, addresses| !addresses.is_empty());
-    truncated
+    let mut room = [ADDRESSES_MAX.min(ready), ADDRESSES_MAX.saturating_sub(ready)];
+    let [all_ready, all_unready] = room;
+    for (_, addresses) in subsets.iter_mut() {
+        let (mut good, mut bad): (Vec<Address>, Vec<Address>) =
+            std::mem::take(addresses).into_iter().partition(|address| address.ready);
+        let parts = [(&mut good, all_ready, ready), (&mut bad, all_unready, unready)];
+        for ((list, keep, of), room) in parts.into_iter().zip(&mut room) {
+            let part = (list.len() * keep).div_ceil(of.max(1)).min(*room);
+            list.truncate(part);
+            *room -= part;
+        }
+        good.append(&mut bad);
+        *addresses = good;
+    }
+    subsets.retain(|(_, addresses)| !addresses.is_empty());
+    true
 }
 
-fn order(one: &Address, other: &Address) -> Ordering {
-    one.ip
-        .cmp(&other.ip)
-        .then_with(|| one.json["targetRef"]["uid"].as_str().cmp(&other.json["targetRef"]["uid"].as_str()))
-}
-
-fn address_json(service: &Service, pod: &Pod, ip: std::net::IpAddr) -> Value {
+fn address_json(service: &Service, pod: &Pod, ip: IpAddr) -> Value {
     let mut address = json!({
         "ip": ip.to_string(),
         "targetRef": {
@@ -152,7 +155,7 @@ fn address_json(service: &Service, pod: &Pod, ip: std::net::IpAddr) -> Value {
     address
 }
 
-fn object(service: &Service, (subsets, truncated): &(BTreeMap<Vec<SlicePort>, Vec<Address>>, bool)) -> Value {
+fn object(service: &Service, (subsets, truncated): &(Vec<(Vec<SlicePort>, Vec<Address>)>, bool)) -> Value {
     let mut labels: BTreeMap<&str, &str> = service
         .meta
         .labels

@@ -10,6 +10,7 @@ use api::kinds::{ENDPOINT_SLICE, ENDPOINTS, address};
 use api::object::{ObjectKey, Revision};
 use serde_json::{Map, Value, json};
 
+use super::repack::repack;
 use super::{MANAGED_BY, SERVICE_NAME};
 use crate::snapshot::{Family, Service};
 use crate::workloads::hash;
@@ -133,14 +134,9 @@ fn desired(endpoints: &Value) -> (BTreeMap<String, Value>, Vec<Note>) {
             }
         }
     }
-    // Ports that have the same addresses go together, as in a canonical Endpoints object.
-    let mut subsets: BTreeMap<Vec<(Address, bool)>, Vec<String>> = BTreeMap::new();
-    for (port, addresses) in by_port {
-        subsets.entry(addresses.into_iter().collect()).or_default().push(port);
-    }
     let mut slices = BTreeMap::new();
     let mut skipped = 0;
-    for (mut addresses, ports) in subsets {
+    for (ports, mut addresses) in repack(by_port) {
         addresses.sort_by_key(|(address, ready)| (!ready, address.clone()));
         skipped += addresses.len().saturating_sub(ADDRESSES_MAX);
         for family in [Family::V4, Family::V6] {

@@ -16,6 +16,7 @@ mod members;
 pub mod mirror;
 mod pack;
 mod proportional;
+mod repack;
 mod slice;
 mod topology;
 

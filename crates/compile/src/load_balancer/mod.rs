@@ -6,6 +6,7 @@
 mod choose;
 mod desk;
 mod holders;
+mod pending;
 mod pools;
 mod problem;
 mod range;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use desk::{Decision, Desk};
 pub use holders::Holders;
+pub use pending::problem;
 pub use pools::{Pool, Pools};
 pub use problem::Problem;
 pub use range::Range;
@@ -29,18 +31,6 @@ pub const ASKED: &str = "mainstay.dev/load-balancer-ips";
 pub const SHARED: &str = "mainstay.dev/allow-shared-ip";
 /// The finalizer that every implementation of load balancers uses (KEP-980).
 pub const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
-
-/// Why a Service of type LoadBalancer does not get an address that it asks for; none if it gets them all.
-pub fn problem(snapshot: &Snapshot, service: &Service, pools: &Pools) -> Option<Problem> {
-    if service.service_type != ServiceType::LoadBalancer {
-        return None;
-    }
-    if !is_ours(service, pools) {
-        return service.load_balancer.class.clone().map(Problem::OtherClass);
-    }
-    let (promised, leaving) = Default::default();
-    choose::choose(service, &choose::Known { snapshot, pools, promised: &promised, leaving: &leaving }).problem
-}
 
 /// Whether the Service has the type and a class that these pools serve.
 pub fn is_ours(service: &Service, pools: &Pools) -> bool {

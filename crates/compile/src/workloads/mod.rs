@@ -11,6 +11,7 @@ mod history;
 pub mod job;
 pub mod objects;
 mod placement;
+mod pod;
 pub mod replica_set;
 mod revision;
 mod rolling;

@@ -87,3 +87,35 @@ async fn endpoints_of_a_service_without_selector_are_mirrored_while_that_lasts()
     assert_eq!(slices(&toy, "me").len(), 1, "never touched");
     drop(controllers);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_mirrored_is_told_once() {
+    let toy = Toy::new();
+    toy.create(&NAMESPACE, json!({"metadata": {"name": "default"}})).await.unwrap();
+    let controllers = start(config(), toy.clone(), Applied::default());
+    let service = json!({
+        "metadata": {"name": "db", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ports": [{"port": 5432}]},
+    });
+    toy.create(&SERVICE, service).await.unwrap();
+    let addresses: Vec<Value> =
+        (0..1_002).map(|number| json!({"ip": format!("10.1.{}.{}", number / 250, number % 250 + 1)})).collect();
+    let endpoints = json!({
+        "metadata": {"name": "db", "namespace": "default"},
+        "subsets": [{"addresses": addresses, "ports": [{"port": 5432, "protocol": "TCP"}]}],
+    });
+    toy.create(&kinds::ENDPOINTS, endpoints).await.unwrap();
+    let event = toy
+        .until("the Event", || {
+            let events = toy.values(&kinds::EVENT, "default");
+            events.into_iter().find(|event| event["reason"] == "TooManyAddressesToMirror")
+        })
+        .await;
+    assert_eq!(event["involvedObject"]["kind"], "Endpoints");
+    assert_eq!(event["type"], "Warning");
+    assert!(event["message"].as_str().unwrap().ends_with("2 addresses were skipped"), "{event}");
+    let mirrored = slices(&toy, MIRROR);
+    assert_eq!(mirrored.len(), 1);
+    assert_eq!(mirrored[0]["endpoints"].as_array().map(Vec::len), Some(1_000));
+    drop(controllers);
+}

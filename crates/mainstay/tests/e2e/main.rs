@@ -3,6 +3,7 @@
 
 mod account;
 mod careless;
+mod commands;
 mod demo;
 mod explain;
 mod golden;
@@ -16,4 +17,5 @@ mod sandbox;
 mod services;
 mod stock;
 mod streams;
+mod types;
 mod workloads;

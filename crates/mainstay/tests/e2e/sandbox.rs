@@ -16,6 +16,8 @@ pub(crate) struct Sandbox {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) server: Child,
     account: Account,
+    /// Further flags of `mainstay up`.
+    pub(crate) flags: &'static [&'static str],
 }
 
 impl Sandbox {
@@ -24,20 +26,35 @@ impl Sandbox {
         Self::start_as(Account::Own)
     }
 
+    /// Starts an instance with further flags.
+    pub(crate) fn start_with(flags: &'static [&'static str]) -> Self {
+        Self::begin(Account::Own, flags)
+    }
+
     /// Starts an instance as somebody.
     pub(crate) fn start_as(account: Account) -> Self {
+        Self::begin(account, &[])
+    }
+
+    fn begin(account: Account, flags: &'static [&'static str]) -> Self {
         let directory = account::directory();
         account.own(directory.path());
-        let server = launch(&account, directory.path());
-        let mut sandbox = Self { directory, server, account };
+        let server = launch(&account, directory.path(), flags);
+        let mut sandbox = Self { directory, server, account, flags };
         sandbox.wait_ready(0);
         sandbox
+    }
+
+    /// Starts the server again on the same directory with other flags.
+    pub(crate) fn restart_with(&mut self, flags: &'static [&'static str]) {
+        self.flags = flags;
+        self.restart();
     }
 
     /// Starts the server again on the same directory.
     pub(crate) fn restart(&mut self) {
         let starts = self.starts();
-        self.server = launch(&self.account, self.path());
+        self.server = launch(&self.account, self.path(), self.flags);
         self.wait_ready(starts);
     }
 
@@ -158,11 +175,11 @@ pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }
 
-fn launch(account: &Account, directory: &Path) -> Child {
+fn launch(account: &Account, directory: &Path, flags: &[&str]) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(directory.join("server.log"));
     let log = log.expect("the server's log can be written");
     let mut command = account.command();
-    command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory);
+    command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory).args(flags);
     let second = log.try_clone().expect("a second handle of the log");
     command.stdin(Stdio::null()).stdout(log).stderr(second).spawn().expect("mainstay up starts")
 }

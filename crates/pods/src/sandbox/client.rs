@@ -107,7 +107,13 @@ impl Client {
         outputs: [BorrowedFd<'_>; 2],
     ) -> io::Result<Option<OwnedFd>> {
         let request = Request::Attach { pod: pod.to_owned(), container: container.to_owned(), stdin };
-        Ok(self.call(&request, &outputs)?.1.pop())
+        match self.call(&request, &outputs) {
+            Ok((_, mut given)) => Ok(given.pop()),
+            Err(error) if error.to_string().starts_with("request not understood") => Err(io::Error::other(
+                "the sandbox was started by an earlier release, which cannot attach; start it anew: mainstay down, mainstay up",
+            )),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs a command with the given three descriptors (or one terminal) on a connection of its own.

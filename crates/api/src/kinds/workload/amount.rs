@@ -32,3 +32,10 @@ pub(super) fn at_most_all(errors: &mut FieldErrors, field: &str, value: &Value) 
         errors.invalid(field, value.clone(), "must not be greater than 100%");
     }
 }
+
+/// A structure as Kubernetes shows it in messages: Go's names of the members, in their order.
+pub(super) fn shown(object: Option<&Value>, members: &[(&str, &str)]) -> String {
+    let Some(object) = object else { return "null".to_owned() };
+    let member = |(name, member): &(&str, &str)| format!("{name:?}:{}", object.get(member).unwrap_or(&Value::Null));
+    format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{amount, label_selector, template};
-use crate::field::FieldErrors;
+use crate::field::{Fault, FieldErrors};
 use crate::kind::{Column, Rules, Target};
 use crate::kinds::check::{immutable, nonnegative};
 use crate::kinds::print::{self, AGE, NAME, column, count, wide};
@@ -132,8 +132,12 @@ fn strategy(errors: &mut FieldErrors, new: &Value) {
             None => errors.required(field, ""),
         },
         _ => {
-            let given = new.pointer("/spec/updateStrategy").cloned().unwrap_or_default();
-            errors.not_supported(STRATEGY, given, &["RollingUpdate", "OnDelete"]);
+            let rolling = new.pointer("/spec/updateStrategy/rollingUpdate").filter(|it| !it.is_null());
+            let rolling = amount::shown(rolling, &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")]);
+            let value =
+                format!("{{\"Type\":{:?},\"RollingUpdate\":{rolling}}}", read::text(new, "/spec/updateStrategy/type"));
+            let text = format!("Unsupported value: {value}: supported values: \"RollingUpdate\", \"OnDelete\"");
+            errors.push(Fault::NotSupported, STRATEGY, text);
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{amount, label_selector, template};
-use crate::field::FieldErrors;
+use crate::field::{Fault, FieldErrors};
 use crate::kind::{Column, Rules, Target};
 use crate::kinds::check::{invalid_each, nonnegative};
 use crate::kinds::print::{self, AGE, NAME, column, wide};
@@ -123,8 +123,8 @@ fn spec(errors: &mut FieldErrors, new: &Value, created: bool) {
     strategy(errors, new);
     for when in ["whenDeleted", "whenScaled"] {
         let value = read::text(new, &format!("/spec/{RETENTION}/{when}"));
-        if !["Delete", "Retain"].contains(&value) {
-            errors.not_supported(format!("spec.{RETENTION}.{when}"), value, &["Delete", "Retain"]);
+        if !["Retain", "Delete"].contains(&value) {
+            errors.not_supported(format!("spec.{RETENTION}.{when}"), value, &["Retain", "Delete"]);
         }
     }
     if created {
@@ -153,8 +153,10 @@ fn strategy(errors: &mut FieldErrors, new: &Value) {
     match (read::text(new, "/spec/updateStrategy/type"), rolling) {
         ("", _) => errors.required(STRATEGY, ""),
         ("OnDelete", Some(rolling)) => {
-            let why = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.invalid(format!("{STRATEGY}.rollingUpdate"), rolling.clone(), why);
+            let value =
+                amount::shown(Some(rolling), &[("Partition", "partition"), ("MaxUnavailable", "maxUnavailable")]);
+            let text = format!("Invalid value: {value}: only allowed for updateStrategy 'RollingUpdate'");
+            errors.push(Fault::Invalid, format!("{STRATEGY}.rollingUpdate"), text);
         }
         ("RollingUpdate", Some(rolling)) => {
             nonnegative(errors, &format!("{STRATEGY}.rollingUpdate.partition"), rolling, "/partition");
@@ -170,8 +172,11 @@ fn strategy(errors: &mut FieldErrors, new: &Value) {
         }
         ("OnDelete" | "RollingUpdate", None) => {}
         _ => {
-            let given = new.pointer("/spec/updateStrategy").cloned().unwrap_or_default();
-            errors.invalid(STRATEGY, given, "must be 'RollingUpdate' or 'OnDelete'");
+            let rolling = amount::shown(rolling, &[("Partition", "partition"), ("MaxUnavailable", "maxUnavailable")]);
+            let value =
+                format!("{{\"Type\":{:?},\"RollingUpdate\":{rolling}}}", read::text(new, "/spec/updateStrategy/type"));
+            let text = format!("Invalid value: {value}: must be 'RollingUpdate' or 'OnDelete'");
+            errors.push(Fault::Invalid, STRATEGY, text);
         }
     }
 }

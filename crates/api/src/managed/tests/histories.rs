@@ -16,10 +16,13 @@ use crate::kinds::DEPLOYMENT;
 struct Wish {
     replicas: Option<u8>,
     labels: Vec<(u8, bool)>,
-    containers: Vec<(u8, Option<bool>, Vec<(u8, bool)>)>,
+    containers: Vec<Container>,
     finalizers: Vec<u8>,
     selector: Option<bool>,
 }
+
+/// Name, image and environment of a container.
+type Container = (u8, Option<bool>, Vec<(u8, bool)>);
 
 #[derive(Clone, Debug)]
 enum Write {
@@ -67,7 +70,7 @@ fn object(wish: &Wish) -> Value {
     if let Some(selector) = wish.selector {
         spec.insert("selector".into(), json!({ "matchLabels": { "a": text(selector) } }));
     }
-    let container = |(name, image, env): &(u8, Option<bool>, Vec<(u8, bool)>)| {
+    let container = |(name, image, env): &Container| {
         let mut container = json!({ "name": format!("c{name}") });
         if let Some(image) = image {
             container["image"] = text(*image).into();

@@ -25,7 +25,7 @@ fn the_default_network_is_tried_first_then_others_by_name() {
     }
     let mut given =
         |name: &str| ips(&cluster.create(name, spec(json!({}))).unwrap())[0].rsplit_once('.').unwrap().0.to_owned();
-    let order: Vec<_> = ["1", "2", "3", "4", "5", "6"].map(|name| given(name)).to_vec();
+    let order: Vec<_> = ["1", "2", "3", "4", "5", "6"].map(&mut given).to_vec();
     assert_eq!(order, ["10.96.0", "10.96.0", "10.97.0", "10.97.0", "10.98.0", "10.98.0"]);
     let full = cluster.create("web", spec(json!({}))).unwrap_err();
     assert!(full.code == 500 && full.message.ends_with("range is full"), "{full}");
@@ -89,7 +89,8 @@ fn claims_keep_addresses_from_services() {
 
 #[test]
 fn a_network_may_go_when_no_address_is_left_without_one() {
-    let table: &[(&[&str], &[&str], &[&str], bool)] = &[
+    type Row<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], bool);
+    let table: &[Row<'_>] = &[
         (&["10.97.0.0/24"], &["10.96.0.0/24"], &[], true),
         (&["10.97.0.0/24"], &["10.96.0.0/24"], &["10.96.0.5"], true),
         (&["10.97.0.0/24"], &["10.96.0.0/24"], &["10.97.0.5"], false),

@@ -345,3 +345,32 @@ fn r2_3_no_more_than_a_thousand_addresses_ready_ones_first() {
         assert_eq!(annotation(&object), over);
     }
 }
+
+#[test]
+fn r2_3_ports_with_the_same_addresses_share_a_subset() {
+    let port = |name: &str, target: &str| ServicePort {
+        name: name.into(),
+        target: TargetPort::Name(target.into()),
+        ..service().ports[0].clone()
+    };
+    let named = |number: u8, names: &[(&str, u16)]| {
+        let ports = names.iter().map(|(name, port)| ContainerPort {
+            name: (*name).into(),
+            protocol: Protocol::Tcp,
+            port: *port,
+        });
+        Pod { ports: ports.collect(), ..pod(number) }
+    };
+    let service = Service { ports: vec![port("http", "http"), port("alt", "alt")], ..service() };
+    let pods = vec![named(1, &[("http", 80), ("alt", 81)]), named(2, &[("http", 80)]), named(3, &[])];
+    let object = legacy_of(&Bench::new(service, pods));
+    let told = object["subsets"].as_array().unwrap().iter().map(|subset| {
+        let of = |field: &str, member: &str| {
+            let list = subset[field].as_array().unwrap().iter().map(|one| one[member].to_string());
+            list.collect::<Vec<_>>().join("+")
+        };
+        format!("{} {}", of("ports", "port"), of("addresses", "ip"))
+    });
+    let told: Vec<String> = told.collect();
+    assert_eq!(told, ["81 \"10.0.0.1\"", "80 \"10.0.0.1\"+\"10.0.0.2\""], "a pod without any port is in none");
+}

@@ -122,7 +122,7 @@ impl<'a> Step<'a> {
         let hash = pod.meta.labels.get(REVISION).is_some_and(|label| **label == *self.newest.hash);
         let generation = self.set.annotations.get(TEMPLATE_GENERATION);
         let same = || pod.meta.labels.get(GENERATION).map(|label| &**label) == generation.map(String::as_str);
-        hash || (pod.meta.labels.get(REVISION).is_none() && generation.is_some() && same())
+        hash || (!pod.meta.labels.contains_key(REVISION) && generation.is_some() && same())
     }
 
     fn pods_on(&self, node: &str) -> &[&'a Pod] {

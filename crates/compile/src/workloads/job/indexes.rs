@@ -47,6 +47,12 @@ impl Indexes {
         self.0.iter().map(|(first, last)| last - first + 1).sum()
     }
 
+    /// How many of them are also in another set.
+    pub(super) fn common(&self, other: &Self) -> i64 {
+        let overlap = |one: &(i64, i64), two: &(i64, i64)| (one.1.min(two.1) - one.0.max(two.0) + 1).max(0);
+        self.0.iter().flat_map(|one| other.0.iter().map(move |two| overlap(one, two))).sum()
+    }
+
     /// As Kubernetes writes them.
     pub(super) fn text(&self) -> String {
         let range = |(first, last): &(i64, i64)| match last - first {
@@ -78,6 +84,7 @@ mod tests {
             assert_eq!(Indexes::parse(text, 10).text(), text);
         }
         assert_eq!(Indexes::parse("0,2-4,x,-1,7-99", 9).text(), "0,2-4,7,8");
+        assert_eq!(Indexes::parse("0,2-4", 9).common(&Indexes::parse("0-2,4,8", 9)), 3);
         assert_eq!(Indexes::parse("0,2-4", 9).missing(7).collect::<Vec<_>>(), [1, 5, 6]);
     }
 

@@ -12,6 +12,7 @@ use super::objects::Pod;
 use super::{Decision, Now, time};
 use crate::write::{Note, Write};
 
+use indexes::Indexes;
 pub use object::{Condition, Job, Status, Uncounted};
 pub use tally::{TRACKING, release_orphan};
 use tally::{Tally, release, tally};
@@ -47,11 +48,9 @@ pub fn reconcile(job: &Job, pods: &[&Pod], now: &Now) -> Decision {
     start(job, &mut status, now, &mut decision);
     let end = end(job, &tally, &status, now, &mut decision);
     let mut changes = Decision::default();
-    let active = if job.spec.suspend || end.as_ref().is_some_and(|end| end.failed) {
+    let active = if job.spec.suspend || end.is_some() {
         tally.active.iter().for_each(|pod| pods::delete(job, pod, &mut changes.writes));
         0
-    } else if end.is_some() {
-        i64::try_from(tally.active.len()).unwrap_or(i64::MAX)
     } else {
         pods::resize(job, &tally, &mine, now, &mut changes)
     };
@@ -114,6 +113,9 @@ fn end(job: &Job, tally: &Tally<'_>, status: &Status, now: &Now, decision: &mut 
         }
         decision.sooner(left);
     }
+    if let Some(index) = satisfied(job, tally) {
+        return over("SuccessPolicy", &format!("Matched rules at index {index}"), false);
+    }
     let enough = match job.spec.completions {
         Some(completions) => tally.succeeded >= completions,
         None => tally.succeeded > 0,
@@ -122,6 +124,18 @@ fn end(job: &Job, tally: &Tally<'_>, status: &Status, now: &Now, decision: &mut 
         return over("CompletionsReached", "Reached expected number of succeeded pods", false);
     }
     None
+}
+
+/// The first rule of `spec.successPolicy` that holds.
+fn satisfied(job: &Job, tally: &Tally<'_>) -> Option<usize> {
+    let policy = job.spec.success_policy.as_ref().filter(|_| job.indexed())?;
+    let limit = job.spec.completions.unwrap_or(0);
+    policy.rules.iter().position(|rule| {
+        let chosen = rule.succeeded_indexes.as_deref().map(|text| Indexes::parse(text, limit));
+        let done = chosen.as_ref().map_or_else(|| tally.completed.count(), |chosen| chosen.common(&tally.completed));
+        let needed = rule.succeeded_count.or_else(|| chosen.map(|chosen| chosen.count()));
+        needed.is_some_and(|needed| done >= needed)
+    })
 }
 
 /// Pods that restart in place count by their restarts.

@@ -42,12 +42,32 @@ pub struct Spec {
     pub completion_mode: Box<str>,
     /// `TerminatingOrFailed` or `Failed`: when a pod on its way out is replaced.
     pub pod_replacement_policy: Box<str>,
+    /// When fewer successes than `completions` are enough.
+    pub success_policy: Option<SuccessPolicy>,
     /// Who runs this Job, if not we.
     pub managed_by: Option<Box<str>>,
     /// Selector.
     pub selector: Selector,
     /// Template of the pods.
     pub template: Value,
+}
+
+/// Rules of which one is enough.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SuccessPolicy {
+    /// The rules.
+    pub rules: Vec<SuccessRule>,
+}
+
+/// Indexes that must succeed, or how many of them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SuccessRule {
+    /// These indexes; all when it is not said.
+    pub succeeded_indexes: Option<String>,
+    /// So many of them; all of them when it is not said.
+    pub succeeded_count: Option<i64>,
 }
 
 /// Status of a Job.

@@ -38,10 +38,10 @@ fn size(uids: usize) -> i64 {
 /// Counts.
 pub(super) fn tally<'a>(job: &Job, mine: &[&'a Pod]) -> Tally<'a> {
     let stored = job.status.uncounted_terminated_pods.clone().unwrap_or_default();
-    let held = |uid: &&Box<str>| mine.iter().any(|pod| pod.meta.uid == **uid && tracked(pod));
+    let held = |uid: &str| mine.iter().any(|pod| *pod.meta.uid == *uid && tracked(pod));
     let mut uncounted = Uncounted {
-        succeeded: stored.succeeded.iter().filter(held).cloned().collect(),
-        failed: stored.failed.iter().filter(held).cloned().collect(),
+        succeeded: stored.succeeded.iter().filter(|uid| held(uid)).cloned().collect(),
+        failed: stored.failed.iter().filter(|uid| held(uid)).cloned().collect(),
     };
     let limit = job.spec.completions.unwrap_or(0);
     let mut completed = Indexes::parse(if job.indexed() { &job.status.completed_indexes } else { "" }, limit);

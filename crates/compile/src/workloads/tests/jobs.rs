@@ -199,6 +199,22 @@ fn indexes_are_done_once_each() {
 }
 
 #[test]
+fn a_success_policy_ends_a_job_early() {
+    let rules = json!([{"succeededIndexes": "3"}, {"succeededIndexes": "0-1", "succeededCount": 1}]);
+    let mut toy = toy(
+        json!({"completionMode": "Indexed", "completions": 4, "parallelism": 2, "successPolicy": {"rules": rules}}),
+    );
+    toy.rest_job();
+    let name = toy.active()[0].clone();
+    toy.finish(&name, "Succeeded");
+    toy.rest_job();
+    assert!(toy.active().is_empty(), "what still ran is ended");
+    assert_eq!(toy.conditions(), ["SuccessCriteriaMet=True SuccessPolicy", "Complete=True SuccessPolicy"]);
+    let status = toy.job().status;
+    assert_eq!((status.succeeded, status.conditions[0].message.as_str()), (1, "Matched rules at index 1"));
+}
+
+#[test]
 fn a_finished_job_goes_after_its_time_and_a_foreign_one_is_left_alone() {
     let mut toy = toy(json!({"ttlSecondsAfterFinished": 60, "completions": 0}));
     toy.rest_job();

@@ -99,7 +99,7 @@ fn failed_pods_are_replaced_after_a_while() {
     let pod = toy.objects.get_mut(&("pods", name.clone())).unwrap();
     pod["status"] = json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"finishedAt": at}}}]});
     toy.step_daemon_set();
-    assert_eq!(toy.names(), [name.clone()]);
+    assert!(toy.names().contains(&name));
     toy.seconds += 10;
     toy.settle_daemon_set();
     assert!(toy.names().len() == 1 && toy.names()[0] != name);

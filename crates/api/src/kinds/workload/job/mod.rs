@@ -19,9 +19,8 @@ const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller
 const MANY_COMPLETIONS: i64 = 100_000;
 
 /// Fields that are kept but change nothing here, and what to do instead.
-const UNENFORCED: [(&str, &str); 4] = [
+const UNENFORCED: [(&str, &str); 3] = [
     ("podFailurePolicy", "every failed pod counts against spec.backoffLimit"),
-    ("successPolicy", "the Job is complete when spec.completions pods have succeeded"),
     ("backoffLimitPerIndex", "set spec.backoffLimit, which all indexes share"),
     ("maxFailedIndexes", "set spec.backoffLimit, which all indexes share"),
 ];

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::super::amount;
 use super::status::indexes;
 use crate::field::{Fault, FieldErrors};
 use crate::kinds::check::{invalid_each, nonnegative};
@@ -25,11 +26,16 @@ pub(super) fn validate(errors: &mut FieldErrors, new: &Value) {
             failure_rule(errors, new, rule, &format!("spec.podFailurePolicy.rules[{i}]"));
         }
     }
-    if let Some(policy) = new.pointer("/spec/successPolicy").filter(|policy| !policy.is_null()) {
+    if read::present(new, "/spec/successPolicy") {
         if read::text(new, "/spec/completionMode") == "Indexed" {
             success(errors, new);
         } else {
-            errors.invalid("spec.successPolicy", policy.clone(), "requires indexed completion mode");
+            let members = [("SucceededIndexes", "succeededIndexes"), ("SucceededCount", "succeededCount")];
+            let rules = read::list(new, "/spec/successPolicy/rules").iter();
+            let rules: Vec<_> = rules.map(|rule| amount::shown(Some(rule), &members)).collect();
+            let value = format!("{{\"Rules\":[{}]}}", rules.join(","));
+            let text = format!("Invalid value: {value}: requires indexed completion mode");
+            errors.push(Fault::Invalid, "spec.successPolicy", text);
         }
     }
     let supported: &[&str] = if failure { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };

@@ -88,7 +88,7 @@ fn spec(errors: &mut FieldErrors, new: &Value) {
         "Indexed" => indexed(errors, new),
         mode => {
             if mode != "NonIndexed" {
-                errors.not_supported("spec.completionMode", mode, &["Indexed", "NonIndexed"]);
+                errors.not_supported("spec.completionMode", mode, &["NonIndexed", "Indexed"]);
             }
             for member in ["backoffLimitPerIndex", "maxFailedIndexes"] {
                 if let Some(value) = read::int(new, &format!("/spec/{member}")) {
@@ -108,7 +108,7 @@ fn managed_by(errors: &mut FieldErrors, new: &Value) {
     let manager = read::text(new, "/spec/managedBy");
     match manager.split_once('/') {
         _ if manager.is_empty() => errors.required(field, ""),
-        Some((domain, path)) if !path.is_empty() => {
+        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
             for problem in names::dns1123_subdomain(domain) {
                 errors.invalid(field, domain, &problem);
             }

@@ -67,7 +67,7 @@ fn what_a_job_may_not_say() {
         ),
         (
             json!({ "completionMode": "Odd" }),
-            "spec.completionMode: Unsupported value: \"Odd\": supported values: \"Indexed\", \"NonIndexed\"",
+            "spec.completionMode: Unsupported value: \"Odd\": supported values: \"NonIndexed\", \"Indexed\"",
         ),
         (
             json!({ "backoffLimitPerIndex": 1 }),
@@ -161,7 +161,7 @@ fn a_finished_job_stays_finished() {
 fn people_are_told_of_what_is_not_enforced() {
     assert!(Job.warnings(&created(json!({})), None).is_empty());
     let object = created(json!({ "completionMode": "Indexed", "completions": 2, "backoffLimitPerIndex": 1,
-        "successPolicy": { "rules": [{ "succeededCount": 1 }] } }));
+        "maxFailedIndexes": 1 }));
     let warnings = Job.warnings(&object, None);
     assert!(warnings.len() == 2 && warnings.iter().all(|text| text.contains("not enforced")), "{warnings:?}");
     assert!(Job.warnings(&object, Some(&object)).is_empty());

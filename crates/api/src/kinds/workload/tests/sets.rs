@@ -61,11 +61,11 @@ fn what_a_stateful_set_may_not_say() {
         ),
         (
             json!({ "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } }),
-            "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+            "spec.updateStrategy.rollingUpdate: Invalid value: {\"Partition\":1,\"MaxUnavailable\":null}: only allowed for updateStrategy 'RollingUpdate'",
         ),
         (
             json!({ "updateStrategy": { "type": "Recreate" } }),
-            "spec.updateStrategy: Invalid value: {\"type\":\"Recreate\"}: must be 'RollingUpdate' or 'OnDelete'",
+            "spec.updateStrategy: Invalid value: {\"Type\":\"Recreate\",\"RollingUpdate\":null}: must be 'RollingUpdate' or 'OnDelete'",
         ),
         (
             json!({ "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": -1 } } }),
@@ -77,7 +77,7 @@ fn what_a_stateful_set_may_not_say() {
         ),
         (
             json!({ "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "x" } }),
-            "spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: \"x\": supported values: \"Delete\", \"Retain\"",
+            "spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: \"x\": supported values: \"Retain\", \"Delete\"",
         ),
         (json!({ "replicas": -1 }), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (
@@ -151,7 +151,7 @@ fn what_a_daemon_set_may_not_say() {
         (rolling(json!(1), json!(1)), format!("{field}.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero")),
         (rolling(json!(0), json!("0%")), format!("{field}.maxUnavailable: Required value: cannot be 0 when maxSurge is 0")),
         (rolling(json!("101%"), json!(0)), format!("{field}.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%")),
-        (json!({ "updateStrategy": { "type": "x" } }), "spec.updateStrategy: Unsupported value: {\"type\":\"x\"}: supported values: \"RollingUpdate\", \"OnDelete\"".to_owned()),
+        (json!({ "updateStrategy": { "type": "x" } }), "spec.updateStrategy: Unsupported value: {\"Type\":\"x\",\"RollingUpdate\":null}: supported values: \"RollingUpdate\", \"OnDelete\"".to_owned()),
         (json!({ "minReadySeconds": -1 }), "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0".to_owned()),
         (json!({ "template": { "spec": { "restartPolicy": "OnFailure" } } }), "spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\"".to_owned()),
     ];
