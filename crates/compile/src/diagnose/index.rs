@@ -142,11 +142,11 @@ impl Index {
 
     /// Workloads of a kind.
     pub fn workload_keys(&self, short: &str) -> Vec<ObjectKey> {
-        let of = |(namespace, all): (&Box<str>, &Workloads)| {
+        let named = |namespace: &str, all: &Workloads| -> Vec<ObjectKey> {
             let kept = all.keys().filter(|(kind, _)| *kind == short);
-            kept.map(|(_, name)| ObjectKey::new(namespace.clone(), name.clone())).collect::<Vec<_>>()
+            kept.map(|(_, name)| ObjectKey::new(namespace, name.clone())).collect()
         };
-        self.workloads.iter().flat_map(of).collect()
+        self.workloads.iter().flat_map(|(namespace, all)| named(namespace, all)).collect()
     }
 
     /// Workloads of a namespace.

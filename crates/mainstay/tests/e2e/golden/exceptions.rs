@@ -8,6 +8,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
         "kubectl patch svc my-clusterip-service --type=json -p '[{\"op\":\"remove\"",
         "our error also names the operation",
     ),
+    ("deployment", "kubectl apply -f my-app-as-printed.yaml", "our error also names the lines to add"),
     ("namespaces", "kubectl delete -f ham-and-eggs.yaml", "our namespace is empty before kubectl gets to its Services"),
     ("namespaces", "kubectl get svc -A", "we bring cluster DNS, a bare kube-apiserver does not"),
     ("namespaces", "kubectl describe ns qa", "ResourceQuota and LimitRange are not kinds of ours"),
@@ -35,9 +36,22 @@ pub(crate) fn exception(section: &str, command: &str) -> Option<&'static str> {
     COMMANDS.iter().find(|(of, begins, _)| *of == section && command.starts_with(begins)).map(|(_, _, why)| *why)
 }
 
-/// A text in YAML or JSON without the condition `Programmed`, which Kubernetes does not have.
+/// A text without what Kubernetes does not have: lines of diagnoses, and in YAML or JSON the condition `Programmed`.
 pub(crate) fn without_programmed(text: &str) -> String {
-    let mut lines: Vec<&str> = text.lines().collect();
+    // Diagnoses (Warnings of a write, Events) carry a code; Kubernetes has none.
+    let diagnosed = |line: &&str| {
+        line.split("MS")
+            .skip(1)
+            .any(|rest| rest.get(..4).is_some_and(|code| code.bytes().all(|byte| byte.is_ascii_digit())))
+    };
+    let mut lines: Vec<&str> = text.lines().filter(|line| !diagnosed(line)).collect();
+    // A list of Events that held nothing else is no list.
+    if let Some(start) = lines.iter().position(|line| *line == "Events:")
+        && lines.get(start + 2).is_some_and(|line| line.starts_with("  ----"))
+        && lines.get(start + 3).is_none_or(|line| !line.starts_with("  "))
+    {
+        lines.splice(start..start + 3, ["Events:  <none>"]);
+    }
     while let Some(end) =
         lines.iter().position(|line| line.contains("type: Programmed") || line.contains("\"Programmed\""))
     {
