@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what is missing on a Debian or Ubuntu machine: a C compiler, and with the argument "test" also the stock
-# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, setpriv). Says what it does; changes nothing else.
+# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3). Says what it does; changes nothing else.
 set -eu
 
 want() { # want PROGRAM PACKAGE: remember the package if the program is missing
@@ -68,6 +68,12 @@ if [ "${1:-}" = test ]; then
     want dig bind9-dnsutils
     want nft nftables
     want setpriv util-linux
+    want ip iproute2
+    want script bsdutils
+    want node nodejs
+    want npm npm
+    want python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 fi
 install_missing
