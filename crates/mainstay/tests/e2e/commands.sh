@@ -136,7 +136,8 @@ says "yes" auth can-i get /healthz
 says '*.*' auth can-i --list
 refused "Forbidden" auth can-i create pods --as=system:anonymous
 if newer 28; then says "mainstay-admin" auth whoami; says "bob" auth whoami --as=bob; fi
-ok "auth can-i, can-i --list, whoami"
+if newer 24; then says "eyJ" create token cook --duration=20m; refused "not found" create token nobody; fi
+ok "auth can-i, can-i --list, whoami, create token"
 
 "$KUBECTL" proxy --port=0 >proxy.log 2>&1 &
 proxy=$!
