@@ -1,8 +1,8 @@
 //! One write in, one transaction out: everything that is checked or allocated is so against the state it changes.
 
-pub(crate) mod apply;
 pub(crate) mod addresses;
 mod admission;
+pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod external_ips;
