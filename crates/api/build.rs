@@ -47,6 +47,7 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<core::v1::Node>(g);
     take::<core::v1::Pod>(g);
     take::<core::v1::Binding>(g);
+    take::<core::v1::ReplicationController>(g);
     take::<core::v1::Secret>(g);
     take::<core::v1::Service>(g);
     take::<core::v1::ServiceAccount>(g);

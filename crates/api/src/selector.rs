@@ -17,6 +17,10 @@ pub enum Requirement {
     Exists(String),
     /// The label is not there.
     Absent(String),
+    /// The label is a whole number above this one.
+    Above(String, i64),
+    /// The label is a whole number below this one.
+    Below(String, i64),
 }
 
 /// A label selector: all requirements must hold.
@@ -39,7 +43,7 @@ pub struct FieldRequirement {
 pub struct Fields(pub Vec<FieldRequirement>);
 
 impl Labels {
-    /// Parses `a=b,c!=d,e in (x,y),f notin (z),g,!h`.
+    /// Parses `a=b,c!=d,e in (x,y),f notin (z),g,!h,i>1,j<2`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: String| format!("unable to parse requirement: {why}");
         let mut parser = Parser { rest: text.trim() };
@@ -86,11 +90,14 @@ impl Labels {
         V: AsRef<str>,
     {
         let value = |key: &String| labels.get(key.as_str()).map(AsRef::as_ref);
+        let number = |key: &String| value(key).and_then(|value| value.parse::<i64>().ok());
         self.0.iter().all(|requirement| match requirement {
             Requirement::In(key, values) => value(key).is_some_and(|value| values.iter().any(|one| one == value)),
             Requirement::NotIn(key, values) => value(key).is_none_or(|value| values.iter().all(|one| one != value)),
             Requirement::Exists(key) => value(key).is_some(),
             Requirement::Absent(key) => value(key).is_none(),
+            Requirement::Above(key, bound) => number(key).is_some_and(|number| number > *bound),
+            Requirement::Below(key, bound) => number(key).is_some_and(|number| number < *bound),
         })
     }
 }
@@ -109,6 +116,8 @@ impl fmt::Display for Labels {
                 Requirement::NotIn(key, values) => write!(out, "{key} notin ({})", values.join(","))?,
                 Requirement::Exists(key) => out.write_str(key)?,
                 Requirement::Absent(key) => write!(out, "!{key}")?,
+                Requirement::Above(key, bound) => write!(out, "{key}>{bound}")?,
+                Requirement::Below(key, bound) => write!(out, "{key}<{bound}")?,
             }
         }
         Ok(())
@@ -185,6 +194,12 @@ impl Parser<'_> {
         if self.accept("==") || self.accept("=") {
             return Ok(Requirement::In(key, vec![self.value()?]));
         }
+        if self.accept(">") {
+            return Ok(Requirement::Above(key, self.number()?));
+        }
+        if self.accept("<") {
+            return Ok(Requirement::Below(key, self.number()?));
+        }
         match self.word() {
             "" => Ok(Requirement::Exists(key)),
             "in" => Ok(Requirement::In(key, self.values()?)),
@@ -212,6 +227,13 @@ impl Parser<'_> {
                 "values[0][]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
             )),
         }
+    }
+
+    fn number(&mut self) -> Result<i64, String> {
+        let value = self.word();
+        value.parse().map_err(|_| {
+            format!("values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer")
+        })
     }
 
     fn values(&mut self) -> Result<Vec<String>, String> {

@@ -8,6 +8,7 @@ use http::{HeaderMap, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 
+use crate::handle::missing;
 use crate::negotiate::{Accepted, Format, Shape, accepted, not_acceptable, wants_aggregated, wants_openapi_protobuf};
 use crate::query::Query;
 use crate::reply::{self, Body};
@@ -77,7 +78,10 @@ pub(crate) fn serve(
         return Ok(reply::with_type(200, OPENAPI_PROTOBUF, reply::full(Bytes::from(openapi_protobuf(version)))));
     }
     let Some(document) = document(route, aggregated, host, version) else {
-        return Ok(reply::text(404, "404 page not found\n"));
+        return match route {
+            Route::Group(_) | Route::Resources { .. } => Err(missing()),
+            _ => Ok(reply::text(404, "404 page not found\n")),
+        };
     };
     if !aggregated && accepted(headers)? != (Accepted { format: Format::Json, shape: Shape::Object }) {
         return Err(not_acceptable("application/json"));

@@ -17,7 +17,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{documents, logs, proxy, resource, review, stream, user};
+use crate::{deletion, documents, logs, proxy, resource, review, stream, user};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -49,11 +49,7 @@ async fn answer(
         return extension(api, &path, request).await;
     }
     let Some(route) = route::parse(&path) else {
-        return Ok(if identity == Identity::Admin {
-            reply::text(404, "404 page not found\n")
-        } else {
-            reply::status(&stranger(&path))
-        });
+        return Ok(if identity == Identity::Admin { nothing_there(&path) } else { reply::status(&stranger(&path)) });
     };
     // The query of a proxied request is the pod's to understand.
     let proxied = matches!(&route, Route::Object { subresource, .. } if subresource == "proxy");
@@ -79,6 +75,7 @@ async fn answer(
                 "log" => logs::serve(api, &ask).await,
                 "exec" | "attach" | "portforward" => stream::serve(api, &ask, request).await,
                 "proxy" => proxy::serve(api, &ask, request).await,
+                "eviction" => deletion::evict(api, &ask, request.into_body()).await,
                 _ => resource::serve(api, ask, stop, request.into_body()).await,
             }
         }
@@ -121,12 +118,26 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
         "" => true,
         "status" | "scale" => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
         "finalize" => verb == Verb::Update,
-        "binding" => verb == Verb::Create,
+        "binding" | "eviction" => verb == Verb::Create,
         "log" => verb == Verb::Get,
         "exec" | "attach" | "portforward" => matches!(verb, Verb::Get | Verb::Create),
         _ => false,
     };
     if served { Ok(verb) } else { Err(not_allowed()) }
+}
+
+/// Paths of the API are answered in its own form, others as a web server would.
+fn nothing_there(path: &str) -> Response<Body> {
+    if path.starts_with("/api/") || path.starts_with("/apis/") {
+        return reply::status(&missing());
+    }
+    reply::text(404, "404 page not found\n")
+}
+
+/// The 404 for a path of the API that names no resource.
+pub(crate) fn missing() -> Status {
+    let message = "the server could not find the requested resource";
+    Status { details: json!({}), ..Status::new(404, "NotFound", message) }
 }
 
 /// Strangers do not learn which paths exist.

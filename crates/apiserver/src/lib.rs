@@ -13,6 +13,7 @@ mod body;
 mod bootstrap;
 pub mod clock;
 mod credentials;
+mod deletion;
 mod documents;
 mod events;
 mod handle;

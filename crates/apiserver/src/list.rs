@@ -227,7 +227,7 @@ fn forbidden(field: &str, why: &str) -> Status {
     list_options(&errors)
 }
 
-pub(crate) fn unsupported_match(value: &str) -> Status {
+fn unsupported_match(value: &str) -> Status {
     let mut errors = api::field::FieldErrors::default();
     errors.not_supported("resourceVersionMatch", value, &["Exact", "NotOlderThan", ""]);
     list_options(&errors)

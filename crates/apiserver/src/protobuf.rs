@@ -158,6 +158,7 @@ fn value(of: &'static str, wire: Wire<'_>, depth: usize) -> Result<Value, String
             time(wire.bytes()?)?.map_or(Value::Null, |time| time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into())
         }
         "int-or-string" => int_or_string(wire.bytes()?)?,
+        "strings" => strings(wire.bytes()?)?,
         name => {
             let fields = MESSAGES.get(name).ok_or_else(|| format!("message {name:?} is not known"))?;
             Value::Object(object(fields, wire.bytes()?, depth + 1)?)
@@ -176,6 +177,17 @@ fn int_or_string(bytes: &[u8]) -> Result<Value, String> {
         }
     }
     Ok(if is_text { text.into() } else { number.into() })
+}
+
+/// A message that is nothing but a list.
+fn strings(bytes: &[u8]) -> Result<Value, String> {
+    let mut list = Vec::new();
+    for part in Parts(bytes) {
+        if let (1, wire) = part? {
+            list.push(utf8(wire.bytes()?)?);
+        }
+    }
+    Ok(list.into())
 }
 
 /// Seconds and nanoseconds; a time without either is none.

@@ -1,11 +1,12 @@
 //! Requests for objects: options out of the URL and the body, the pipeline's call, the answer in the shape asked for.
 
+use api::field::FieldErrors;
 use api::kind::{Kind, Target};
 use api::kinds;
 use api::object::ObjectKey;
 use api::status::Status;
 use bytes::Bytes;
-use contract::access::{DeleteOptions, Object};
+use contract::access::Object;
 use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -13,9 +14,10 @@ use serde_json::{Value, json};
 use crate::advice;
 use crate::ask::Ask;
 use crate::body::{self, Parsed};
+use crate::deletion;
 use crate::list::{ListOptions, Listed};
 use crate::negotiate::{self, Accepted, Format, Shape, Written, accepted, body_format};
-use crate::object::{meta, parsed, revision};
+use crate::object::parsed;
 use crate::options::Options;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
@@ -42,8 +44,8 @@ pub(crate) async fn serve(api: &Api, ask: Ask, stop: Stop, body: Incoming) -> Re
         Verb::Create => create(api, &ask, accepted, body).await,
         Verb::Update => update(api, &ask, accepted, body).await,
         Verb::Patch => patch(api, &ask, accepted, body).await,
-        Verb::Delete => delete(api, &ask, accepted, body).await,
-        Verb::DeleteCollection => delete_collection(api, &ask, accepted, body).await,
+        Verb::Delete => deletion::delete(api, &ask, accepted, body).await,
+        Verb::DeleteCollection => deletion::delete_collection(api, &ask, accepted, body).await,
     }?;
     reply::warn(&mut response, &warnings);
     Ok(response)
@@ -59,7 +61,7 @@ impl Ask {
         if self.subresource == "status" { Target::Status } else { Target::Main }
     }
 
-    fn selection(&self) -> Result<Selection, Status> {
+    pub(crate) fn selection(&self) -> Result<Selection, Status> {
         let [labels, fields] = ["labelSelector", "fieldSelector"].map(|name| self.query.get(name).unwrap_or(""));
         Selection::parse(self.kind, Some(self.namespace.clone()), labels, fields)
     }
@@ -69,13 +71,16 @@ impl Ask {
     }
 }
 
-fn dry_run(values: &[String]) -> Result<bool, Status> {
-    match values.iter().find(|value| !value.is_empty() && *value != "All") {
-        Some(other) => {
-            Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
-        }
-        None => Ok(values.iter().any(|value| value == "All")),
+/// Reads `dryRun`; `options` is the type of the options that it belongs to.
+pub(crate) fn dry_run(options: &str, values: &[String]) -> Result<bool, Status> {
+    if values.iter().all(|value| value.is_empty() || value == "All") {
+        return Ok(values.iter().any(|value| value == "All"));
     }
+    let mut errors = FieldErrors::default();
+    errors.not_supported("dryRun", values.to_vec(), &["All"]);
+    let message = format!("{options}.meta.k8s.io \"\" is invalid: {errors}");
+    let details = json!({ "group": "meta.k8s.io", "kind": options, "causes": errors.causes() });
+    Err(Status { details, ..Status::new(422, "Invalid", message) })
 }
 
 fn get(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Status> {
@@ -84,7 +89,13 @@ fn get(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Statu
 }
 
 /// An object in the shape asked for.
-fn show(api: &Api, ask: &Ask, accepted: Accepted, code: u16, object: &Object) -> Result<Response<Body>, Status> {
+pub(crate) fn show(
+    api: &Api,
+    ask: &Ask,
+    accepted: Accepted,
+    code: u16,
+    object: &Object,
+) -> Result<Response<Body>, Status> {
     if ask.subresource == "scale" {
         return Ok(reply::json(code, accepted.format, &scale_of(&parsed(&object.json)?)));
     }
@@ -113,7 +124,7 @@ async fn list(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>
     }
 }
 
-fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Listed) -> Result<Response<Body>, Status> {
+pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Listed) -> Result<Response<Body>, Status> {
     let mut meta = json!({ "resourceVersion": listed.revision.to_string() });
     if let Some(token) = &listed.more {
         meta["continue"] = token.as_str().into();
@@ -248,105 +259,4 @@ async fn written(api: &Api, ask: &Ask, accepted: Accepted, mut outcome: Outcome)
     let mut response = show(api, ask, accepted, if outcome.created { 201 } else { 200 }, &outcome.object)?;
     reply::warn(&mut response, &outcome.warnings);
     Ok(response)
-}
-
-/// `DeleteOptions` from the body, else from the query.
-async fn delete_options(ask: &Ask, body: Incoming) -> Result<(DeleteOptions, bool), Status> {
-    let bytes = body::read(body).await?;
-    if bytes.is_empty() {
-        let orphan = ask.query.get("orphanDependents").map(|_| ask.query.flag("orphanDependents"));
-        let options = DeleteOptions {
-            grace_seconds: ask.query.number("gracePeriodSeconds")?,
-            propagation: propagation(ask.query.get("propagationPolicy"), orphan)?,
-            uid: None,
-            revision: None,
-        };
-        return Ok((options, dry_run(&ask.query.all("dryRun"))?));
-    }
-    let value = body::parse(&bytes, body_format(&ask.headers)?)?.value;
-    let wrong = |field: &str| Status::bad_request(format!("DeleteOptions: {field} has the wrong type"));
-    let kind = value["kind"].as_str().unwrap_or("DeleteOptions");
-    if !value.is_object() || kind != "DeleteOptions" {
-        return Err(Status::bad_request(format!("the body of a delete must be DeleteOptions, not {kind:?}")));
-    }
-    let text = |field: &str| match value.pointer(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(wrong(field)),
-    };
-    let grace_seconds = match value.get("gracePeriodSeconds") {
-        None | Some(Value::Null) => None,
-        Some(seconds) => Some(seconds.as_i64().ok_or_else(|| wrong("gracePeriodSeconds"))?),
-    };
-    let version = match text("/preconditions/resourceVersion")? {
-        None => None,
-        Some(version) => Some(revision(&version).ok_or_else(|| wrong("preconditions.resourceVersion"))?),
-    };
-    let mut dry = ask.query.all("dryRun");
-    dry.extend(value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
-    let options = DeleteOptions {
-        grace_seconds,
-        propagation: propagation(text("/propagationPolicy")?.as_deref(), value["orphanDependents"].as_bool())?,
-        uid: text("/preconditions/uid")?,
-        revision: version,
-    };
-    Ok((options, dry_run(&dry)?))
-}
-
-/// The policy, or the older flag that means the same.
-fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<String>, Status> {
-    match (policy, orphan) {
-        (Some(_), Some(_)) => Err(Status::new(
-            422,
-            "Invalid",
-            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and \
-             deletionPropagation cannot be both set",
-        )),
-        (Some(policy), None) => Ok(Some(policy.to_owned())),
-        (None, Some(true)) => Ok(Some("Orphan".to_owned())),
-        (None, Some(false)) => Ok(Some("Background".to_owned())),
-        (None, None) => Ok(None),
-    }
-}
-
-async fn delete(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let (options, dry_run) = delete_options(ask, body).await?;
-    let outcome = api.delete_object(ask.kind, &ask.key(), &options, dry_run).await?;
-    // Pods and Services answer with the object, others with what became of it.
-    let returns_object = [kinds::POD.kind, kinds::SERVICE.kind].contains(&ask.kind.kind);
-    if returns_object || !outcome.gone {
-        return show(api, ask, accepted, 200, &outcome.object);
-    }
-    let object = parsed(&outcome.object.json)?;
-    let mut details = json!({ "name": ask.name, "kind": ask.kind.plural, "uid": meta(&object, "uid") });
-    if !ask.kind.group.is_empty() {
-        details["group"] = ask.kind.group.into();
-    }
-    Ok(reply::json(
-        200,
-        accepted.format,
-        &json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-        }),
-    ))
-}
-
-async fn delete_collection(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
-    let (options, dry_run) = delete_options(ask, body).await?;
-    let selection = ask.selection()?;
-    let list = ListOptions { limit: ListOptions::parse(&ask.query)?.limit, ..ListOptions::default() };
-    let listed = match api.list_objects(ask.kind, &selection, &list).await {
-        Ok(listed) => listed,
-        Err(failure) => {
-            let (code, status) = failure.to_json();
-            return Ok(reply::json(code, Format::Json, &status));
-        }
-    };
-    for record in &listed.records {
-        match api.delete_object(ask.kind, &record.key, &options, dry_run).await {
-            Err(status) if status.code != 404 => return Err(status),
-            _ => {}
-        }
-    }
-    show_list(api, ask, accepted, &listed)
 }

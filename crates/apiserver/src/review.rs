@@ -33,8 +33,9 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
     }
     let (value, options) = body_of(ask, Options::Create, body).await?;
     let decoded = finish::decode_sent(ask.kind, &value, &options)?;
-    let warnings = decoded.warnings;
     let mut question = decoded.object;
+    // What a client says of itself here is no part of the question.
+    meta_mut(&mut question).remove("managedFields");
     if same(ask.kind, &review::SELF_SUBJECT_REVIEW) {
         meta_mut(&mut question).insert("creationTimestamp".into(), seconds(api.inner.config.clock.now()).into());
         question["status"] = json!({ "userInfo": user.to_json() });
@@ -49,7 +50,7 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, user: &User, body: Incoming) -> 
         question["status"] = judged(ask.kind, user, &question["spec"]);
     }
     let mut response = reply::json(201, accepted.format, &question);
-    reply::warn(&mut response, &warnings);
+    reply::warn(&mut response, &decoded.warnings);
     Ok(response)
 }
 

@@ -28,6 +28,16 @@ struct Metadata {
     labels: BTreeMap<String, String>,
 }
 
+/// Kinds that bring their own selectable fields say so in other words than those that have the common ones only.
+fn unknown_field(kind: &Kind, field: &str) -> String {
+    let own = ["Event", "Namespace", "Node", "Pod", "Secret", "Service"];
+    match kind.kind {
+        "Job" => format!("field label {field:?} not supported for Job"),
+        name if kind.group.is_empty() && own.contains(&name) => format!("field label not supported: {field}"),
+        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    }
+}
+
 impl Selection {
     /// Parses selectors; 400 for malformed ones and for fields that this kind cannot be selected by.
     pub(crate) fn parse(
@@ -52,7 +62,7 @@ impl Selection {
                 other => kind.rules.field(&empty, other).is_some(),
             };
             if !known {
-                return Err(Status::bad_request(format!("field label not supported: {}", requirement.field)));
+                return Err(Status::bad_request(unknown_field(kind, &requirement.field)));
             }
         }
         Ok(Self { kind, namespace: namespace.filter(|name| !name.is_empty()), labels, fields })

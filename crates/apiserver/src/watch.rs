@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::advice::row;
 use crate::limits;
-use crate::list::{ListFailure, ListOptions, list_options, unsupported_match};
+use crate::list::{ListFailure, ListOptions, list_options};
 use crate::negotiate::Shape;
 use crate::object::{revision, table};
 use crate::pipeline::{Api, read_failure};
@@ -74,11 +74,15 @@ impl WatchOptions {
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ),
-            (Some(_), false) => errors.forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ),
-            (Some(other), true) => return Err(unsupported_match(other)),
+            (Some(other), sent) => {
+                if !sent {
+                    let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                    errors.forbidden("resourceVersionMatch", why);
+                }
+                if other != "NotOlderThan" {
+                    errors.not_supported("resourceVersionMatch", other, &["NotOlderThan"]);
+                }
+            }
         }
         if wanted && !bookmarks {
             errors.forbidden("allowWatchBookmarks", "sendInitialEvents requires setting allowWatchBookmarks to true");

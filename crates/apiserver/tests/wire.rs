@@ -12,3 +12,6 @@ mod proxy;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "wire/reviews.rs"]
 mod reviews;
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[path = "wire/semantics.rs"]
+mod semantics;

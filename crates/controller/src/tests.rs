@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::{Config, start};
 
 mod mirroring;
+mod load_balancer;
 
 type Id = (&'static str, ObjectKey);
 

@@ -39,6 +39,7 @@ pub static ALL: &[&Kind] = &[
     &NAMESPACE,
     &NODE,
     &POD,
+    &REPLICATION_CONTROLLER,
     &SECRET,
     &SERVICE_ACCOUNT,
     &SERVICE,
@@ -133,9 +134,22 @@ pub static POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &["status", "log", "exec", "attach", "portforward", "binding", "proxy"],
+    subresources: &["status", "log", "exec", "attach", "portforward", "binding", "eviction", "proxy"],
     generation: true,
     rules: &pod::Pod,
+    ..CORE
+};
+/// ReplicationController, what there was before ReplicaSet.
+pub static REPLICATION_CONTROLLER: Kind = Kind {
+    kind: "ReplicationController",
+    plural: "replicationcontrollers",
+    singular: "replicationcontroller",
+    short_names: &["rc"],
+    categories: &["all"],
+    subresources: &["status"],
+    generation: true,
+    not_enforced: Some("a ReplicationController is stored but makes no pods: use a Deployment"),
+    rules: &workload::ReplicationController,
     ..CORE
 };
 /// Secret.

@@ -21,6 +21,7 @@ fn least(kind: &Kind) -> Value {
             job["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
             job
         }
+        "ReplicationController" => json!({ "spec": { "template": template } }),
         "ControllerRevision" => json!({ "data": {}, "revision": 1 }),
         "Service" => json!({ "spec": { "type": "ExternalName", "externalName": "a.b" } }),
         "EndpointSlice" => json!({ "addressType": "IPv4" }),

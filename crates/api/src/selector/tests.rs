@@ -84,3 +84,19 @@ proptest! {
         let _ = Fields::parse(&text);
     }
 }
+
+#[test]
+fn numbers_are_compared() {
+    let one = labels("a=5,b=x");
+    for (text, expected) in
+        [("a>4", true), ("a>5", false), ("a<6", true), ("a<5", false), ("b>1", false), ("c<1", false)]
+    {
+        let selector = Labels::parse(text).unwrap();
+        assert_eq!((selector.matches(&one), selector.to_string().as_str()), (expected, text));
+    }
+    assert_eq!(
+        Labels::parse("a>b").unwrap_err(),
+        "unable to parse requirement: values[0]: Invalid value: \"b\": for 'Gt', 'Lt' operators, the value must be an \
+         integer"
+    );
+}

@@ -1,5 +1,6 @@
 //! A deletion in; out comes a removed object, or one that says since when and for what it waits.
 
+use api::field::FieldErrors;
 use api::kind::Kind;
 use api::kinds;
 use api::object::ObjectKey;
@@ -82,6 +83,13 @@ fn check(kind: &'static Kind, key: &ObjectKey, options: &DeleteOptions, old: &Va
     Ok(())
 }
 
+/// The 422 for options of a deletion.
+pub(crate) fn invalid_options(errors: &FieldErrors) -> Status {
+    let message = format!("DeleteOptions.meta.k8s.io \"\" is invalid: {errors}");
+    let details = json!({ "group": "meta.k8s.io", "kind": "DeleteOptions", "causes": errors.causes() });
+    Status { details, ..Status::new(422, "Invalid", message) }
+}
+
 /// The finalizers after `propagationPolicy`: the garbage collector clears the two that stand for it.
 fn dependents(kind: &Kind, policy: Option<&str>, old: &Value) -> Result<Vec<String>, Status> {
     let mut list: Vec<String> = finalizers(old).into_iter().map(str::to_owned).collect();
@@ -93,11 +101,9 @@ fn dependents(kind: &Kind, policy: Option<&str>, old: &Value) -> Result<Vec<Stri
         Some("Orphan") => Some(ORPHAN),
         Some("Foreground") => Some(FOREGROUND),
         Some(other) => {
-            let message = format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: {other:?}: DeletionPropagation \
-                 need to be one of \"Foreground\", \"Background\", \"Orphan\" or nil"
-            );
-            return Err(Status::new(422, "Invalid", message));
+            let mut errors = FieldErrors::default();
+            errors.not_supported("propagationPolicy", other, &["Foreground", "Background", "Orphan", "nil"]);
+            return Err(invalid_options(&errors));
         }
     };
     list.retain(|name| name != ORPHAN && name != FOREGROUND);

@@ -30,6 +30,47 @@ pub(crate) struct Wire {
     _stop: tokio::sync::watch::Sender<bool>,
 }
 
+fn config() -> Config {
+    Config::new(Ranges { service: vec!["10.96.0.0/16".parse().unwrap()], node_ports: 30000..=32767 })
+}
+
+/// The same bits again and again.
+struct Equal;
+
+impl apiserver::clock::Ids for Equal {
+    fn bits(&self) -> u64 {
+        0x0123_4567_89ab_cdef
+    }
+}
+
+/// The lines of a watch.
+pub(crate) struct Lines {
+    body: Incoming,
+    read: Vec<u8>,
+}
+
+impl Lines {
+    /// Starts a watch.
+    pub(crate) async fn open(wire: &Wire, path: &str, accept: &str) -> Self {
+        let accept = if accept.is_empty() { "application/json" } else { accept };
+        let response = wire.open(true, "GET", path, &[("accept", accept)], "").await;
+        assert_eq!(response.status(), 200);
+        Self { body: response.into_body(), read: Vec::new() }
+    }
+
+    /// The next event; none at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.read.extend_from_slice(frame.data_ref().unwrap());
+        }
+    }
+}
+
 /// What came back.
 pub(crate) struct Answer {
     /// Status code.
@@ -69,10 +110,23 @@ impl Answer {
 impl Wire {
     /// Starts a server with the namespace `default`.
     pub(crate) async fn start() -> Self {
+        Self::over(store::Limits::default(), config()).await
+    }
+
+    /// A server that remembers so many changes only.
+    pub(crate) async fn with_history(events: usize) -> Self {
+        Self::over(store::Limits { history_events: events, ..Default::default() }, config()).await
+    }
+
+    /// A server whose random numbers are all the same.
+    pub(crate) async fn with_equal_ids() -> Self {
+        Self::over(store::Limits::default(), Config { ids: Arc::new(Equal), ..config() }).await
+    }
+
+    async fn over(limits: store::Limits, config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_dir(dir.path()).unwrap();
-        let ranges = Ranges { service: vec!["10.96.0.0/16".parse().unwrap()], node_ports: 30000..=32767 };
-        let api = Api::new(store, Config::new(ranges)).unwrap();
+        let store = Store::open(Box::new(store::log::memory::MemoryLog::default()), limits).unwrap();
+        let api = Api::new(store, config).unwrap();
         let pki = dir.path().join("pki");
         let credentials =
             Credentials::load_or_create(&pki, &["localhost".into()], &["127.0.0.1".parse().unwrap()]).unwrap();

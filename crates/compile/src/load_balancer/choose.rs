@@ -17,8 +17,17 @@ pub(super) struct Known<'a> {
     pub(super) pools: &'a Pools,
     /// Given by decisions that are not in the snapshot yet.
     pub(super) promised: &'a BTreeMap<IpAddr, Vec<ObjectKey>>,
-    /// Given back at these revisions, which some node has not applied yet.
-    pub(super) leaving: &'a BTreeMap<IpAddr, Revision>,
+    /// Given back, and some node may still programme them.
+    pub(super) leaving: &'a BTreeMap<IpAddr, Leaving>,
+}
+
+/// An address that was given back.
+#[derive(Clone, Debug)]
+pub(super) struct Leaving {
+    /// The revision without it.
+    pub(super) revision: Revision,
+    /// Uid of the Service that had it: that one may have it again at once.
+    pub(super) uid: Box<str>,
 }
 
 /// The addresses of a Service, one per family at most, and what it lacks.
@@ -116,7 +125,7 @@ fn check(service: &Service, address: IpAddr, asked: &Asked, known: &Known<'_>) -
     if let Some((holder, obstacle)) = in_the_way(service, address, known) {
         return Err(Problem::Taken { asked: asked.clone(), holder, obstacle });
     }
-    if known.leaving.contains_key(&address) {
+    if !usable_by(service, address, known) {
         return Err(Problem::Leaving(address));
     }
     Ok(())
@@ -127,6 +136,11 @@ fn in_the_way(service: &Service, address: IpAddr, known: &Known<'_>) -> Option<(
     let others = holders(address, &known.snapshot.holders, known.promised).filter(|key| **key != service.meta.key);
     let mut others = others.filter_map(|key| known.snapshot.services.get(key));
     others.find_map(|other| Some((other.meta.key.clone(), obstacle(service, other)?)))
+}
+
+/// Whether no node may still send the address's traffic to another Service.
+fn usable_by(service: &Service, address: IpAddr, known: &Known<'_>) -> bool {
+    known.leaving.get(&address).is_none_or(|leaving| leaving.uid == service.meta.uid)
 }
 
 fn holders<'a>(
@@ -150,18 +164,20 @@ fn any(service: &Service, family: Family, known: &Known<'_>) -> Result<IpAddr, P
     if ranges().next().is_none() {
         return Err(Problem::NotForYou(family));
     }
-    let staying = |address: &IpAddr| !known.leaving.contains_key(address);
-    if service.load_balancer.share_key.is_some() {
-        let held = known.snapshot.holders.addresses().chain(known.promised.keys().copied());
-        let mut usable = held.filter(|address| ranges().any(|range| range.contains(*address))).filter(staying);
-        if let Some(address) = usable.find(|address| in_the_way(service, *address, known).is_none()) {
-            return Ok(address);
-        }
+    let inside = |address: &IpAddr| ranges().any(|range| range.contains(*address));
+    let usable = |address: &IpAddr| usable_by(service, *address, known);
+    let held = known.snapshot.holders.addresses().chain(known.promised.keys().copied());
+    let mut held = held.filter(|_| service.load_balancer.share_key.is_some()).filter(inside).filter(usable);
+    if let Some(address) = held.find(|address| in_the_way(service, *address, known).is_none()) {
+        return Ok(address);
     }
     let taken = |address: IpAddr| holders(address, &known.snapshot.holders, known.promised).next().is_some();
+    // Somebody emptied its status, or its type went to and fro: it has the address that it had.
+    let lost = known.leaving.iter().filter(|(_, leaving)| leaving.uid == service.meta.uid).map(|(address, _)| *address);
+    let all = lost.filter(inside).chain(ranges().flat_map(|range| range.addresses()));
     let mut leaving = None;
-    for address in ranges().flat_map(|range| range.addresses()).filter(|address| !taken(*address)) {
-        if staying(&address) {
+    for address in all.filter(|address| !taken(*address)) {
+        if usable(&address) {
             return Ok(address);
         }
         leaving = leaving.or(Some(address));

@@ -8,7 +8,7 @@ use api::kinds::SERVICE;
 use api::object::{ObjectKey, Revision};
 use serde_json::{Value, json};
 
-use super::choose::{Choice, Known, choose};
+use super::choose::{Choice, Known, Leaving, choose};
 use super::share::name;
 use super::{FINALIZER, Pools, Problem, is_ours};
 use crate::snapshot::{Changes, Service, ServiceType, Snapshot};
@@ -26,7 +26,7 @@ pub struct Desk {
     /// Services whose status is empty, and the revision since when: the finalizer goes once it is applied.
     closing: BTreeMap<ObjectKey, Revision>,
     /// Addresses that were given back.
-    leaving: BTreeMap<IpAddr, Revision>,
+    leaving: BTreeMap<IpAddr, Leaving>,
     /// What was last told about a Service, so that it is told once.
     told: BTreeMap<ObjectKey, (Box<str>, Problem)>,
     /// Until this revision is applied nobody knows what an earlier run gave back.
@@ -59,8 +59,12 @@ impl Desk {
             let kept = |address: &IpAddr| {
                 after.is_some_and(|service| service.load_balancer.addresses().any(|own| own == *address))
             };
-            let had = had.into_iter().flat_map(|service| service.load_balancer.addresses());
-            self.leaving.extend(had.filter(|address| !kept(address)).map(|address| (address, snapshot.revision)));
+            if let Some(service) = had {
+                let leaving = Leaving { revision: snapshot.revision, uid: service.meta.uid.clone() };
+                let gone = service.load_balancer.addresses().filter(|address| !kept(address));
+                let gone = gone.filter(|address| before.holders.holds(*address, key));
+                self.leaving.extend(gone.map(|address| (address, leaving.clone())));
+            }
             if after.is_none() {
                 self.pending.remove(key);
                 self.closing.remove(key);
@@ -95,7 +99,7 @@ impl Desk {
             return Vec::new();
         }
         let before = self.leaving.len();
-        self.leaving.retain(|_, revision| *revision > applied);
+        self.leaving.retain(|_, leaving| leaving.revision > applied);
         if std::mem::take(&mut self.stirred) || self.leaving.len() < before {
             self.due.extend(self.pending.iter().cloned());
         }

@@ -6,6 +6,7 @@
 mod choose;
 mod desk;
 mod holders;
+mod pending;
 mod pools;
 mod problem;
 mod range;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use desk::{Decision, Desk};
 pub use holders::Holders;
+pub use pending::missing;
 pub use pools::{Pool, Pools};
 pub use problem::Problem;
 pub use range::Range;

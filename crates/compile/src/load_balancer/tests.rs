@@ -351,12 +351,13 @@ fn a_status_written_by_hand_takes_nobodys_address() {
     rig.status("a", &["10.99.0.1"]);
     rig.settle();
     assert_eq!((rig.addresses("victim"), rig.addresses("a")), (vec!["10.99.0.1".into()], vec!["10.99.0.2".to_owned()]));
+    rig.applied = rig.revision;
     rig.status("a", &["8.8.8.8"]);
     rig.settle();
     assert_eq!(rig.addresses("a"), ["10.99.0.2"]);
     rig.status("a", &[]);
     rig.settle();
-    assert_eq!(rig.addresses("a"), ["10.99.0.2"], "and an empty one loses nothing");
+    assert_eq!(rig.addresses("a"), ["10.99.0.2"], "and an empty one loses nothing, also before it is applied");
 }
 
 #[test]

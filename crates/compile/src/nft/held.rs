@@ -99,6 +99,12 @@ pub(super) fn timeout_class(entry: &PortEntry) -> u32 {
     index.min(TIMEOUTS.len() - 1) as u32 + 1
 }
 
+/// For how long clients are remembered; none without affinity.
+pub(super) fn kept_seconds(entry: &PortEntry) -> Option<u32> {
+    let index = timeout_class(entry).checked_sub(1)?;
+    TIMEOUTS.get(index as usize).copied()
+}
+
 fn policy(frontend: &Frontend) -> Policy {
     let cluster_ip = matches!(frontend.address, Address::Cluster(_));
     Policy {

@@ -1,18 +1,26 @@
 //! The rules as a function: contents of the maps and a packet in, what becomes of the packet out.
 //!
 //! It runs the very rules that are installed ([`super::rules`]), expression by expression, so that what it says cannot
-//! drift from them. Affinity has no memory here: every packet is a client's first.
+//! drift from them. What the rules remember of clients is a [`Memory`]; without one every packet is a client's first.
+
+mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::expr::{Contents, Ct, Expression, Family, Meta, Payload, Register, Rule, Ruleset, Set, Verdict as Step};
+use super::expr::{
+    Contents, Ct, Expression, Family, MapWrite, Meta, Payload, Register, Rule, Ruleset, Set, Verdict as Step,
+};
 use super::held::{backend_of, octets};
 use super::rules::{ALL_SETS, bits, describe, ruleset};
 use super::state::{SetName, State};
 use super::words::protocol_number;
 use crate::service_table::Backend;
 use crate::snapshot::Protocol;
+
+pub use self::memory::Memory;
 
 /// The first packet of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +84,19 @@ impl Interpreter {
 
     /// What becomes of `packet` while the maps hold `state`. `choose(n)` draws a number below n.
     pub fn interpret(&self, state: &State, packet: &Packet, choose: &mut dyn FnMut(u32) -> u32) -> Verdict {
+        self.remembering(state, packet, choose, &mut Memory::default())
+    }
+
+    /// The same, after the packets that made `memory` what it is.
+    pub fn remembering(
+        &self,
+        state: &State,
+        packet: &Packet,
+        choose: &mut dyn FnMut(u32) -> u32,
+        memory: &mut Memory,
+    ) -> Verdict {
         let mut walk = Walk {
+            memory,
             interpreter: self,
             state,
             packet,
@@ -119,6 +139,7 @@ struct Walk<'a, 'c> {
     state: &'a State,
     packet: &'a Packet,
     choose: &'c mut dyn FnMut(u32) -> u32,
+    memory: &'c mut Memory,
     registers: [u8; 64],
     priority: u32,
     mark: u32,
@@ -202,8 +223,8 @@ impl<'a> Walk<'a, '_> {
                 return go_on((self.read(*from, value.len()) == value.as_slice()) == *equal);
             }
             Expression::InSet { set, key, inverted } => return go_on(self.look_up(set, *key).is_some() != *inverted),
-            Expression::Map { map, key, to } => match self.look_up(map, *key) {
-                Some(value) => self.write(*to, value),
+            Expression::Map { map, key, to } => match self.value(map, *key) {
+                Some(value) => self.write(*to, &value),
                 None => return Next::Rule,
             },
             Expression::VerdictMap { map, key } => return self.verdict(map, self.word(*key)),
@@ -224,8 +245,8 @@ impl<'a> Walk<'a, '_> {
             Expression::Reject(_) => return Next::End(End::Refuse),
             Expression::NoTrack => self.untracked = true,
             Expression::Verdict(step) => return Next::Step(step),
-            // Counters change nothing, and nothing is remembered.
-            Expression::Counter(_) | Expression::Write { .. } => {}
+            Expression::Write { map, how, key, value } => self.remember(map, *how, *key, *value),
+            Expression::Counter(_) => {}
         }
         Next::Expression
     }
@@ -266,6 +287,27 @@ impl<'a> Walk<'a, '_> {
         let Some(Contents::Verdicts(verdicts)) = set.map(|set| &set.contents) else { return Next::Expression };
         let found = verdicts.iter().find(|(value, _)| *value == key);
         found.map_or(Next::Expression, |(_, step)| Next::Step(step))
+    }
+
+    fn value(&self, map: &str, key: Register) -> Option<Vec<u8>> {
+        match self.dynamic(map) {
+            Some(set) => self.memory.get(map, self.read(key, set.key_len())).map(Into::into),
+            None => self.look_up(map, key).map(Into::into),
+        }
+    }
+
+    fn remember(&mut self, map: &str, how: MapWrite, key: Register, value: Register) {
+        let Some(set) = self.dynamic(map) else { return };
+        let (key, value) = (self.read(key, set.key_len()).to_vec(), self.read(value, 4).to_vec());
+        match how {
+            MapWrite::Update { timeout } => self.memory.update(map, key, value, timeout),
+            MapWrite::Delete => self.memory.delete(map, &key),
+        }
+    }
+
+    /// A map that the rules themselves fill.
+    fn dynamic(&self, map: &str) -> Option<&'a Set> {
+        self.interpreter.rules.sets.iter().find(|set| set.name == map && set.dynamic.is_some())
     }
 
     fn look_up(&self, set: &str, key: Register) -> Option<&'a [u8]> {

@@ -43,10 +43,10 @@ pub(crate) struct Source {
     pub(crate) report: Report,
 }
 
-/// An open port. Dropping it closes the port.
+/// An open port.
 struct Open {
     port: u16,
-    _listeners: JoinSet<()>,
+    listeners: JoinSet<()>,
 }
 
 /// Opens and closes ports as Services change, until the feed ends.
@@ -54,13 +54,16 @@ pub(crate) async fn run(mut subscription: Subscription, source: Source, events: 
     let mut open: BTreeMap<ObjectKey, Open> = BTreeMap::new();
     while let Some((snapshot, changes)) = subscription.next().await {
         let wanted = |key: &ObjectKey| health_check::port(&snapshot, key);
-        // Close first: a port may go from one Service to another.
-        open.retain(|key, held| !changes.services.contains(key) || wanted(key) == Some(held.port));
+        // Close first, and wait until it is: a port may go from one Service to another.
+        let closed = open.extract_if(.., |key, held| changes.services.contains(key) && wanted(key) != Some(held.port));
+        for (_, mut held) in closed.collect::<Vec<_>>() {
+            held.listeners.shutdown().await;
+        }
         for key in &changes.services {
             let Some(port) = wanted(key).filter(|_| !open.contains_key(key)) else { continue };
             let (listeners, errors) = listen(key, port, &source).await;
             if !listeners.is_empty() {
-                open.insert(key.clone(), Open { port, _listeners: listeners });
+                open.insert(key.clone(), Open { port, listeners });
             }
             for error in errors {
                 tell(&snapshot, key, port, &source.node, &error, &events);

@@ -3,6 +3,7 @@
 
 mod account;
 mod careless;
+mod commands;
 mod demo;
 mod golden;
 mod host;
@@ -16,3 +17,4 @@ mod services;
 mod stock;
 mod streams;
 mod workloads;
+mod types;

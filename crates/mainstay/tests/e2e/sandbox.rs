@@ -16,8 +16,6 @@ pub(crate) struct Sandbox {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) server: Child,
     account: Account,
-    /// Further flags of `mainstay up`.
-    pub(crate) flags: &'static [&'static str],
 }
 
 impl Sandbox {
@@ -26,29 +24,34 @@ impl Sandbox {
         Self::start_as(Account::Own)
     }
 
-    /// Starts an instance with further flags.
-    pub(crate) fn start_with(flags: &'static [&'static str]) -> Self {
-        Self::begin(Account::Own, flags)
-    }
-
     /// Starts an instance as somebody.
     pub(crate) fn start_as(account: Account) -> Self {
         Self::begin(account, &[])
     }
 
-    fn begin(account: Account, flags: &'static [&'static str]) -> Self {
+    /// Starts an instance with more flags.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
+        Self::begin(Account::Own, flags)
+    }
+
+    fn begin(account: Account, flags: &[&str]) -> Self {
         let directory = account::directory();
         account.own(directory.path());
         let server = launch(&account, directory.path(), flags);
-        let mut sandbox = Self { directory, server, account, flags };
+        let mut sandbox = Self { directory, server, account };
         sandbox.wait_ready(0);
         sandbox
     }
 
     /// Starts the server again on the same directory.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// Starts the server again on the same directory with more flags.
+    pub(crate) fn restart_with(&mut self, flags: &[&str]) {
         let starts = self.starts();
-        self.server = launch(&self.account, self.path(), self.flags);
+        self.server = launch(&self.account, self.path(), flags);
         self.wait_ready(starts);
     }
 

@@ -37,6 +37,12 @@ has "its node port from outside" '"pod":"my-app-' "$(ask "http://$machine:$port"
 has "the node port of the seed" '"pod":"my-app-' "$(ask "http://$machine:30007")"
 ok "reachable from outside, the node and a pod; undeclared ports and free addresses are refused"
 
+balanced lean 'allocateLoadBalancerNodePorts: false' | serve lean
+same "allocateLoadBalancerNodePorts: false" "" "$(field service/lean '{.spec.ports[0].nodePort}')"
+has "and reachable all the same" '"pod":"my-app-' "$(ask "http://$(address_of lean)")"
+kubectl delete service lean >/dev/null
+ok "a load balancer needs no node ports"
+
 balanced dual 'ipFamilyPolicy: PreferDualStack' | serve dual
 six=$(field service/dual '{.status.loadBalancer.ingress[1].ip}')
 same "one of each family" "10.99.0.2 fd00:10:99::1" "$(address_of dual) $six"

@@ -8,6 +8,7 @@ mod deployment;
 mod job;
 pub(super) mod label_selector;
 mod replica_set;
+mod replication_controller;
 mod stateful_set;
 mod template;
 
@@ -16,6 +17,7 @@ pub(super) use daemon_set::DaemonSet;
 pub(super) use deployment::Deployment;
 pub(super) use job::Job;
 pub(super) use replica_set::ReplicaSet;
+pub(super) use replication_controller::ReplicationController;
 pub(super) use stateful_set::StatefulSet;
 
 #[cfg(test)]

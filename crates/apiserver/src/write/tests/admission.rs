@@ -151,16 +151,16 @@ async fn what_is_not_enforced_says_so_on_every_write_but_status() {
     let (api, _dir) = fresh().await;
     let told = INGRESS.not_enforced.unwrap();
     let options = WriteOptions::default();
-    let made = api.create_object(&INGRESS, "", &ingress("ham"), options).await.unwrap();
+    let made = api.create_object(&INGRESS, "", &ingress("ham"), &options).await.unwrap();
     assert_eq!(made.warnings, [told]);
     let change = json!({ "metadata": { "labels": { "a": "b" } } });
     for (target, warnings) in [(Target::Main, vec![told.to_owned()]), (Target::Status, vec![])] {
-        let patched = api.patch_object(&INGRESS, &key("ham"), target, Language::Merge, &change, options).await;
+        let patched = api.patch_object(&INGRESS, &key("ham"), target, Language::Merge, &change, &options).await;
         assert_eq!(patched.unwrap().warnings, warnings);
     }
     let policy = json!({ "metadata": { "name": "deny", "namespace": "default" }, "spec": { "podSelector": {} } });
-    let made = api.create_object(&NETWORK_POLICY, "", &policy, options).await.unwrap();
+    let made = api.create_object(&NETWORK_POLICY, "", &policy, &options).await.unwrap();
     assert_eq!(made.warnings, [NETWORK_POLICY.not_enforced.unwrap()]);
-    let made = api.create_object(&SERVICE, "", &service("web", "ClusterIP"), options).await.unwrap();
+    let made = api.create_object(&SERVICE, "", &service("web", "ClusterIP"), &options).await.unwrap();
     assert!(made.warnings.is_empty());
 }

@@ -92,7 +92,7 @@ async fn refused_writes_and_dry_runs_note_no_address() {
     bad["spec"]["ports"] = json!([{ "port": 0 }]);
     assert_eq!(api.create(&SERVICE, bad).await.unwrap_err().code, 422);
     let dry = WriteOptions { dry_run: true, ..WriteOptions::default() };
-    api.create_object(&SERVICE, "", &at("ham", "10.96.0.9"), dry).await.unwrap();
+    api.create_object(&SERVICE, "", &at("ham", "10.96.0.9"), &dry).await.unwrap();
     assert_eq!((addresses(&api).await, api.store().revision()), (Vec::new(), before));
 }
 

@@ -19,12 +19,12 @@ use api::object::ObjectKey;
 use self::adopt::Recovered;
 use self::batches::Group;
 use self::claims::Claims;
-use super::held::{Held, octets};
+use super::held::{Held, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
 use crate::allocate::Cidr;
-use crate::service_table::{Config, Problem, ServiceEntry, compile_service, outermost, service_networks};
+use crate::service_table::{Config, PortEntry, Problem, ServiceEntry, compile_service, outermost, service_networks};
 use crate::snapshot::{Changes, Protocol, Snapshot};
 
 /// How the size of an element on the wire is asked for, in bytes.
@@ -179,6 +179,7 @@ impl Programmer {
                 problems.push(Problem { service: key.clone(), why });
                 continue;
             };
+            problems.extend(rounded(key, &entry));
             group.after.extend(held.elements());
             new.push(held);
         }
@@ -280,6 +281,15 @@ impl Programmer {
     fn take_id(&mut self) -> Option<ServiceId> {
         self.ids.take().map(ServiceId)
     }
+}
+
+/// A timeout of affinity that the rules do not have exactly.
+fn rounded(service: &ObjectKey, entry: &PortEntry) -> Option<Problem> {
+    let (asked, kept) = (entry.affinity_seconds?, kept_seconds(entry)?);
+    let why = format!(
+        "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up: clients are remembered for {kept} seconds"
+    );
+    (asked != kept).then(|| Problem { service: service.clone(), why })
 }
 
 /// A range as the key of an interval set: first address, then the one after the last.

@@ -58,7 +58,7 @@ impl Advisor {
         // A change that was made a moment ago is no lag yet.
         let reached = self.applied.reached(service.meta.revision);
         let _ = tokio::time::timeout(super::PATIENCE, reached).await;
-        let mut facts = self.gather(snapshot, service, None, Depth::Explain);
+        let mut facts = self.gather(snapshot, service, Depth::Explain);
         self.probe_errors(&key.namespace, &mut facts).await;
         if let Some(from) = question["from"].as_str() {
             let (namespace, name) = from.split_once('/').unwrap_or((&key.namespace, from));
@@ -96,7 +96,7 @@ impl Advisor {
         let object = self.object(kind, &subject.key)?;
         let patched = diagnose::patched(snapshot, fix, &object)?;
         let service = patched.services.get(&service.meta.key)?;
-        let seen = self.gather(&patched, service, Some(&object), Depth::Explain);
+        let seen = self.gather(&patched, service, Depth::Explain);
         let facts = Facts { applied: None, tried: Vec::new(), answers: facts.answers.clone(), ..seen };
         let state = self.state();
         let case = Case { config: &self.config, snapshot: &patched, index: &state.index, facts: &facts, service };
@@ -114,7 +114,7 @@ impl Advisor {
         let seen = facts.pods.remove(key).unwrap_or_default();
         let mut findings = Vec::new();
         for service in diagnose::services_of(snapshot, pod).iter().filter_map(|key| snapshot.services.get(key)) {
-            let facts = self.gather(snapshot, service, None, Depth::Explain);
+            let facts = self.gather(snapshot, service, Depth::Explain);
             findings.extend(self.diagnose(snapshot, service, &facts));
         }
         let steps = diagnose::pod_steps(snapshot, pod, &seen);
@@ -128,7 +128,7 @@ impl Advisor {
         let snapshot = self.state().snapshot.clone();
         let mut findings = Vec::new();
         for (key, service) in &snapshot.services {
-            let mut facts = self.gather(&snapshot, service, None, Depth::Explain);
+            let mut facts = self.gather(&snapshot, service, Depth::Explain);
             // What is written while the sweep goes on is not behind.
             facts.applied = facts.applied.map(|applied| applied.max(snapshot.revision));
             self.probe_errors(&key.namespace, &mut facts).await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use api::kinds;
 use api::object::ObjectKey;
 use compile::diagnose::{self, Facts, Pending, PodFacts, Socket};
+use compile::load_balancer::missing;
 use compile::snapshot::{Pod, Protocol, Service, ServiceType, Snapshot};
 use contract::access::{Access, Scope};
 use contract::streams::Listening;
@@ -27,8 +28,8 @@ pub(super) enum Depth {
 }
 
 impl Advisor {
-    /// Observes. `object` is the Service as JSON, if it is not (or not like this) in the store.
-    pub(super) fn gather(&self, snapshot: &Snapshot, service: &Service, object: Option<&Value>, depth: Depth) -> Facts {
+    /// Observes.
+    pub(super) fn gather(&self, snapshot: &Snapshot, service: &Service, depth: Depth) -> Facts {
         let pods = {
             let state = self.state();
             diagnose::selected(snapshot, &state.index, service)
@@ -40,13 +41,7 @@ impl Advisor {
             }
         }
         if service.service_type == ServiceType::LoadBalancer && service.load_balancer_ips.is_empty() {
-            let stored = || self.api.read(&kinds::SERVICE, &service.meta.key).ok();
-            let stored = if object.is_none() {
-                stored().and_then(|found| serde_json::from_slice(&found.json).ok())
-            } else {
-                None
-            };
-            facts.pending = object.or(stored.as_ref()).and_then(pending);
+            facts.pending = missing(service, snapshot, &self.pools).map(Pending::from);
         }
         if service.ports.iter().any(|port| port.node_port != 0) {
             facts.node_sockets = self.streams.listening(None).map(sockets);
@@ -113,16 +108,4 @@ pub(super) fn sockets(all: Vec<Listening>) -> Vec<Socket> {
         port: one.at.port(),
     };
     all.into_iter().map(socket).collect()
-}
-
-/// Why a load balancer has no address. This version gives none to any.
-fn pending(service: &Value) -> Option<Pending> {
-    let ingress = service.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
-    if ingress.is_some_and(|ingress| !ingress.is_empty()) {
-        return None;
-    }
-    match service.pointer("/spec/loadBalancerClass").and_then(Value::as_str) {
-        Some(class) => Some(Pending::OtherClass(class.to_owned())),
-        None => Some(Pending::NoPool),
-    }
 }

@@ -19,6 +19,7 @@ use api::object::{ObjectKey, Revision};
 use apiserver::Api;
 use async_trait::async_trait;
 use compile::diagnose::{self, Case, Config, Facts, Finding, Index};
+use compile::load_balancer::Pools;
 use compile::snapshot::{Builder, Service, Snapshot};
 use contract::advice::{Advice, Written};
 use contract::applied::Applied;
@@ -44,6 +45,7 @@ pub(crate) struct Advisor {
     streams: Arc<dyn PodStreams>,
     applied: Applied,
     lookup: Lookup,
+    pools: Pools,
     state: Mutex<State>,
     /// Revisions up to which snapshots and workloads were taken in.
     seen: channel::Sender<Seen>,
@@ -83,6 +85,7 @@ pub(crate) fn start(
         streams,
         applied: applied.clone(),
         lookup,
+        pools: network.pools.clone(),
         state: Mutex::default(),
         seen: channel::Sender::new(Seen::default()),
         recorder: when::Recorder::default(),
@@ -152,7 +155,7 @@ impl Advisor {
     fn of_service(&self, object: &Value) -> Vec<String> {
         let Some((snapshot, key)) = self.with("services", object) else { return Vec::new() };
         let Some(service) = snapshot.services.get(&key) else { return Vec::new() };
-        let facts = self.gather(&snapshot, service, Some(object), gather::Depth::Write);
+        let facts = self.gather(&snapshot, service, gather::Depth::Write);
         diagnose::warnings(&self.diagnose(&snapshot, service, &facts))
     }
 

@@ -110,7 +110,7 @@ impl Advisor {
     /// Observes one Service, keeps its word, tells what came and went; whether something is wrong.
     async fn observe(&self, snapshot: &Snapshot, service: &Service) -> bool {
         let key = &service.meta.key;
-        let mut facts = self.gather(snapshot, service, None, Depth::Write);
+        let mut facts = self.gather(snapshot, service, Depth::Write);
         self.probe_errors(&key.namespace, &mut facts).await;
         let findings = self.diagnose(snapshot, service, &facts);
         let wrong: Vec<_> = findings.into_iter().filter(|finding| finding.severity < Severity::Note).collect();

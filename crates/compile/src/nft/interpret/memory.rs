@@ -1,0 +1,48 @@
+//! What the rules remember of clients: writes of the rules in, values out until their time is over.
+
+use std::collections::BTreeMap;
+
+/// The maps with a timeout, as the kernel keeps them: an update starts the time again and leaves a value that is there.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    seconds: u64,
+    held: BTreeMap<(String, Vec<u8>), Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    value: Vec<u8>,
+    until: u64,
+}
+
+impl Memory {
+    /// Lets time pass.
+    pub fn pass(&mut self, seconds: u32) {
+        self.seconds += u64::from(seconds);
+        let now = self.seconds;
+        self.held.retain(|_, held| held.until > now);
+    }
+
+    /// How many clients are remembered.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nobody is.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(super) fn get(&self, map: &str, key: &[u8]) -> Option<&[u8]> {
+        self.held.get(&(map.to_owned(), key.to_vec())).map(|held| &*held.value)
+    }
+
+    pub(super) fn update(&mut self, map: &str, key: Vec<u8>, value: Vec<u8>, timeout: u32) {
+        let until = self.seconds + u64::from(timeout);
+        self.held.entry((map.to_owned(), key)).or_insert(Held { value, until }).until = until;
+    }
+
+    pub(super) fn delete(&mut self, map: &str, key: &[u8]) {
+        self.held.remove(&(map.to_owned(), key.to_vec()));
+    }
+}
