@@ -19,8 +19,8 @@ use tokio::sync::watch;
 
 use crate::{Config, start};
 
-mod mirroring;
 mod load_balancer;
+mod mirroring;
 
 type Id = (&'static str, ObjectKey);
 

@@ -16,5 +16,5 @@ mod sandbox;
 mod services;
 mod stock;
 mod streams;
-mod workloads;
 mod types;
+mod workloads;
