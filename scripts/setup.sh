@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing on a Debian or Ubuntu machine: a C compiler, and with the argument "test" also the stock
-# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3). Says what it does; changes nothing else.
+# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3). Says what it
+# does; changes nothing else.
 set -eu
 
 want() { # want PROGRAM PACKAGE: remember the package if the program is missing

@@ -89,7 +89,11 @@ impl Runner {
             lay(&mut object["metadata"], &step.all.get("meta").cloned().unwrap_or(json!({})));
             object
         };
-        let bare = || laid(json!({ "metadata": { "name": *key.name, "namespace": "default" }, "spec": base(kind) }));
+        let bare = || {
+            let mut object = base(kind);
+            object["metadata"] = json!({ "name": *key.name, "namespace": "default" });
+            laid(object)
+        };
         let patch = |language, change: Value| async move {
             self.api.patch_object(kind, key, Target::Main, language, &change, options).await
         };
@@ -201,11 +205,8 @@ fn kind(step: &Step) -> &'static Kind {
 
 /// The least that a Service needs, for a row to say only what it is about.
 fn base(kind: &Kind) -> Value {
-    if kind.kind == "Service" {
-        json!({ "selector": { "app": "web" }, "ports": [{ "port": 80 }] })
-    } else {
-        Value::Null
-    }
+    let service = json!({ "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80 }] } });
+    if kind.kind == "Service" { service } else { json!({}) }
 }
 
 /// Lays one value over another; null removes.
