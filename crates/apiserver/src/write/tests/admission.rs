@@ -44,7 +44,8 @@ async fn pods_get_the_priority_of_their_class() {
             .as_object_mut()
             .unwrap()
             .retain(|key, _| !["priority", "preemptionPolicy"].contains(&key.as_str()));
-        assert_eq!(json_of(&api.update(&POD, bare).await.unwrap()), made, "an update that leaves them out keeps them");
+        let kept = json_of(&api.update(&POD, bare).await.unwrap());
+        assert_eq!(kept["spec"], made["spec"], "an update that leaves them out keeps them");
     }
     let refusals = [
         (json!({ "priorityClassName": "nope" }), "no PriorityClass with name nope was found"),
