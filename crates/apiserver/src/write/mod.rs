@@ -35,7 +35,7 @@ use crate::object::{meta_mut, parsed, set, table};
 use crate::pipeline::{Api, Inner};
 
 /// How a write is to be done.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriteOptions {
     /// Do everything but store the result.
     pub dry_run: bool,
@@ -50,7 +50,13 @@ pub(crate) struct WriteOptions {
 impl WriteOptions {
     /// Of a caller in this process, who writes only what it means to.
     pub(crate) fn of(manager: &str) -> Self {
-        Self { validation: Validation::Ignore, manager: manager.to_owned(), ..Self::default() }
+        Self { manager: manager.to_owned(), ..Self::default() }
+    }
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { dry_run: false, validation: Validation::Ignore, manager: String::new(), faults: Vec::new() }
     }
 }
 
