@@ -109,7 +109,7 @@ impl Names {
     }
 
     /// The addresses that are answered for a name now; none before the first zone, or if the name is not ours.
-    pub(crate) fn addresses(&self) -> Box<dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync> {
+    pub(crate) fn addresses(&self) -> super::advice::Lookup {
         let handle = self.handle.clone();
         Box::new(move |name| {
             let zone = handle.zone()?;

@@ -114,18 +114,13 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let api = open_api(&store, &network, allow_external_ips).await?;
     let https = Arc::new(Server::new(api.clone(), &credentials)?);
     let (stop, stopping) = watch::channel(false);
-    listener.set_nonblocking(true)?;
-    let host = tokio::net::TcpListener::from_std(listener)?;
-    tokio::spawn(serve(https.clone(), host, stopping.clone()));
+    serve_host(listener, &https, &stopping)?;
     write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
     phases.done("api", &server);
 
     write_node_resolver(&data_dir, &network, &domain)?;
     let node_runtime = node_thread::start(sandbox.clone(), network.clone())?;
-    for address in &network.node_addresses {
-        let inside = inside_listener(&node_runtime, SocketAddr::new(*address, API_PORT)).await?;
-        node_runtime.spawn(serve(https.clone(), inside, stopping.clone()));
-    }
+    serve_inside(&node_runtime, &network, &https, &stopping).await?;
     phases.done("network", &format!("node {} at {}", node, join(&network.node_addresses)));
 
     api.set_dial(Arc::new(dial::NodeDial(node_runtime.clone())));
@@ -217,6 +212,28 @@ async fn sweep_events(api: Api) {
 
 async fn serve(server: Arc<Server>, listener: tokio::net::TcpListener, stop: apiserver::Stop) {
     server.serve(listener, stop).await;
+}
+
+/// Serves where `--listen` says.
+fn serve_host(listener: TcpListener, https: &Arc<Server>, stop: &apiserver::Stop) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let host = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(serve(https.clone(), host, stop.clone()));
+    Ok(())
+}
+
+/// Serves on the node's addresses inside the node's network.
+async fn serve_inside(
+    node_runtime: &tokio::runtime::Handle,
+    network: &Network,
+    https: &Arc<Server>,
+    stop: &apiserver::Stop,
+) -> Result<()> {
+    for address in &network.node_addresses {
+        let inside = inside_listener(node_runtime, SocketAddr::new(*address, API_PORT)).await?;
+        node_runtime.spawn(serve(https.clone(), inside, stop.clone()));
+    }
+    Ok(())
 }
 
 /// A listener in the node's network: sockets belong to the network of the thread that makes them.

@@ -38,7 +38,7 @@ const PODS: usize = 16;
 const PODS_AT_WRITE: usize = 4;
 
 /// Looks names up as the name server answers them.
-type Lookup = Box<dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync>;
+pub(crate) type Lookup = Box<dyn Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync>;
 
 /// Everything that is known, for those who ask.
 pub(crate) struct Advisor {
