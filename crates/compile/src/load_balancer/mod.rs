@@ -21,7 +21,7 @@ pub use pools::{Pool, Pools};
 pub use problem::Problem;
 pub use range::Range;
 
-use crate::snapshot::{Service, ServiceType, Snapshot};
+use crate::snapshot::{Service, ServiceType};
 
 /// Our own `spec.loadBalancerClass`; a Service without a class is ours too.
 pub const CLASS: &str = "mainstay.dev/lb";
