@@ -144,16 +144,9 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
-    let built_ins = vec![names.built_in()];
-    let kubelet = Kubelet::new(
-        config,
-        contract::access::named(&access, "mainstay-kubelet"),
-        &sandbox,
-        feed.latest(),
-        applied.clone(),
-        built_ins,
-    )
-    .context("cannot start the kubelet")?;
+    let named = contract::access::named(&access, "mainstay-kubelet");
+    let kubelet = Kubelet::new(config, named, &sandbox, feed.latest(), applied.clone(), vec![names.built_in()])
+        .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
     let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
     tokio::spawn(sweep_events(api.clone()));
