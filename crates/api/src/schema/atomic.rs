@@ -20,8 +20,12 @@ const STRUCTURES: &[&str] = &[
 ];
 
 /// Maps that are atomic: (definition, field).
-const MAPS: &[(&str, &str)] =
-    &[("ServiceSpec", "selector"), ("PodSpec", "nodeSelector"), ("Scheduling", "nodeSelector")];
+const MAPS: &[(&str, &str)] = &[
+    ("ServiceSpec", "selector"),
+    ("PodSpec", "nodeSelector"),
+    ("Scheduling", "nodeSelector"),
+    ("ReplicationControllerSpec", "selector"),
+];
 
 /// Whether a structure is owned as a whole.
 pub fn is_atomic(definition: &str) -> bool {

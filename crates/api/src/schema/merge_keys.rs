@@ -67,6 +67,7 @@ const LISTS: &[(&str, &str, ListKind)] = &[
     ("NamespaceStatus", "conditions", by("type", &["type"])),
     ("DeploymentStatus", "conditions", by("type", &["type"])),
     ("ReplicaSetStatus", "conditions", by("type", &["type"])),
+    ("ReplicationControllerStatus", "conditions", by("type", &["type"])),
     ("StatefulSetStatus", "conditions", by("type", &["type"])),
     ("DaemonSetStatus", "conditions", by("type", &["type"])),
     ("PersistentVolumeClaimStatus", "conditions", by("type", &["type"])),
