@@ -40,6 +40,9 @@ struct Address {
     json: Value,
 }
 
+/// Ports and the addresses that have all of them.
+type Subset = (Vec<SlicePort>, Vec<Address>);
+
 impl Stored {
     /// Digest of an object as the API shows it.
     pub fn of(object: &Value, revision: Revision) -> Self {
@@ -85,7 +88,7 @@ fn digest(object: &Value) -> String {
 }
 
 /// Addresses by the ports that all of them resolve, and whether some were left out.
-fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<(Vec<SlicePort>, Vec<Address>)>, bool) {
+fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<Subset>, bool) {
     let family = families(service).first().copied();
     let mut all: BTreeMap<(IpAddr, &str), &Pod> = BTreeMap::new();
     // No port stands for a headless Service that has none.
@@ -108,14 +111,14 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<(Vec<SlicePort>, Vec<Ad
     let subsets = repack(by_port).into_iter().map(|(ports, addresses)| {
         (ports.into_iter().flatten().collect(), addresses.into_iter().filter_map(address).collect())
     });
-    let mut subsets: Vec<(Vec<SlicePort>, Vec<Address>)> = subsets.collect();
+    let mut subsets: Vec<Subset> = subsets.collect();
     let truncated = truncate(&mut subsets);
     (subsets, truncated)
 }
 
 /// Keeps at most [`ADDRESSES_MAX`] addresses, ready ones first, spread over the subsets in proportion: each subset's part
 /// is rounded up, so that the last one may get less.
-fn truncate(subsets: &mut Vec<(Vec<SlicePort>, Vec<Address>)>) -> bool {
+fn truncate(subsets: &mut Vec<Subset>) -> bool {
     let count = |ready: bool| subsets.iter().flat_map(|(_, all)| all).filter(|one| one.ready == ready).count();
     let (ready, unready) = (count(true), count(false));
     if ready + unready <= ADDRESSES_MAX {
@@ -155,7 +158,7 @@ fn address_json(service: &Service, pod: &Pod, ip: IpAddr) -> Value {
     address
 }
 
-fn object(service: &Service, (subsets, truncated): &(Vec<(Vec<SlicePort>, Vec<Address>)>, bool)) -> Value {
+fn object(service: &Service, (subsets, truncated): &(Vec<Subset>, bool)) -> Value {
     let mut labels: BTreeMap<&str, &str> = service
         .meta
         .labels

@@ -181,7 +181,7 @@ fn refusal(step: &Step, status: Option<&Status>) -> Vec<String> {
                 wanted[0] == *field && matches(&wanted[1], message)
             };
             let prefix = format!("{} \"{}\" is invalid: ", kind(step).qualified_kind(), step.text("name", "web"));
-            (status.code, status.reason.as_ref()) == (422, "Invalid")
+            (status.code, status.reason) == (422, "Invalid")
                 && status.message.starts_with(&prefix)
                 && got.len() == causes.len()
                 && causes.iter().zip(&got).all(same)

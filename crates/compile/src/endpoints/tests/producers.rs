@@ -247,7 +247,7 @@ fn r2_2_hints_are_what_nodes_then_use() {
         ..Node::default()
     };
     let pods = |count: u8| -> Vec<Pod> {
-        let on = |number: u8| if number % 2 == 0 { "n1" } else { "n2" };
+        let on = |number: u8| if number.is_multiple_of(2) { "n1" } else { "n2" };
         (0..count).map(|number| Pod { node: Some(on(number).into()), ..pod(number) }).collect()
     };
     let auto = Service { topology_auto: true, ..service() };
