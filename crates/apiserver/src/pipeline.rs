@@ -104,13 +104,16 @@ impl Inner {
     }
 }
 
+/// Notes in [`Taken`] what an object holds or no longer holds.
+pub(crate) type Book = fn(&mut Taken, &Value);
+
 impl Api {
     /// An API over a store. Reads Services, ServiceCIDRs and IPAddresses once, to know which addresses and ports are in
     /// use.
     pub fn new(store: Store, config: Config) -> Result<Self, Status> {
         let mut taken = Taken::default();
         // Services first: an IPAddress says something new only if its address is not a Service's.
-        let books: [(&Kind, fn(&mut Taken, &Value)); 3] = [
+        let books: [(&Kind, Book); 3] = [
             (&kinds::SERVICE, Taken::add),
             (&kinds::SERVICE_CIDR, Taken::put_network),
             (&kinds::IP_ADDRESS, Taken::claim),

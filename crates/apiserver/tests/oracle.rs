@@ -99,7 +99,7 @@ fn recorded(answer: &Answer) -> Value {
 
 /// The object that a request is about.
 fn subject(request: &Value) -> String {
-    let path = request["path"].as_str().unwrap().split('?').next().unwrap();
+    let path = request["path"].as_str().unwrap_or_default().split('?').next().unwrap_or_default();
     let body: Value = request["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
     let path = path.trim_end_matches("/status").trim_end_matches("/scale");
     if request["method"] == "POST" {

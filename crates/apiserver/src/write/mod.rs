@@ -32,7 +32,7 @@ use serde_json::Value;
 use store::{Record, Txn, WriteError};
 
 use crate::object::{meta_mut, parsed, set, table};
-use crate::pipeline::{Api, Inner};
+use crate::pipeline::{Api, Book, Inner};
 
 /// How a write is to be done.
 #[derive(Clone, Debug)]
@@ -216,7 +216,7 @@ impl Draft<'_, '_> {
     fn book(&mut self) {
         let mut taken = self.api.taken();
         for (kind, old, new) in self.bookings.drain(..) {
-            let (remove, add): (fn(&mut Taken, &Value), fn(&mut Taken, &Value)) = match kind {
+            let (remove, add): (Book, Book) = match kind {
                 "ServiceCIDR" => (Taken::remove_network, Taken::put_network),
                 "IPAddress" => (Taken::unclaim, Taken::claim),
                 _ => (Taken::remove, Taken::add),
