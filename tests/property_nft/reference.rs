@@ -135,7 +135,8 @@ impl<'a> Reference<'a> {
             for own in slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol) {
                 for endpoint in slice.endpoints.iter().filter(|endpoint| usable(endpoint.address, wanted)) {
                     let backend = Backend { address: endpoint.address, port: own.port.unwrap() };
-                    if !(endpoint.terminating && found.contains_key(&backend)) {
+                    let rank = |one: &Endpoint| (one.ready, !one.terminating, one.serving);
+                    if found.get(&backend).is_none_or(|known| rank(endpoint) >= rank(known)) {
                         found.insert(backend, endpoint);
                     }
                 }

@@ -26,6 +26,9 @@ pub fn json_patch(object: &Value, operations: &Value) -> Result<Value, Status> {
     let mut spread = 0;
     for (index, operation) in patch.iter().enumerate() {
         bounded(&changed, operation, &mut spread)?;
+        if absent_as_expected(&changed, operation) {
+            continue;
+        }
         // One by one, so that each can be measured first; the object is our own copy, dropped when one fails.
         json_patch::patch_unsafe(&mut changed, std::slice::from_ref(operation)).map_err(|error| {
             let (path, kind) = (error.path, error.kind);
@@ -37,6 +40,15 @@ pub fn json_patch(object: &Value, operations: &Value) -> Result<Value, Status> {
         })?;
     }
     Ok(changed)
+}
+
+/// Whether this is a `test` for null of a member that is not there: Kubernetes lets it pass, and kube-rs makes sure by it
+/// that an object has no finalizers yet.
+fn absent_as_expected(object: &Value, operation: &PatchOperation) -> bool {
+    let PatchOperation::Test(test) = operation else { return false };
+    let path = test.path.as_str();
+    let parent = path.rsplit_once('/').and_then(|(parent, _)| object.pointer(parent));
+    test.value.is_null() && object.pointer(path).is_none() && parent.is_some_and(Value::is_object)
 }
 
 /// Refuses an operation by which a small patch would make a huge or very deep object. `spread` counts what was copied

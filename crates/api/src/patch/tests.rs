@@ -149,6 +149,15 @@ fn a_changed_pod_template_merges_as_kubectl_means_it() {
 }
 
 #[test]
+fn what_is_absent_is_null_to_a_test() {
+    let patch =
+        |path: &str| json!([{ "op": "test", "path": path, "value": null }, { "op": "add", "path": "/a", "value": 1 }]);
+    assert_eq!(json_patch(&json!({ "b": {} }), &patch("/b/c")).unwrap(), json!({ "a": 1, "b": {} }));
+    assert_eq!(json_patch(&json!({}), &patch("/b/c")).unwrap_err().code, 422);
+    assert_eq!(json_patch(&json!({ "b": 1 }), &patch("/b")).unwrap_err().code, 422);
+}
+
+#[test]
 fn a_small_json_patch_makes_no_huge_and_no_deep_object() {
     let object = json!({ "a": { "b": vec!["x"; 100] } });
     let double: Vec<Value> =

@@ -45,7 +45,7 @@ fn external_addresses_answer_where_they_are_allowed_and_stay_when_they_no_longer
 
     // Without the flag the stored address goes on and other fields may change; a new one is refused.
     sandbox.kill_server();
-    sandbox.restart();
+    sandbox.restart_with(&[]);
     sandbox.kubectl_ok(&[
         "patch",
         "service",

@@ -186,14 +186,14 @@ impl Step<'_> {
         let (template, revision) =
             if old { (&self.current.1, &self.current.0) } else { (&self.set.spec.template, &self.update.name) };
         let object = pods::pod(self.set, template, revision, ordinal);
-        let message = format!("create Pod {{name}} in StatefulSet {} successful", self.set.meta.name);
+        let message = format!("Create Pod {{name}} in StatefulSet {} successful", self.set.meta.name);
         let note = Some(self.set.meta.note(&STATEFUL_SET, "SuccessfulCreate", message));
         self.writes.push(Write::Create { kind: &POD, object, note });
     }
 
     fn delete(&mut self, pod: &Pod) {
         let (pod_name, name) = (&pod.meta.name, &self.set.meta.name);
-        let message = format!("delete Pod {pod_name} in StatefulSet {name} successful");
+        let message = format!("Delete Pod {pod_name} in StatefulSet {name} successful");
         let note: Note = self.set.meta.note(&STATEFUL_SET, "SuccessfulDelete", message);
         let mut target = pod.target();
         // Any version of this pod will do: only a newer decision could spare it, and none is made meanwhile.

@@ -16,10 +16,18 @@ fn mask_line(line: &str) -> String {
     let body: String = words(&line[indent..]).into_iter().map(|word| mask_word(&word)).collect();
     let body = squeeze(body.trim_end());
     let masked = format!("{}{body}", &line[..indent]);
-    ["CreationTimestamp:  ", "uid: ", "resourceVersion: ", "\"uid\": ", "\"resourceVersion\": ", "Resource Version:  "]
-        .iter()
-        .find_map(|key| masked.find(key).map(|at| format!("{}{key}<masked>", &masked[..at])))
-        .unwrap_or(masked)
+    [
+        "CreationTimestamp:  ",
+        "Created on:  ",
+        "uid: ",
+        "resourceVersion: ",
+        "\"uid\": ",
+        "\"resourceVersion\": ",
+        "Resource Version:  ",
+    ]
+    .iter()
+    .find_map(|key| masked.find(key).map(|at| format!("{}{key}<masked>", &masked[..at])))
+    .unwrap_or(masked)
 }
 
 /// A line cut into words and what is between them, so that joining them gives the line again.
