@@ -1,11 +1,17 @@
 //! Who asks: a client certificate signed by our authority may do everything, anybody else may ask how the server is.
 
+use std::net::SocketAddr;
+
 use api::status::Status;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::json;
 
 use crate::route::{Route, Verb};
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub SocketAddr);
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

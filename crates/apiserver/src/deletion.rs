@@ -17,7 +17,7 @@ use crate::object::{meta, parsed, revision};
 use crate::pipeline::Api;
 use crate::query::Query;
 use crate::reply::{self, Body};
-use crate::resource::{show, show_list};
+use crate::show::{show, show_list};
 use crate::write::delete::invalid_options;
 
 /// How to delete, and whether only to say what would happen.

@@ -8,11 +8,10 @@ use http::{HeaderMap, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 
-use crate::handle::missing;
 use crate::negotiate::{Accepted, Format, Shape, accepted, not_acceptable, wants_aggregated, wants_openapi_protobuf};
 use crate::query::Query;
 use crate::reply::{self, Body};
-use crate::route::Route;
+use crate::route::{Route, missing};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 

@@ -130,15 +130,9 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
 /// Paths of the API are answered in its own form, others as a web server would.
 fn nothing_there(path: &str) -> Response<Body> {
     if path.starts_with("/api/") || path.starts_with("/apis/") {
-        return reply::status(&missing());
+        return reply::status(&route::missing());
     }
     reply::text(404, "404 page not found\n")
-}
-
-/// The 404 for a path of the API that names no resource.
-pub(crate) fn missing() -> Status {
-    let message = "the server could not find the requested resource";
-    Status { details: json!({}), ..Status::new(404, "NotFound", message) }
 }
 
 /// Strangers do not learn which paths exist.

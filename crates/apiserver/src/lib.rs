@@ -33,6 +33,7 @@ mod review;
 mod route;
 mod select;
 mod server;
+mod show;
 mod stream;
 mod table;
 mod token;

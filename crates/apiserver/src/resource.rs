@@ -1,11 +1,9 @@
 //! Requests for objects: options out of the URL and the body, the pipeline's call, the answer in the shape asked for.
 
-use api::kind::{Kind, Target};
+use api::kind::Target;
 use api::kinds;
 use api::object::ObjectKey;
 use api::status::Status;
-use bytes::Bytes;
-use contract::access::Object;
 use http::Response;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -14,19 +12,19 @@ use crate::advice;
 use crate::ask::Ask;
 use crate::body::{self, Parsed};
 use crate::deletion;
-use crate::list::{ListOptions, Listed};
-use crate::negotiate::{self, Accepted, Format, Shape, Written, accepted, body_format};
-use crate::object::parsed;
+use crate::list::ListOptions;
+use crate::negotiate::{self, Accepted, Format, Written, accepted, body_format};
 use crate::options::Options;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
 use crate::route::Verb;
 use crate::select::Selection;
-use crate::table::{self, Include};
+use crate::show::{show, show_list};
+use crate::table::Include;
 use crate::watch::{Stop, View, WatchOptions};
 use crate::write::apply::apply_faults;
 use crate::write::patch::Language;
-use crate::write::subresource::{ScaleChange, scale_of};
+use crate::write::subresource::ScaleChange;
 use crate::write::{Outcome, WriteOptions};
 
 /// Serves everything but streams of pods.
@@ -75,30 +73,6 @@ fn get(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Statu
     show(api, ask, accepted, 200, &object)
 }
 
-/// An object in the shape asked for.
-pub(crate) fn show(
-    api: &Api,
-    ask: &Ask,
-    accepted: Accepted,
-    code: u16,
-    object: &Object,
-) -> Result<Response<Body>, Status> {
-    if ask.subresource == "scale" {
-        return Ok(reply::json(code, accepted.format, &scale_of(&parsed(&object.json)?)));
-    }
-    let shown = match accepted.shape {
-        Shape::Object => return Ok(reply::json_bytes(code, accepted.format, object.json.clone())),
-        Shape::Metadata => table::metadata(parsed(&object.json)?),
-        Shape::Table => {
-            let include = Include::parse(ask.query.get("includeObject"))?;
-            let meta = json!({ "resourceVersion": object.revision.to_string() });
-            let row = advice::row(api, ask.kind, parsed(&object.json)?, include);
-            table::table(table::definitions(ask.kind), vec![row], meta)
-        }
-    };
-    Ok(reply::json(code, accepted.format, &shown))
-}
-
 async fn list(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(&ask.query)?;
     let selection = ask.selection()?;
@@ -109,55 +83,6 @@ async fn list(api: &Api, ask: &Ask, accepted: Accepted) -> Result<Response<Body>
             Ok(reply::json(code, Format::Json, &status))
         }
     }
-}
-
-pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Listed) -> Result<Response<Body>, Status> {
-    let mut meta = json!({ "resourceVersion": listed.revision.to_string() });
-    if let Some(token) = &listed.more {
-        meta["continue"] = token.as_str().into();
-    }
-    if let Some(remaining) = listed.remaining {
-        meta["remainingItemCount"] = remaining.into();
-    }
-    let shown = match accepted.shape {
-        Shape::Object => {
-            return Ok(reply::json_bytes(200, accepted.format, object_list(ask.kind, &meta, listed)));
-        }
-        Shape::Metadata => {
-            let items = listed.records.iter().map(|record| parsed(&record.body).map(table::metadata));
-            let items = items.collect::<Result<Vec<_>, _>>()?;
-            json!({
-                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items,
-            })
-        }
-        Shape::Table => {
-            let include = Include::parse(ask.query.get("includeObject"))?;
-            let row = |body: &Bytes| parsed(body).map(|object| advice::row(api, ask.kind, object, include));
-            let rows = listed.records.iter().map(|record| row(&record.body)).collect::<Result<Vec<_>, _>>()?;
-            table::table(table::definitions(ask.kind), rows, meta)
-        }
-    };
-    Ok(reply::json(200, accepted.format, &shown))
-}
-
-/// Stored objects are JSON already: a list only puts commas between them.
-fn object_list(kind: &Kind, meta: &Value, listed: &Listed) -> Bytes {
-    let size: usize = listed.records.iter().map(|record| record.body.len() + 1).sum();
-    let mut out = Vec::with_capacity(size + 256);
-    let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
-        kind.kind,
-        kind.api_version()
-    );
-    out.extend_from_slice(head.as_bytes());
-    for (index, record) in listed.records.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(&record.body);
-    }
-    out.extend_from_slice(b"]}");
-    out.into()
 }
 
 async fn watch(api: &Api, ask: &Ask, accepted: Accepted, stop: Stop) -> Result<Response<Body>, Status> {

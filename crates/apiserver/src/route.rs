@@ -2,7 +2,9 @@
 
 use api::kind::Kind;
 use api::kinds;
+use api::status::Status;
 use http::Method;
+use serde_json::json;
 
 /// What a path names.
 pub(crate) enum Route {
@@ -95,6 +97,12 @@ impl Verb {
             _ => None,
         }
     }
+}
+
+/// The 404 for a path of the API that names no resource.
+pub(crate) fn missing() -> Status {
+    let message = "the server could not find the requested resource";
+    Status { details: json!({}), ..Status::new(404, "NotFound", message) }
 }
 
 /// What `path` names; none if nothing is served there.

@@ -12,17 +12,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Peer};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::handle::handle;
 use crate::limits;
 use crate::pipeline::Api;
 use crate::user::{Shown, User};
 use crate::watch::Stop;
-
-/// Where a request came from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub SocketAddr);
 
 /// An HTTPS server for an API. Cheap to clone; one server may serve any number of listeners, on any runtime.
 #[derive(Clone)]

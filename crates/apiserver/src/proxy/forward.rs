@@ -22,10 +22,10 @@ use rustls_pki_types::ServerName;
 use super::link::Links;
 use super::locate::Target;
 use super::{Place, html, tls};
+use crate::auth::Peer;
 use crate::limits;
 use crate::pipeline::Api;
 use crate::reply::{self, Body};
-use crate::server::Peer;
 
 /// Headers that belong to one connection only (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
