@@ -11,7 +11,11 @@ use crate::kinds;
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 fn verbs(kind: &Kind) -> &'static [&'static str] {
-    if kinds::is_review(kind) { &["create"] } else { &VERBS }
+    match kind.kind {
+        "Namespace" => &["create", "delete", "get", "list", "patch", "update", "watch"],
+        _ if kinds::is_review(kind) => &["create"],
+        _ => &VERBS,
+    }
 }
 
 /// A subresource as discovery shows it: verbs, and the kind it speaks.

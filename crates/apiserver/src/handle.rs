@@ -115,7 +115,9 @@ fn verb_of(method: &Method, route: &Route, query: &Query) -> Result<Verb, Status
     let served = match subresource.as_str() {
         "" if kinds::is_review(kind) && verb != Verb::Create => false,
         "" if verb == Verb::Create => name.is_none() && (!kind.namespaced || namespace.is_some()),
-        "" if verb == Verb::DeleteCollection => !kind.namespaced || namespace.is_some(),
+        "" if verb == Verb::DeleteCollection => {
+            kind.kind != kinds::NAMESPACE.kind && (!kind.namespaced || namespace.is_some())
+        }
         "" => true,
         "status" | "scale" => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
         "finalize" => verb == Verb::Update,

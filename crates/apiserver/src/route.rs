@@ -156,7 +156,9 @@ fn object(group: &str, version: &str, rest: &[&str]) -> Option<Route> {
     if kinds::is_review(kind) && name.is_some() {
         return None;
     }
-    let placed = if kind.namespaced { namespace.is_some() || name.is_none() } else { namespace.is_none() };
+    // An empty segment names no namespace: it must never mean all of them.
+    let placed = namespace.as_deref() != Some("")
+        && if kind.namespaced { namespace.is_some() || name.is_none() } else { namespace.is_none() };
     let known = subresource.is_empty() || kind.subresources.contains(&subresource);
     let named = name.as_ref().is_none_or(|name| !name.is_empty());
     (placed && known && named).then(|| Route::Object { kind, namespace, name, subresource: subresource.to_owned() })
@@ -212,6 +214,8 @@ mod tests {
             ("/api/v1/namespaces/perf/pods/ham/status", "Pod perf ham status"),
             ("/api/v1/namespaces/perf/pods/ham/nonsense", "none"),
             ("/api/v1/pods/ham", "none"),
+            ("/api/v1/namespaces//pods", "none"),
+            ("/api/v1/namespaces//pods/ham", "none"),
             ("/api/v1/namespaces/perf/pods/http:ham:80/proxy/a//b/", "Pod perf http:ham:80 proxy"),
             ("/api/v1/namespaces/perf/secrets/ham/proxy/a", "none"),
             ("/api/v1/namespaces", "Namespace - - "),

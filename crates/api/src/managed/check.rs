@@ -23,6 +23,13 @@ pub(super) fn joined(faults: &[String]) -> String {
     }
 }
 
+/// A path one step longer; what no message would show is cut at once.
+fn longer(path: &str, step: &str) -> String {
+    let mut longer = format!("{path}{step}");
+    longer.truncate(longer.floor_char_boundary(PATH_BYTES_MAX));
+    longer
+}
+
 struct Faults(Vec<String>);
 
 impl Faults {
@@ -42,7 +49,7 @@ impl Faults {
         };
         let definition = Schema::get().definition(id);
         for (name, value) in members {
-            let path = format!("{path}.{name}");
+            let path = longer(path, &format!(".{name}"));
             match definition.fields.get(name) {
                 None => return self.push(&path, "field not declared in schema"),
                 Some(field) => match (&field.r#type, Shape::root(id).field(name)) {
@@ -73,7 +80,7 @@ impl Faults {
                     self.push(path, &format!("duplicate entries for key {name}"));
                 }
             }
-            self.value(item, value, &format!("{path}{name}"));
+            self.value(item, value, &longer(path, &name));
         }
     }
 
@@ -88,7 +95,7 @@ impl Faults {
                 None => self.push(path, &format!("expected map, got {}", go(value))),
                 Some(members) => {
                     for (name, value) in members {
-                        self.value(item, value, &format!("{path}.{name}"));
+                        self.value(item, value, &longer(path, &format!(".{name}")));
                     }
                 }
             },

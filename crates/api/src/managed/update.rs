@@ -131,6 +131,9 @@ fn cap(owners: &mut Owners) {
             continue;
         };
         let bucket = Owner::new(ANCIENT, Operation::Update, &version, "");
+        if owner == bucket {
+            continue;
+        }
         let base = if owners.0.contains_key(&bucket) { bucket.clone() } else { oldest.clone() };
         let (Some(base), Some(more)) = (owners.0.remove(&base), owners.0.remove(&owner)) else { continue };
         owners.0.insert(bucket, Held { set: base.set.union(&more.set), time, ..more });

@@ -37,10 +37,13 @@ fn paths(kinds: &[&Kind], flavor: Flavor) -> Map<String, Value> {
             let all = json!({ "get": operation("get", "list") });
             paths.insert(format!("{root}/{}", kind.plural), all);
         }
-        let many = json!({
+        let mut many = json!({
             "get": operation("get", "list"), "post": operation("post", "post"),
             "delete": operation("delete", "deletecollection"), "parameters": names(kind, false, flavor),
         });
+        if kind.kind == crate::kinds::NAMESPACE.kind {
+            many.as_object_mut().map(|many| many.remove("delete"));
+        }
         let mut one = Map::new();
         for (verb, action) in [("get", "get"), ("put", "put"), ("patch", "patch"), ("delete", "delete")] {
             one.insert(verb.to_owned(), operation(verb, action));

@@ -91,6 +91,10 @@ pub(super) async fn upgraded(
     place: &Place,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
+    let Ok(taken) = crate::stream::PLACES.try_acquire() else {
+        let why = "too many connections to pods are open already: close some, or try again";
+        return Err(Status::new(429, "TooManyRequests", why));
+    };
     let client = hyper::upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
     let peer = head.extensions.get::<Peer>().copied();
@@ -110,6 +114,7 @@ pub(super) async fn upgraded(
     }
     let pod = hyper::upgrade::on(&mut answer);
     tokio::spawn(async move {
+        let _taken = taken;
         match tokio::try_join!(client, pod) {
             Ok((client, pod)) => {
                 let (mut client, mut pod) = (TokioIo::new(client), TokioIo::new(pod));

@@ -119,6 +119,8 @@ async fn one(
                 break;
             }
         }
+        // What still comes is read, so that it does not hold back the other ports.
+        while pieces.recv().await.is_some() {}
         // The protocol has no half close: only the pod ends a connection, or the client all of them.
         std::future::pending::<()>().await;
     };

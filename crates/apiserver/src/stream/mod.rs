@@ -36,7 +36,7 @@ use forward::Target;
 use upgrade::{Agreed, Socket, Transport};
 
 /// Places for connections; a listener counts its own no longer once they are upgraded.
-static PLACES: Semaphore = Semaphore::const_new(limits::STREAM_CONNECTIONS);
+pub(crate) static PLACES: Semaphore = Semaphore::const_new(limits::STREAM_CONNECTIONS);
 
 /// Serves `pods/<name>/exec`, `pods/<name>/attach` and `pods/<name>/portforward`.
 pub(crate) async fn serve(api: &Api, ask: &Ask, request: Request<Incoming>) -> Result<Response<Body>, Status> {

@@ -35,7 +35,7 @@ pub(crate) async fn serve(api: &Api, ask: &Ask, body: Incoming) -> Result<Respon
     private.insert("namespace".into(), ask.namespace.as_str().into());
     private.insert("serviceaccount".into(), json!({ "name": ask.name, "uid": meta(&account, "uid") }));
     if let Some(reference) = reference {
-        let (name, bound) = bound(api, &ask.namespace, reference)?;
+        let (name, bound) = bound(api, (&ask.namespace, &ask.name), reference)?;
         private.insert(name.into(), bound);
     }
     let now = api.inner.config.clock.now();
@@ -86,7 +86,7 @@ fn check(request: &Value, name: &str, namespace: &str) -> Result<i64, Status> {
 }
 
 /// The claim for an object that a token is to live with.
-fn bound(api: &Api, namespace: &str, reference: &Value) -> Result<(&'static str, Value), Status> {
+fn bound(api: &Api, (namespace, account): (&str, &str), reference: &Value) -> Result<(&'static str, Value), Status> {
     let text = |field: &str| reference[field].as_str().unwrap_or("");
     let (claim, kind): (_, &'static Kind) = match (text("apiVersion"), text("kind")) {
         ("v1", "Pod") => ("pod", &kinds::POD),
@@ -97,6 +97,11 @@ fn bound(api: &Api, namespace: &str, reference: &Value) -> Result<(&'static str,
         }
     };
     let object = parsed(&api.read(kind, &ObjectKey::new(namespace, text("name")))?.json)?;
+    if claim == "pod" && object["spec"]["serviceAccountName"].as_str().unwrap_or("default") != account {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
+    }
     let uid = meta(&object, "uid");
     if !["", uid].contains(&text("uid")) {
         let why = format!(

@@ -64,6 +64,20 @@ fn selector_text(selector: &Value) -> String {
     parts.join(",")
 }
 
+/// A Scale that names this object, or 400.
+fn check_scale(kind: &'static Kind, key: &ObjectKey, scale: &mut Value) -> Result<(), Status> {
+    if !scale.is_object() || scale["kind"].as_str().is_some_and(|kind| kind != "Scale") {
+        return Err(Status::bad_request("the object sent to the scale subresource is not a Scale"));
+    }
+    if meta(scale, "name").is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        )));
+    }
+    finish::place(kind, &key.namespace, Some(&key.name), scale)
+}
+
 impl Api {
     /// Changes the Scale of an object; the outcome's object is the scaled one.
     pub(crate) async fn scale_object(
@@ -88,9 +102,7 @@ impl Api {
                     (scale, Some(entries))
                 }
             };
-            if wanted["kind"].as_str().is_some_and(|kind| kind != "Scale") {
-                return Err(Status::bad_request("the object sent to the scale subresource is not a Scale"));
-            }
+            check_scale(kind, key, &mut wanted)?;
             let replicas = replicas(&wanted, &key.name)?;
             check_preconditions(kind, key, &wanted, &old)?;
             let mut new = old.clone();
@@ -104,6 +116,10 @@ impl Api {
 
     /// Assigns a Pod to the node that a Binding names.
     pub(crate) async fn bind(&self, key: &ObjectKey, binding: &Value, dry_run: bool) -> Result<Outcome, Status> {
+        let named = meta(binding, "name");
+        if !named.is_empty() && named != &*key.name {
+            return Err(Status::bad_request("name in URL does not match name in Binding object"));
+        }
         let node = binding["target"]["name"].as_str().unwrap_or("");
         if node.is_empty() {
             let mut errors = FieldErrors::default();

@@ -154,7 +154,8 @@ fn other_namespace(case: &Case<'_>, selector: &Labels) -> Option<Finding> {
     let name = &case.key().name;
     let command = format!(
         "kubectl get svc {name}{} -o json | jq 'del(.metadata.namespace,.metadata.uid,.metadata.resourceVersion,\
-         .spec.clusterIP,.spec.clusterIPs,.status)' | kubectl create -n {namespace} -f -",
+         .metadata.finalizers,.spec.clusterIP,.spec.clusterIPs,.spec.ports[].nodePort,.spec.healthCheckNodePort,\
+         .status)' | kubectl create -n {namespace} -f -",
         in_namespace(own)
     );
     let evidence = found.iter().map(|(namespace, pods, who)| format!("{namespace}: {} of {who}", count(*pods)));

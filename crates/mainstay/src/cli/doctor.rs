@@ -45,6 +45,10 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     };
     if flags.topic == Some(Topic::Dns) {
         let from = flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from));
+        let from = from.map(|from| match &flags.namespace {
+            Some(namespace) if !from.contains('/') => format!("{namespace}/{from}"),
+            _ => from.to_owned(),
+        });
         let answer = client.post("/mainstay/doctor/dns", &json!({ "from": from })).await?.ok()?;
         match flags.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
@@ -55,6 +59,10 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     let mut answer = client.get("/mainstay/doctor").await?.ok()?;
     if let (Some(namespace), Some(findings)) = (&flags.namespace, answer["findings"].as_array_mut()) {
         findings.retain(|finding| text_of(&finding["object"], "namespace") == namespace);
+    }
+    for (field, severity) in [("problems", "problem"), ("warnings", "warning"), ("notes", "note")] {
+        let findings = answer["findings"].as_array().into_iter().flatten();
+        answer[field] = findings.filter(|finding| text_of(finding, "severity") == severity).count().into();
     }
     let wrong = |finding: &&Value| text_of(finding, "severity") != "note";
     let found = answer["findings"].as_array().into_iter().flatten().filter(wrong).count();

@@ -28,7 +28,7 @@ pub(crate) fn run(role: &[String]) -> ! {
     let (name, arguments) = role.split_first().map_or(("", role), |(name, rest)| (name.as_str(), rest));
     let code = match name {
         "echo" => echo::run(arguments),
-        "client" => client(),
+        "client" => client(arguments),
         "curl" => curl::run(arguments),
         "wget" => curl::run_as_wget(arguments),
         "dig" => dig::run(arguments),
@@ -45,8 +45,13 @@ pub(crate) fn run(role: &[String]) -> ! {
     std::process::exit(code)
 }
 
-/// `mainstay/client`: does nothing until SIGTERM, so that commands can be run beside it.
-fn client() -> i32 {
+/// `mainstay/client`: becomes the command that its arguments are; without any it does nothing until SIGTERM, so that
+/// commands can be run beside it.
+fn client(arguments: &[String]) -> i32 {
+    if let Some((program, rest)) = arguments.split_first() {
+        use std::os::unix::process::CommandExt;
+        return fail(program, &std::process::Command::new(program).args(rest).exec());
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail("client", &error),

@@ -211,7 +211,11 @@ fn pod(node: &str) -> serde_json::Value {
     });
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "generateName": "kube-dns-", "namespace": NAMESPACE, "labels": { "k8s-app": "kube-dns" } },
+        "metadata": {
+            "generateName": "kube-dns-", "namespace": NAMESPACE, "labels": { "k8s-app": "kube-dns" },
+            // Shows what runs in this process, as a mirror pod does: `kubectl drain` leaves it alone.
+            "annotations": { "kubernetes.io/config.mirror": "mainstay" },
+        },
         "spec": {
             "nodeName": node, "hostNetwork": true, "dnsPolicy": "Default", "terminationGracePeriodSeconds": 1,
             "containers": [container],

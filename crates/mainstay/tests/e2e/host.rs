@@ -40,7 +40,10 @@ impl Host {
         assert!(nft.status.success(), "nft list ruleset needs root: {}", String::from_utf8_lossy(&nft.stderr));
         String::from_utf8_lossy(&nft.stdout).lines().for_each(|line| add("nft", line));
         walk(Path::new("/sys/fs/cgroup"), &mut |path, directory| {
-            if directory {
+            // Cgroups named by a long number are of whoever runs commands or containers here, and come and go.
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let numbered = name.len() >= 32 && name.chars().all(|digit| digit.is_ascii_hexdigit());
+            if directory && !numbered {
                 add("cgroup", &path.display().to_string());
             }
         });

@@ -48,8 +48,11 @@ pub fn reconcile(job: &Job, pods: &[&Pod], now: &Now) -> Decision {
     start(job, &mut status, now, &mut decision);
     let end = end(job, &tally, &status, now, &mut decision);
     let mut changes = Decision::default();
-    let active = if job.spec.suspend || end.is_some() {
+    let active = if end.is_some() {
         tally.active.iter().for_each(|pod| pods::delete(job, pod, &mut changes.writes));
+        0
+    } else if job.spec.suspend {
+        tally.active.iter().for_each(|pod| pods::dismiss(job, pod, &mut changes.writes));
         0
     } else {
         pods::resize(job, &tally, &mine, now, &mut changes)

@@ -29,6 +29,12 @@ pub(super) fn delete(job: &Job, pod: &Pod, writes: &mut Vec<Write>) {
     writes.push(Write::Delete { target, propagation: Some("Background"), note });
 }
 
+/// Takes back a pod that is no longer wanted: it did not fail, so it is not counted.
+pub(super) fn dismiss(job: &Job, pod: &Pod, writes: &mut Vec<Write>) {
+    writes.extend(super::tally::release_orphan(pod));
+    delete(job, pod, writes);
+}
+
 /// Creates and deletes until as many pods are active as should be; returns how many are then.
 pub(super) fn resize(job: &Job, tally: &Tally<'_>, mine: &[&Pod], now: &Now, decision: &mut Decision) -> i64 {
     let parallelism = job.spec.parallelism.unwrap_or(1).max(0);
@@ -41,7 +47,7 @@ pub(super) fn resize(job: &Job, tally: &Tally<'_>, mine: &[&Pod], now: &Now, dec
     };
     let doomed = superfluous(job, tally, wanted, now);
     for pod in tally.active.iter().filter(|pod| doomed.contains(&*pod.meta.uid)) {
-        delete(job, pod, &mut decision.writes);
+        dismiss(job, pod, &mut decision.writes);
     }
     let left = active - i64::try_from(doomed.len()).unwrap_or(0);
     let waiting = if job.replaces_late() { tally.terminating } else { 0 };

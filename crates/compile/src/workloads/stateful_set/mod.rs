@@ -89,14 +89,17 @@ fn place<'a>(
     current: (String, Value),
     update: Newest,
 ) -> Step<'a> {
-    let size = usize::try_from(set.replicas()).unwrap_or(0);
+    let wanted = set.replicas();
+    // `fill` stops after BURST_MAX missing pods: what lies beyond is not looked at in this step.
+    let size = usize::try_from(wanted).unwrap_or(0).min(mine.len() + BURST_MAX);
     let mut replicas = vec![None; size];
     let mut condemned = Vec::new();
     for pod in mine {
         let Some(ordinal) = set.ordinal(&pod.meta.name) else { continue };
-        let slot = usize::try_from(ordinal - set.spec.ordinals.start).ok();
-        match slot.and_then(|slot| replicas.get_mut(slot)) {
+        let at = ordinal - set.spec.ordinals.start;
+        match usize::try_from(at).ok().and_then(|slot| replicas.get_mut(slot)) {
             Some(slot) => *slot = Some(*pod),
+            None if (0..wanted).contains(&at) => {}
             None => condemned.push(*pod),
         }
     }

@@ -169,6 +169,7 @@ fn a_suspended_job_has_no_pods_and_starts_anew_when_it_is_resumed() {
     toy.change(&JOB, "pi", |job| job["spec"]["suspend"] = json!(true));
     toy.rest_job();
     assert!(toy.active().is_empty());
+    assert_eq!(toy.job().status.failed, 0, "what is taken back has not failed");
 }
 
 #[test]

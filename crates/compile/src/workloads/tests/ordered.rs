@@ -72,7 +72,7 @@ fn words(events: &[String]) -> Vec<String> {
 #[test]
 fn pods_come_in_order_keep_their_names_and_go_in_reverse() {
     let mut toy = toy(json!({}));
-    assert_eq!(words(&toy.settle_stateful_set()), ["create web-0", "create web-1", "create web-2"]);
+    assert_eq!(words(&toy.settle_stateful_set()), ["Create web-0", "Create web-1", "Create web-2"]);
     let pod = &toy.objects[&("pods", "web-1".to_owned())];
     assert_eq!((&pod["spec"]["hostname"], &pod["spec"]["subdomain"]), (&json!("web-1"), &json!("nginx")));
     let labels = &pod["metadata"]["labels"];
@@ -88,11 +88,11 @@ fn pods_come_in_order_keep_their_names_and_go_in_reverse() {
     assert_eq!(stored["data"]["spec"]["template"]["$patch"], "replace");
 
     toy.delete(&POD, "web-1");
-    assert_eq!(words(&toy.settle_stateful_set()), ["create web-1"]);
+    assert_eq!(words(&toy.settle_stateful_set()), ["Create web-1"]);
     toy.change(&STATEFUL_SET, "web", |set| set["spec"]["replicas"] = json!(1));
-    assert_eq!(words(&toy.settle_stateful_set()), ["delete web-2", "delete web-1"]);
+    assert_eq!(words(&toy.settle_stateful_set()), ["Delete web-2", "Delete web-1"]);
     toy.change(&STATEFUL_SET, "web", |set| set["spec"]["ordinals"] = json!({"start": 5}));
-    assert_eq!(words(&toy.settle_stateful_set()), ["create web-5", "delete web-0"]);
+    assert_eq!(words(&toy.settle_stateful_set()), ["Create web-5", "Delete web-0"]);
     assert_eq!(toy.stateful_set().status.observed_generation, 3);
 }
 
@@ -114,7 +114,7 @@ fn updates_go_from_the_highest_number_to_the_partition_and_back() {
     let first = toy.stateful_set().status.update_revision;
     toy.change(&STATEFUL_SET, "web", set_image("v2"));
     let seen = toy.settle_stateful_set();
-    assert_eq!(words(&seen), ["delete web-2", "create web-2", "delete web-1", "create web-1"]);
+    assert_eq!(words(&seen), ["Delete web-2", "Create web-2", "Delete web-1", "Create web-1"]);
     let status = toy.stateful_set().status;
     assert_eq!((status.current_replicas, status.updated_replicas), (1, 2));
     assert_eq!(status.current_revision, first);
@@ -177,7 +177,7 @@ fn claims_become_empty_directories_and_failed_pods_are_made_again() {
     let pod = toy.objects.get_mut(&("pods", "web-0".to_owned())).unwrap();
     assert_eq!(pod["spec"]["volumes"], json!([{"name": "data", "emptyDir": {}}]));
     pod["status"] = json!({"phase": "Failed"});
-    assert_eq!(words(&toy.settle_stateful_set()), ["delete web-0", "create web-0"]);
+    assert_eq!(words(&toy.settle_stateful_set()), ["Delete web-0", "Create web-0"]);
 }
 
 #[derive(Clone, Debug)]

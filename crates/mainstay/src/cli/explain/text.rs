@@ -55,7 +55,7 @@ pub(super) fn report(answer: &Value) -> String {
     if answer["clean"] == true {
         out.push_str("nothing is wrong\n");
     }
-    out
+    printable(&out)
 }
 
 /// A line per step.
@@ -63,7 +63,7 @@ pub(in crate::cli) fn steps(answer: &Value) -> String {
     let line = |step: &Value| {
         format!("{:<10} {:<5} {}\n", text_of(step, "step"), text_of(step, "verdict"), text_of(step, "text"))
     };
-    list(answer, "steps").iter().map(line).collect()
+    printable(&list(answer, "steps").iter().map(line).collect::<String>())
 }
 
 /// One finding with evidence and fix.
@@ -84,7 +84,12 @@ pub(in crate::cli) fn finding(finding: &Value) -> String {
     if let Some(command) = finding["fix"]["command"].as_str() {
         out.push_str(&format!("  fix: {command}\n"));
     }
-    out
+    printable(&out)
+}
+
+/// What pods and name servers said, without what would drive a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() && letter != '\n' { '?' } else { letter }).collect()
 }
 
 fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {

@@ -115,7 +115,7 @@ impl Advice for Asked {
         else {
             return Vec::new();
         };
-        if plural.kind == kinds::SERVICE.kind && !written.dry_run {
+        if plural.kind == kinds::SERVICE.kind && !written.dry_run && is_new(written) {
             advisor.recorder.written(&key_of(written.object), written.revision, written.began);
         }
         // What is right may be said at once; before something is called wrong, everything before it must have been seen.
@@ -129,6 +129,14 @@ impl Advice for Asked {
     fn cells(&self, kind: &'static Kind, object: &Value) -> Vec<(&'static str, Value)> {
         if kind.kind == kinds::SERVICE.kind { self.0.cells(object) } else { Vec::new() }
     }
+}
+
+/// Whether the write made the object. Times of objects are whole seconds.
+fn is_new(written: &Written<'_>) -> bool {
+    let waited = i64::try_from(written.began.elapsed().as_secs()).unwrap_or(0);
+    let arrived = jiff::Timestamp::now().as_second() - waited - 1;
+    let created = written.object["metadata"]["creationTimestamp"].as_str();
+    created.and_then(|text| text.parse::<jiff::Timestamp>().ok()).is_some_and(|time| time.as_second() >= arrived)
 }
 
 fn key_of(object: &Value) -> ObjectKey {

@@ -132,6 +132,11 @@ impl Advisor {
         self.probe_errors(&key.namespace, &mut facts).await;
         let findings = self.diagnose(snapshot, service, &facts);
         let wrong: Vec<_> = findings.into_iter().filter(|finding| finding.severity < Severity::Note).collect();
+        let now = self.state().snapshot.services.get(key).map(|now| now.meta.revision);
+        if now != Some(service.meta.revision) {
+            // Whoever changed it meanwhile made it due again; one that is gone has no state.
+            return false;
+        }
         self.keep(key, diagnose::word(&wrong));
         {
             let mut state = self.state();
