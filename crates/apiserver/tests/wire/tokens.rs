@@ -58,9 +58,15 @@ async fn tokens_for_others_and_bound_ones() {
     let other = ask(&wire, "cook", json!({ "spec": { "audiences": ["vault"] } })).await.json();
     let other = other["status"]["token"].as_str().unwrap().to_owned();
     assert_eq!(with_token(&wire, &other, "GET", "/api/v1/pods", "").await.0, 401);
-    let pod = json!({ "metadata": { "name": "ham", "namespace": "default" }, "spec": { "containers": [{ "name": "m", "image": "x" }] } });
+    let mut pod = json!({ "metadata": { "name": "eggs", "namespace": "default" }, "spec": { "containers": [{ "name": "m", "image": "x" }] } });
+    wire.create(&kinds::POD, pod.clone()).await;
+    let reference = |name: &str| json!({ "kind": "Pod", "apiVersion": "v1", "name": name });
+    let foreign = ask(&wire, "cook", json!({ "spec": { "boundObjectRef": reference("eggs") } })).await.refusal();
+    assert!(foreign.0 == 400 && foreign.2.contains("running with different serviceaccount name"), "{foreign:?}");
+    pod["metadata"]["name"] = "ham".into();
+    pod["spec"]["serviceAccountName"] = "cook".into();
     wire.create(&kinds::POD, pod).await;
-    let reference = json!({ "kind": "Pod", "apiVersion": "v1", "name": "ham" });
+    let reference = reference("ham");
     let bound = ask(&wire, "cook", json!({ "spec": { "boundObjectRef": reference } })).await.json();
     let bound = bound["status"]["token"].as_str().unwrap().to_owned();
     assert_eq!(with_token(&wire, &bound, "GET", "/api/v1/pods", "").await.0, 200);
