@@ -188,6 +188,7 @@ async fn apply(services: &Api<Service>, map: &ConfigMap) -> Result<Action, kube:
 
 async fn until<F: Future<Output = Result<bool, Failure>>>(mut look: impl FnMut() -> F) -> Result<(), Failure> {
     while !look().await? {
+        // Lets others run between two looks at a state; nothing depends on its length.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

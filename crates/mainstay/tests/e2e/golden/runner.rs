@@ -97,6 +97,7 @@ fn prepare(command: &str, kubeconfig: &Path) -> Result<(), String> {
         if began.elapsed() > PATIENCE {
             return Err(format!("never succeeded: {command}\n{text}"));
         }
+        // Lets others run between two looks at a state; nothing depends on its length.
         std::thread::sleep(Duration::from_millis(50));
     }
 }
