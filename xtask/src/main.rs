@@ -2,13 +2,14 @@
 
 mod bench;
 mod golden;
+mod soak;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str =
-    "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | golden KUBECONFIG [SECTION...]";
+const USAGE: &str = "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | golden KUBECONFIG [SECTION...] | \
+                     soak [--minutes N] [--rate N] [--cycle-seconds N] [--binary FILE] [--json FILE]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +26,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first() {
         Some((chore, rest)) if chore == "bench" => bench::run(&bench::Options::parse(rest)?),
         Some((chore, rest)) if chore == "golden" => golden::run(rest),
+        Some((chore, rest)) if chore == "soak" => soak::run(&soak::Options::parse(rest)?),
         Some((chore, _)) => bail!("there is no chore {chore:?}.\nType: {USAGE}"),
         None => bail!("which chore?\nType: {USAGE}"),
     }

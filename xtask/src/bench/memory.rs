@@ -6,15 +6,15 @@ use anyhow::{Context, Result};
 
 /// One process and its share of memory, pages shared by n processes counted as an nth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Share {
+pub(crate) struct Share {
     /// What the process calls itself.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its proportional set size.
-    pub(super) kib: u64,
+    pub(crate) kib: u64,
 }
 
 /// The process `root` and all of its descendants.
-pub(super) fn shares(root: u32) -> Result<Vec<Share>> {
+pub(crate) fn shares(root: u32) -> Result<Vec<Share>> {
     let parents = parents()?;
     let mut family = vec![root];
     let mut at = 0;
@@ -26,7 +26,7 @@ pub(super) fn shares(root: u32) -> Result<Vec<Share>> {
 }
 
 /// Parent of every process.
-fn parents() -> Result<BTreeMap<u32, u32>> {
+pub(crate) fn parents() -> Result<BTreeMap<u32, u32>> {
     let mut parents = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").context("cannot list /proc")? {
         let name = entry?.file_name();
@@ -40,7 +40,7 @@ fn parents() -> Result<BTreeMap<u32, u32>> {
     Ok(parents)
 }
 
-fn share(pid: u32) -> Result<Share> {
+pub(crate) fn share(pid: u32) -> Result<Share> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let rollup = std::fs::read_to_string(&path).with_context(|| {
         format!("cannot read {path}.\nMemory of processes in namespaces is shown to root: try sudo")

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: a release build in, a table of figures and of their ratios to limits of the same run out.
 
-mod memory;
+pub(crate) mod memory;
 mod report;
 mod start;
 
