@@ -9,3 +9,4 @@ pub mod nl;
 pub mod process;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod unix_socket;
+pub mod usage;

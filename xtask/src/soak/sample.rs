@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use kernel::usage;
 use serde_json::{Value, json};
-
-use crate::bench::memory;
 
 /// What was counted at rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl Sample {
             lines(format!("/proc/{holder}/net/dev"))? as u64,
             nft_words(binary, directory)?,
         ];
-        let pss = memory::share(server)?.kib + memory::share(holder)?.kib;
+        let pss = usage::of(server)?.pss_kib + usage::of(holder)?.pss_kib;
         let counts = COUNTS.into_iter().zip(values).collect();
         Ok(Self { pss_kib: pss, disk_bytes: bytes_below(directory), counts, ..Self::default() })
     }
@@ -75,7 +74,7 @@ impl Sample {
 
 /// The server's child that calls itself the holder.
 fn holder_of(server: u32) -> Result<u32> {
-    for (pid, parent) in memory::parents()? {
+    for (pid, parent) in usage::parents()? {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         if parent == server && name.trim() == "mainstay-holder" {
             return Ok(pid);

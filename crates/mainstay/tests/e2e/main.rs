@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod explain;
 mod golden;
+mod guide;
 mod host;
 mod host_untouched;
 mod kill9;
