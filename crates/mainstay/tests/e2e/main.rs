@@ -5,6 +5,7 @@ mod account;
 mod careless;
 mod commands;
 mod demo;
+mod documents;
 mod explain;
 mod golden;
 mod guide;
