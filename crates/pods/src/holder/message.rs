@@ -197,6 +197,9 @@ pub struct Ended {
     pub code: i32,
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// Nobody saw how: the code only stands for that.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// Sends one message.
