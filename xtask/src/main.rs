@@ -8,8 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str =
-    "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | golden KUBECONFIG [SECTION...] \
+const USAGE: &str = "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | golden KUBECONFIG [SECTION...] \
      | chaos [--rounds N] [--rate R] [--kept N] [--seed N] [--binary FILE] [--upgrade-to FILE] [--json]";
 
 fn main() -> ExitCode {

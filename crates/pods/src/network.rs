@@ -88,9 +88,7 @@ fn inside(addresses: &[IpAddr]) -> io::Result<()> {
 /// process is gone.
 pub fn disconnect(node: BorrowedFd<'_>, uid: &str) -> io::Result<()> {
     let name = interface_of(uid);
-    namespace::within_net(node, || {
-        delete(&mut open()?, &name)
-    })
+    namespace::within_net(node, || delete(&mut open()?, &name))
 }
 
 fn delete(netlink: &mut Rtnetlink, name: &str) -> io::Result<()> {

@@ -35,8 +35,15 @@ impl World {
         ip(&["-n", &world.host, "route", "add", "default", "via", LAN])?;
         // Thousands of connections a second to one address use up the ports of one minute otherwise.
         for name in [&world.host, &world.lan] {
-            ip(&["netns", "exec", name, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; \
-                 echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range"])?;
+            ip(&[
+                "netns",
+                "exec",
+                name,
+                "sh",
+                "-c",
+                "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; \
+                 echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range",
+            ])?;
         }
         Ok(world)
     }

@@ -65,7 +65,7 @@ pub enum Request {
         /// The last one already known; empty names for the start.
         after: (String, String),
     },
-    /// Pods that have a network namespace.
+    /// Pods that have a network namespace or a container, also one that has ended.
     Pods {
         /// The last one already known; empty for the start.
         after: String,

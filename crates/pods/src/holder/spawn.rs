@@ -90,34 +90,44 @@ pub(super) fn beside(
     connection: OwnedFd,
     own_pid: BorrowedFd<'_>,
 ) -> io::Result<Child> {
-    start(0, Some((container, own_pid)), |_| Ok(()), || {
-        namespace::enter_container_of(container)?;
-        if exec.tty {
-            rustix::process::setsid()?;
-            terminal(connection.as_fd(), false)?;
-        } else {
-            session(stdio, false)?;
-        }
-        drop_capabilities()?;
-        Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
-    })
+    start(
+        0,
+        Some((container, own_pid)),
+        |_| Ok(()),
+        || {
+            namespace::enter_container_of(container)?;
+            if exec.tty {
+                rustix::process::setsid()?;
+                terminal(connection.as_fd(), false)?;
+            } else {
+                session(stdio, false)?;
+            }
+            drop_capabilities()?;
+            Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
+        },
+    )
 }
 
 /// Starts a command in the node's own network, with the cluster's resolver.
 pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io::Result<Child> {
-    start(namespace::MOUNT, None, |_| Ok(()), || {
-        let resolv = Path::new("/etc/resolv.conf");
-        // A host without a plain resolv.conf keeps its own names; the command itself still runs.
-        if places.node_resolv.exists() && resolv.exists() {
-            mount::bind(places.node_resolv, resolv)?;
-        }
-        session(stdio, exec.tty)?;
-        // The host's own programs come first here; the built-in ones fill the gaps.
-        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-        let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
-        env.extend(exec.env.iter().cloned());
-        Ok(command(&exec.argv, &env, &exec.cwd, false))
-    })
+    start(
+        namespace::MOUNT,
+        None,
+        |_| Ok(()),
+        || {
+            let resolv = Path::new("/etc/resolv.conf");
+            // A host without a plain resolv.conf keeps its own names; the command itself still runs.
+            if places.node_resolv.exists() && resolv.exists() {
+                mount::bind(places.node_resolv, resolv)?;
+            }
+            session(stdio, exec.tty)?;
+            // The host's own programs come first here; the built-in ones fill the gaps.
+            let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+            let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
+            env.extend(exec.env.iter().cloned());
+            Ok(command(&exec.argv, &env, &exec.cwd, false))
+        },
+    )
 }
 
 /// Makes a terminal in the pod's own `/dev/pts`, which is what its programs find it by; the calling process, a session's

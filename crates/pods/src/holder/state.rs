@@ -1,6 +1,6 @@
 //! What the holder keeps: network namespaces of pods, containers with their ends, exec sessions; a request in, a reply out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -113,8 +113,10 @@ impl State {
             }
             Request::Containers { after } => Ok((Reply::Containers(self.list(&after)), Vec::new())),
             Request::Pods { after } => {
-                let pods = self.pods.keys().filter(|pod| **pod > after).take(limits::CONTAINERS_PER_ANSWER);
-                Ok((Reply::Pods(pods.cloned().collect()), Vec::new()))
+                let of_containers = self.containers.keys().chain(self.past.keys()).map(|(pod, _)| pod);
+                let pods: BTreeSet<_> = self.pods.keys().chain(of_containers).filter(|pod| **pod > after).collect();
+                let some = pods.into_iter().take(limits::CONTAINERS_PER_ANSWER);
+                Ok((Reply::Pods(some.cloned().collect()), Vec::new()))
             }
             Request::RemovePod { pod } => {
                 self.remove(&pod);
@@ -165,7 +167,8 @@ impl State {
                 continue;
             }
             let own = |container: &Container| container.child.pid == pid && !container.foreign;
-            let found = self.containers.iter().find(|(_, container)| own(container) && container.record.ended.is_none());
+            let found =
+                self.containers.iter().find(|(_, container)| own(container) && container.record.ended.is_none());
             if let Some(key) = found.map(|(key, _)| key.clone()) {
                 self.note_end(&key, Some(code));
                 reaped.containers = true;
@@ -263,8 +266,10 @@ impl State {
         let child = child.inspect_err(|_| kept.iter().for_each(|kept| kept.remove(&self.directory)))?;
         record.started_ms = jiff::Timestamp::now().as_millisecond();
         let mut container = Container::new(record, child, spawn, ends, kept);
-        container.take_terminal()?;
-        container.note_start(&self.directory)?;
+        if let Err(error) = container.take_terminal().and_then(|()| container.note_start(&self.directory)) {
+            container.abandon(&self.directory);
+            return Err(error);
+        }
         self.past.remove(&key);
         self.containers.insert(key, container);
         Ok(())
@@ -372,6 +377,12 @@ impl Container {
             kept.terminal = copy;
         }
         Ok(())
+    }
+
+    /// Ends one that could not be taken into account.
+    fn abandon(&self, directory: &Path) {
+        let _ = process::signal(self.child.pidfd.as_fd(), Signal::KILL.as_raw());
+        self.kept.iter().for_each(|kept| kept.remove(directory));
     }
 
     /// Keeps for the next holder that the program runs.

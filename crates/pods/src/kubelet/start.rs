@@ -42,7 +42,7 @@ impl Worker {
         let done = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
             fs::create_dir_all(directory.join("etc"))?;
             for (path, text) in name_files::files(&pod, &given, &node.config.names) {
-                fs::write(directory.join(&path[1..]), text)?;
+                write_if_other(&directory.join(&path[1..]), &text)?;
             }
             if network {
                 let netns = node.client.pod_netns(&uid)?;
@@ -267,6 +267,14 @@ impl Worker {
             self.note_started(index);
         }
     }
+}
+
+/// Writes a file that running pods may be reading: one that is as it should be is left alone.
+fn write_if_other(path: &Path, text: &str) -> std::io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    fs::write(path, text)
 }
 
 /// Keeps the log of the run before the coming one.

@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Uids of all pods that have a network namespace.
+    /// Uids of all pods that have a network namespace or a container.
     pub fn pods(&self) -> io::Result<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {
