@@ -11,6 +11,8 @@ use kernel::unix_socket::{self, Wait};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::security::Security;
+use crate::cgroup::Limits;
 use crate::limits;
 
 /// Version of this protocol; a supervisor refuses a holder of another one.
@@ -81,6 +83,9 @@ pub enum Reply {
         version: u32,
         /// Version of the program it runs.
         program: String,
+        /// What it can give to pods.
+        #[serde(default)]
+        abilities: Abilities,
     },
     /// Done.
     Done,
@@ -94,6 +99,34 @@ pub enum Reply {
     Exited(i32),
     /// Something ended; ask for [`Request::Containers`].
     Changed,
+}
+
+/// What a holder can give to pods; what it cannot is told to whoever asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Abilities {
+    /// Each pod has users of its own; without, a container runs as one user, whatever its number.
+    pub users: bool,
+    /// Limits of processor and memory hold: which control groups they are held by.
+    pub limits: Option<String>,
+    /// Why limits do not hold, and what to do about it.
+    pub no_limits: String,
+}
+
+impl Abilities {
+    /// Whether and how limits hold, for people.
+    pub fn limits_text(&self) -> String {
+        match &self.limits {
+            Some(how) => format!("held by {how}"),
+            None if self.no_limits.is_empty() => "not held: the sandbox was started by an earlier release".to_owned(),
+            None => format!("not held: {}", self.no_limits),
+        }
+    }
+
+    /// Whose the processes of pods are outside, for people.
+    pub fn users_text(&self) -> &'static str {
+        if self.users { "each pod has its own" } else { "every pod runs as the user who started this" }
+    }
 }
 
 /// A container to start.
@@ -128,6 +161,12 @@ pub struct Spawn {
     pub log: PathBuf,
     /// What its file system looks like.
     pub root: Root,
+    /// What it may do.
+    #[serde(default)]
+    pub security: Security,
+    /// How much it may use.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a container's file system adds to (and hides from) the read-only view of the host's.
@@ -189,6 +228,9 @@ pub struct Ended {
     pub code: i32,
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// The kernel killed a process of it because its memory limit was reached.
+    #[serde(default)]
+    pub oom: bool,
 }
 
 /// Sends one message.

@@ -4,10 +4,15 @@
 //! the end of everything in the sandbox.
 
 pub mod log;
+mod mask;
 pub mod message;
+mod own;
 pub mod root;
+mod seccomp;
+pub mod security;
 mod spawn;
 mod state;
+mod user;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -115,12 +120,12 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
     ] {
         if let Err(error) = fs::write(format!("/proc/sys/net/{name}"), value) {
             eprintln!("holder: sysctl net/{name}: {error}");
         }
     }
+    user::allow_ping();
     Ok(())
 }
 

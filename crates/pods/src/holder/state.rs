@@ -11,9 +11,12 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
 use super::log::{Log, Stream};
-use super::message::{ContainerRecord, Ended, Exec, Reply, Request, Spawn, VERSION};
-use super::spawn::{self, Given, Places};
+use super::message::{Abilities, ContainerRecord, Ended, Exec, Reply, Request, Spawn, VERSION};
+use super::security::Security;
+use super::spawn::{self, Bounds, Given, Places};
+use super::user::{self, Ids};
 use super::watcher::Watcher;
+use crate::cgroup::Groups;
 use crate::limits;
 
 /// Everything the holder holds.
@@ -26,6 +29,8 @@ pub(super) struct State {
     sessions: BTreeMap<i32, Session>,
     /// Clients of containers that have ended, until they have read everything.
     lingering: Vec<Watcher>,
+    ids: Ids,
+    groups: Groups,
 }
 
 struct Container {
@@ -37,6 +42,7 @@ struct Container {
     input: Option<OwnedFd>,
     stdin_once: bool,
     tty: bool,
+    security: Security,
 }
 
 struct Session {
@@ -64,6 +70,8 @@ impl State {
             containers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             lingering: Vec::new(),
+            ids: Ids::of_this_process()?,
+            groups: Groups::open(directory),
         })
     }
 
@@ -77,7 +85,8 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                Ok((Reply::Hello { version: VERSION, program }, vec![self.own_net.try_clone()?]))
+                let abilities = self.abilities();
+                Ok((Reply::Hello { version: VERSION, program, abilities }, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),
             Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),
@@ -152,11 +161,22 @@ impl State {
                     self.lingering.extend(stream.watchers.into_iter().filter(Watcher::waits));
                 }
                 container.input = None;
-                container.record.ended = Some(Ended { code, at_ms: jiff::Timestamp::now().as_millisecond() });
+                let oom = self.groups.out_of_memory(&container.record.pod, &container.record.container);
+                container.record.ended = Some(Ended { code, at_ms: jiff::Timestamp::now().as_millisecond(), oom });
                 reaped.containers = true;
             }
         }
+        self.groups.sweep();
         reaped
+    }
+
+    fn abilities(&self) -> Abilities {
+        let limits = self.groups.kind();
+        Abilities {
+            users: self.ids.many(),
+            limits: limits.ok().map(str::to_owned),
+            no_limits: limits.err().unwrap_or_default().to_owned(),
+        }
     }
 
     /// Kills the exec sessions of a connection that has ended.
@@ -210,7 +230,9 @@ impl State {
             let streams = vec![Stream::new(out_read, "stdout"), Stream::new(err_read, "stderr")];
             (streams, write, Given::Pipes { input: read, output: [out, err] })
         };
-        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow())?;
+        let door = self.groups.make(&spawn.pod, &spawn.container, &spawn.limits)?;
+        let bounds = Bounds { ids: &self.ids, door };
+        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), &bounds)?;
         let record = ContainerRecord {
             pod: spawn.pod.clone(),
             container: spawn.container.clone(),
@@ -219,7 +241,8 @@ impl State {
             ended: None,
         };
         let (stdin_once, tty) = (spawn.stdin_once, spawn.tty);
-        let mut container = Container { record, child, log, streams, input, stdin_once, tty };
+        let security = spawn.security.clone();
+        let mut container = Container { record, child, log, streams, input, stdin_once, tty, security };
         if tty {
             container.take_terminal()?;
         }
@@ -234,7 +257,9 @@ impl State {
             Some(key) => {
                 let found = self.running(key)?;
                 let (ours, theirs) = unix_socket::pair()?;
-                let child = spawn::beside(exec, found.child.pidfd.as_fd(), descriptors, theirs, self.own_pid.as_fd())?;
+                let bounds = Bounds { ids: &self.ids, door: self.groups.door(&key.0, &key.1) };
+                let container = (found.child.pidfd.as_fd(), &found.security);
+                let child = spawn::beside(exec, container, descriptors, theirs, self.own_pid.as_fd(), &bounds)?;
                 if exec.tty {
                     given.push(spawn::terminal_from(ours.as_fd())?);
                 }
@@ -285,6 +310,7 @@ impl State {
             of != pod
         });
         self.pods.remove(pod);
+        self.groups.remove(pod);
     }
 }
 
@@ -324,9 +350,9 @@ pub(super) fn places(directory: &Path) -> OwnedPlaces {
 
 /// Prepares the new network namespace of the calling thread: any port may be bound, ping needs no raw socket.
 fn prepare_netns() -> io::Result<OwnedFd> {
+    user::allow_ping();
     for (name, value) in [
         ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv6/conf/all/accept_ra", "0"),

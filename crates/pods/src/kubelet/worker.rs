@@ -231,7 +231,12 @@ impl Worker {
             let Some(record) = records.get(&key).filter(|record| record.attempt == slot.attempt) else { continue };
             let Some(end) = record.ended else { continue };
             self.probes.remove(&slot.spec.name);
-            let reason = if end.code == 0 { "Completed" } else { "Error" }.to_owned();
+            let reason = match end.code {
+                0 => "Completed",
+                137 if end.oom => "OOMKilled",
+                _ => "Error",
+            };
+            let reason = reason.to_owned();
             let ended = Ended {
                 code: end.code,
                 reason,

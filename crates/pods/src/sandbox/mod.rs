@@ -18,8 +18,8 @@ use rustix::fs::FlockOperation;
 pub use client::{Client, Session};
 use record::Record;
 
-use crate::holder::message::{Reply, Request, SOCKET, VERSION};
-use crate::{holder, limits};
+use crate::holder::message::{Abilities, Reply, Request, SOCKET, VERSION};
+use crate::{cgroup, holder, limits};
 
 /// Why there is no sandbox: what failed, why, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,7 @@ pub struct Sandbox {
     client: Client,
     netns: OwnedFd,
     holder: OwnedFd,
+    abilities: Abilities,
     adopted: bool,
     /// Held for the life of the supervisor.
     _lock: File,
@@ -86,18 +87,23 @@ impl Sandbox {
         let peer = client.peer_pid().map_err(io_of("find the holder's process"))?;
         let holder = open_process(peer).map_err(io_of("open the holder's process"))?;
         let (reply, mut descriptors) = client.call(&Request::Hello, &[]).map_err(io_of("greet the holder"))?;
-        let netns = match (reply, descriptors.pop()) {
-            (Reply::Hello { version: VERSION, .. }, Some(netns)) => netns,
+        let (abilities, netns) = match (reply, descriptors.pop()) {
+            (Reply::Hello { version: VERSION, abilities, .. }, Some(netns)) => (abilities, netns),
             (Reply::Hello { version, .. }, _) => return Err(Error::Version { found: version }),
             (other, _) => return Err(Error::Refused(format!("the holder answered {other:?} to a greeting"))),
         };
         join_user(peer, &holder)?;
-        Ok(Self { directory: directory.clone(), client, netns, holder, adopted, _lock: lock })
+        Ok(Self { directory: directory.clone(), client, netns, holder, abilities, adopted, _lock: lock })
     }
 
     /// Whether the holder was already running.
     pub fn adopted(&self) -> bool {
         self.adopted
+    }
+
+    /// What the holder can give to pods.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
     }
 
     /// The data directory.
@@ -132,7 +138,10 @@ impl Sandbox {
             Some(socket) => unix_socket::peer_pid(socket.as_fd()).and_then(open_process).ok(),
             None => Record::read(directory).and_then(|record| record.live()),
         };
-        let Some(holder) = holder else { return Ok(false) };
+        let Some(holder) = holder else {
+            cgroup::remove_recorded(directory);
+            return Ok(false);
+        };
         process::signal(holder.as_fd(), rustix::process::Signal::KILL.as_raw()).map_err(io_of("kill the holder"))?;
         let wait = i32::try_from(limits::HOLDER_END.as_millis()).unwrap_or(i32::MAX);
         if !process::wait_end(holder.as_fd(), wait).map_err(io_of("wait for the holder"))? {
@@ -142,6 +151,7 @@ impl Sandbox {
         }
         let _ = fs::remove_file(directory.join(SOCKET));
         Record::remove(directory);
+        cgroup::remove_recorded(directory);
         Ok(true)
     }
 }
