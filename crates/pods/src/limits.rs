@@ -36,3 +36,7 @@ pub const HOLDER_STARTS: usize = 20;
 pub const LOCK_WAIT: Duration = Duration::from_millis(500);
 /// How soon a probe that met "connection refused" at the very start is tried again; doubles up to the probe's period.
 pub const EARLY_PROBE: Duration = Duration::from_millis(20);
+/// Processes and threads of one container at most, where control groups can be made.
+pub const CONTAINER_PIDS: u64 = 4096;
+/// How long the last processes of removed control groups are waited for.
+pub const CGROUP_END: Duration = Duration::from_secs(2);

@@ -7,12 +7,17 @@ mod adopt;
 mod ends;
 pub(crate) mod kept;
 mod log;
+mod mask;
 pub mod message;
+mod own;
 pub mod root;
+mod seccomp;
+pub mod security;
 mod spawn;
 mod spool;
 mod state;
 mod stream;
+mod user;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -136,12 +141,12 @@ fn own_namespaces() {
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
     ] {
         if let Err(error) = fs::write(format!("/proc/sys/net/{name}"), value) {
             eprintln!("holder: sysctl net/{name}: {error}");
         }
     }
+    user::allow_ping();
 }
 
 #[derive(Default)]

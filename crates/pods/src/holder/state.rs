@@ -13,11 +13,14 @@ use super::adopt::{self, Adopted};
 use super::ends::{self, Ends};
 use super::kept::{self, Kept};
 use super::log::Log;
-use super::message::{ContainerRecord, Exec, Reply, Request, Spawn, VERSION};
-use super::spawn::{self, Places};
+use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn, VERSION};
+use super::security::Security;
+use super::spawn::{self, Bounds, Places};
 use super::spool::Files;
 use super::stream::Stream;
+use super::user::{self, Ids};
 use super::watcher::Watcher;
+use crate::cgroup::Groups;
 use crate::limits;
 use crate::sandbox::Mode;
 
@@ -34,6 +37,8 @@ pub(super) struct State {
     sessions: BTreeMap<i32, Session>,
     /// Clients of containers that have ended, until they have read everything.
     lingering: Vec<Watcher>,
+    ids: Ids,
+    groups: Groups,
 }
 
 pub(super) struct Container {
@@ -50,6 +55,7 @@ pub(super) struct Container {
     stdin: bool,
     stdin_once: bool,
     tty: bool,
+    security: Security,
 }
 
 struct Session {
@@ -83,6 +89,8 @@ impl State {
             past,
             sessions: BTreeMap::new(),
             lingering: Vec::new(),
+            ids: Ids::of_this_process()?,
+            groups: Groups::open(directory),
         })
     }
 
@@ -96,7 +104,8 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                Ok((Reply::Hello { version: VERSION, program, mode: self.mode }, vec![self.own_net.try_clone()?]))
+                let hello = Reply::Hello { version: VERSION, program, mode: self.mode, abilities: self.abilities() };
+                Ok((hello, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),
             Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),
@@ -174,6 +183,7 @@ impl State {
                 reaped.containers = true;
             }
         }
+        self.groups.sweep();
         reaped
     }
 
@@ -196,13 +206,23 @@ impl State {
             self.lingering.extend(stream.watchers.into_iter().filter(Watcher::waits));
         }
         container.input = None;
-        container.record.ended = Some(adopt::ended(code));
+        let oom = self.groups.out_of_memory(&key.0, &key.1);
+        container.record.ended = Some(adopt::ended(code, oom));
         if let Some(kept) = &mut container.kept {
             kept.record = container.record.clone();
             if let Err(error) = kept.write(&self.directory) {
                 eprintln!("holder: the end of {}/{} is not kept: {error}", key.0, key.1);
             }
             Files::beside(&kept.spawn.log).remove();
+        }
+    }
+
+    fn abilities(&self) -> Abilities {
+        let limits = self.groups.kind();
+        Abilities {
+            users: self.ids.many(),
+            limits: limits.ok().map(str::to_owned),
+            no_limits: limits.err().unwrap_or_default().to_owned(),
         }
     }
 
@@ -262,7 +282,9 @@ impl State {
             }
             Ok(())
         };
-        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), note);
+        let door = self.groups.make(&spawn.pod, &spawn.container, &spawn.limits)?;
+        let bounds = Bounds { ids: &self.ids, door };
+        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), &bounds, note);
         let child = child.inspect_err(|_| kept.iter().for_each(|kept| kept.remove(&self.directory)))?;
         record.started_ms = jiff::Timestamp::now().as_millisecond();
         let mut container = Container::new(record, child, spawn, ends, kept);
@@ -282,7 +304,9 @@ impl State {
             Some(key) => {
                 let found = self.running(key)?;
                 let (ours, theirs) = unix_socket::pair()?;
-                let child = spawn::beside(exec, found.child.pidfd.as_fd(), descriptors, theirs, self.own_pid.as_fd())?;
+                let bounds = Bounds { ids: &self.ids, door: self.groups.door(&key.0, &key.1) };
+                let container = (found.child.pidfd.as_fd(), &found.security);
+                let child = spawn::beside(exec, container, descriptors, theirs, self.own_pid.as_fd(), &bounds)?;
                 if exec.tty {
                     given.push(spawn::terminal_from(ours.as_fd())?.0);
                 }
@@ -350,6 +374,7 @@ impl State {
             of != pod
         });
         self.pods.remove(pod);
+        self.groups.remove(pod);
     }
 }
 
@@ -357,7 +382,8 @@ impl Container {
     fn new(record: ContainerRecord, child: Child, spawn: &Spawn, ends: Ends, kept: Option<Kept>) -> Self {
         let Ends { log, streams, input } = ends;
         let (stdin, stdin_once, tty) = (spawn.stdin, spawn.stdin_once, spawn.tty);
-        Self { record, child, foreign: false, kept, log, streams, input, stdin, stdin_once, tty }
+        let security = spawn.security.clone();
+        Self { record, child, foreign: false, kept, log, streams, input, stdin, stdin_once, tty, security }
     }
 
     /// One that an earlier holder started.
@@ -417,9 +443,9 @@ pub(super) fn places(directory: &Path) -> OwnedPlaces {
 
 /// Prepares the new network namespace of the calling thread: any port may be bound, ping needs no raw socket.
 fn prepare_netns() -> io::Result<OwnedFd> {
+    user::allow_ping();
     for (name, value) in [
         ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv6/conf/all/accept_ra", "0"),
