@@ -148,7 +148,9 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let kubelet = Kubelet::new(config, named, &sandbox, feed.latest(), applied.clone(), vec![names.built_in()])
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
-    let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
+    let abilities = sandbox.abilities().clone();
+    let asked = advice::Pods { streams: kubelet.streams(), abilities: abilities.clone() };
+    let advisor = advice::start(&network, &domain, &api, asked, &applied, &feed, names.addresses());
     tokio::spawn(sweep_events(api.clone()));
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
@@ -160,6 +162,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         node,
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
+        abilities,
         store: store.clone(),
         applied: applied.clone(),
         latest: feed.latest(),

@@ -16,6 +16,7 @@ mod networks;
 mod processes;
 mod restart;
 mod sandbox;
+mod security;
 mod seeds;
 mod services;
 mod stock;
