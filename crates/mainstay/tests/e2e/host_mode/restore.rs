@@ -24,7 +24,7 @@ fn down_leaves_the_host_as_it_was() {
     for word in ["+ link:", "+ address:", "+ route:", "+ nft: table inet mainstay", "+ sysctl: "] {
         assert!(during.iter().any(|line| line.starts_with(word)), "no {word}: {during:#?}");
     }
-    let ours = Ours::of(world.path());
+    let ours = Ours::on_host(world.path(), world.host.pid());
     let output = world.down();
     assert!(output.status.success() && text(&output).contains("as it was"), "{}", text(&output));
     let left = world.look().changes_since(&before);
@@ -53,7 +53,7 @@ fn what_others_rely_on_by_now_is_left_alone() {
 fn a_reboot_brings_addresses_rules_and_pods_back() {
     let mut world = World::new();
     with_pods(&mut world, &[]);
-    let ours = Ours::of(world.path());
+    let ours = Ours::on_host(world.path(), world.host.pid());
     world.stop(Signal::KILL);
     assert!(ours.kill() > 0);
     world.until("every process has ended", |_| ours.left().is_empty());
