@@ -10,6 +10,7 @@ mod explain;
 mod golden;
 mod guide;
 mod host;
+mod host_mode;
 mod host_untouched;
 mod kill9;
 mod networks;
