@@ -22,7 +22,8 @@ pub fn interface_of(uid: &str) -> String {
     format!("pod{hex}")
 }
 
-/// Connects a pod. Everything that is there already is left as it is, so this repeats after a crash half way.
+/// Connects a pod. Everything that is there already is left as it is, so this repeats after a crash half way and changes
+/// nothing when all of it is there.
 pub fn connect(
     node: BorrowedFd<'_>,
     pod: BorrowedFd<'_>,
@@ -31,11 +32,22 @@ pub fn connect(
     node_addresses: &[IpAddr],
 ) -> io::Result<()> {
     let name = interface_of(uid);
+    let has_end = namespace::within_net(pod, || Ok(open()?.link(INTERFACE).map_err(io::Error::other)?.is_some()))?;
     namespace::within_net(node, || {
         let mut netlink = open()?;
-        let veth =
-            VethSpec { name: &name, peer_name: INTERFACE, peer_netns: Some(pod), mtu: None, mac: None, peer_mac: None };
-        existing(netlink.veth_create(&veth))?;
+        if !has_end {
+            // A link of that name leads into a namespace that has ended, and goes soon by itself.
+            delete(&mut netlink, &name)?;
+            let veth = VethSpec {
+                name: &name,
+                peer_name: INTERFACE,
+                peer_netns: Some(pod),
+                mtu: None,
+                mac: None,
+                peer_mac: None,
+            };
+            existing(netlink.veth_create(&veth))?;
+        }
         let index = netlink.link_index(&name).map_err(io::Error::other)?;
         if fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|value| value.trim() == "0") {
             netlink.forwarding4_set(index, true).map_err(io::Error::other)?;
@@ -46,10 +58,9 @@ pub fn connect(
             existing(netlink.address_add(&NewAddress { index, address: gateway, prefix_len, scope }))?;
             let source = node_addresses.iter().find(|own| own.is_ipv4() == address.is_ipv4()).copied();
             let route = NewRoute { source, ..NewRoute::direct(*address, bits(*address), index) };
-            if netlink.route_replace(&route).is_err() {
+            if existing(netlink.route_add(&route)).is_err() {
                 // The node's address is not there yet (or not ours): the kernel chooses the source.
-                let route = NewRoute { source: None, ..route };
-                netlink.route_replace(&route).map_err(io::Error::other)?;
+                existing(netlink.route_add(&NewRoute { source: None, ..route }))?;
             }
         }
         Ok(())
@@ -67,8 +78,8 @@ fn inside(addresses: &[IpAddr]) -> io::Result<()> {
         let (prefix_len, scope) = (bits(*address), Scope::Global);
         existing(netlink.address_add(&NewAddress { index, address: *address, prefix_len, scope }))?;
         let gateway = gateway(*address);
-        netlink.route_replace(&NewRoute::direct(gateway, bits(gateway), index)).map_err(io::Error::other)?;
-        netlink.route_replace(&NewRoute::default_via(gateway, index)).map_err(io::Error::other)?;
+        existing(netlink.route_add(&NewRoute::direct(gateway, bits(gateway), index)))?;
+        existing(netlink.route_add(&NewRoute::default_via(gateway, index)))?;
     }
     Ok(())
 }
@@ -77,14 +88,15 @@ fn inside(addresses: &[IpAddr]) -> io::Result<()> {
 /// process is gone.
 pub fn disconnect(node: BorrowedFd<'_>, uid: &str) -> io::Result<()> {
     let name = interface_of(uid);
-    namespace::within_net(node, || {
-        let mut netlink = open()?;
-        let Some(link) = netlink.link(&name).map_err(io::Error::other)? else { return Ok(()) };
-        match netlink.link_delete(link.index) {
-            Err(error) if !error.not_found() => Err(io::Error::other(error)),
-            _ => Ok(()),
-        }
-    })
+    namespace::within_net(node, || delete(&mut open()?, &name))
+}
+
+fn delete(netlink: &mut Rtnetlink, name: &str) -> io::Result<()> {
+    let Some(link) = netlink.link(name).map_err(io::Error::other)? else { return Ok(()) };
+    match netlink.link_delete(link.index) {
+        Err(error) if !error.not_found() => Err(io::Error::other(error)),
+        _ => Ok(()),
+    }
 }
 
 fn open() -> io::Result<Rtnetlink> {

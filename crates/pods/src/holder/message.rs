@@ -14,9 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::security::Security;
 use crate::cgroup::Limits;
 use crate::limits;
+use crate::sandbox::Mode;
 
 /// Version of this protocol; a supervisor refuses a holder of another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = match option_env!("MAINSTAY_HOLDER_PROTOCOL") {
+    // For tests of an upgrade over a change of the protocol: the same program built as another release.
+    Some(_) => 2,
+    None => 1,
+};
 /// Name of the holder's socket in the data directory.
 pub const SOCKET: &str = "holder.sock";
 
@@ -86,6 +91,9 @@ pub enum Reply {
         /// What it can give to pods.
         #[serde(default)]
         abilities: Abilities,
+        /// Where its pods live.
+        #[serde(default)]
+        mode: Mode,
     },
     /// Done.
     Done,
@@ -231,6 +239,9 @@ pub struct Ended {
     /// The kernel killed a process of it because its memory limit was reached.
     #[serde(default)]
     pub oom: bool,
+    /// Nobody saw how: the code only stands for that.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// Sends one message.

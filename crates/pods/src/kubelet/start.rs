@@ -36,6 +36,7 @@ impl Worker {
 
     /// Gives the Pod its addresses, its network and its files; all of it repeats harmlessly.
     pub(super) async fn set_up(&mut self) -> Result<(), String> {
+        let replaced = self.node.client.replaced();
         let addresses = if self.host_network() { self.node.config.node_addresses.clone() } else { self.address()? };
         let node = self.node.clone();
         let (uid, directory, network) = (self.uid.clone(), self.directory(), !self.host_network());
@@ -55,7 +56,7 @@ impl Worker {
             Ok(())
         });
         done.await.map_err(|error| error.to_string())?.map_err(|error| format!("set up the pod's network: {error}"))?;
-        self.addresses = addresses;
+        (self.addresses, self.set_up_at) = (addresses, replaced);
         Ok(())
     }
 
@@ -94,11 +95,7 @@ impl Worker {
             }
         };
         self.event("Normal", Some(&name), "Created", &format!("Container created: {name}")).await;
-        let client = self.node.client.clone();
-        let started = tokio::task::spawn_blocking(move || client.spawn(spawn)).await;
-        let started =
-            started.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
-        match started {
+        match self.spawn(spawn).await {
             Ok(()) => {
                 self.running(index);
                 self.event("Normal", Some(&name), "Started", &format!("Container started: {name}")).await;
@@ -120,6 +117,22 @@ impl Worker {
     async fn tell_not_enforced(&mut self, container: &Container) {
         for text in crate::enforced::container(&self.spec(), container, &self.node.abilities) {
             self.event("Warning", Some(&container.name), "NotEnforced", &text).await;
+        }
+    }
+
+    /// Has the holder start a container. A pod in which nothing runs lost its network with the last holder.
+    async fn spawn(&mut self, spawn: Spawn) -> Result<(), String> {
+        loop {
+            let replaced = self.node.client.replaced();
+            if self.set_up_at != replaced {
+                self.set_up().await?;
+            }
+            let (client, spawn) = (self.node.client.clone(), spawn.clone());
+            let started = tokio::task::spawn_blocking(move || client.spawn(spawn)).await;
+            match started.map_err(|error| error.to_string())? {
+                Err(_) if self.node.client.replaced() != replaced => {}
+                done => return done.map_err(|error| error.to_string()),
+            }
         }
     }
 
