@@ -117,10 +117,17 @@ pub(super) fn beside(
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 done => done?,
             }
-        }
-        security::confine(security)?;
-        Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
-    })
+            if plan != Plan::Own {
+                match namespace::enter_user_of(container) {
+                    // Started by an earlier release without users of its own: it is in ours.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                    done => done?,
+                }
+            }
+            security::confine(security)?;
+            Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
+        },
+    )
 }
 
 /// Lets a user open its standard streams again by name (`/dev/stdout`), which pipes allow to their owner alone. What is
