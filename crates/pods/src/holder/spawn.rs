@@ -100,27 +100,32 @@ pub(super) fn beside(
 ) -> io::Result<Child> {
     let pod = exec.container.as_ref().map_or("", |(pod, _)| pod);
     let plan = bounds.ids.plan(pod, security);
-    start(0, Some((container, own_pid)), |_| Ok(()), || {
-        bounds.door.enter()?;
-        namespace::enter_container_of(container)?;
-        let owner = plan.outside(security.uid, security.gid);
-        if exec.tty {
-            rustix::process::setsid()?;
-            terminal(connection.as_fd(), owner, false)?;
-        } else {
-            session(stdio, false)?;
-            give_pipes(owner);
-        }
-        if plan != Plan::Own {
-            match namespace::enter_user_of(container) {
-                // Started by an earlier release without users of its own: it is in ours.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                done => done?,
+    start(
+        0,
+        Some((container, own_pid)),
+        |_| Ok(()),
+        || {
+            bounds.door.enter()?;
+            namespace::enter_container_of(container)?;
+            let owner = plan.outside(security.uid, security.gid);
+            if exec.tty {
+                rustix::process::setsid()?;
+                terminal(connection.as_fd(), owner, false)?;
+            } else {
+                session(stdio, false)?;
+                give_pipes(owner);
             }
-        }
-        security::confine(security)?;
-        Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
-    })
+            if plan != Plan::Own {
+                match namespace::enter_user_of(container) {
+                    // Started by an earlier release without users of its own: it is in ours.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                    done => done?,
+                }
+            }
+            security::confine(security)?;
+            Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
+        },
+    )
 }
 
 /// Lets a user open its standard streams again by name (`/dev/stdout`), which pipes allow to their owner alone. What is
