@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use pods::cgroup::Limits;
 use pods::holder;
 use pods::holder::message::{Ended, Root, Spawn};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 
 const ORDINARY: u32 = 1001;
 
@@ -27,7 +27,7 @@ fn main() {
     assert_eq!(rustix::process::geteuid().as_raw(), 0, "run this test as root: only root may make control groups");
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join("data");
-    let sandbox = Sandbox::start_or_adopt(&directory, &[]).unwrap();
+    let sandbox = Sandbox::start_or_adopt(&directory, &[], Mode::Sandbox).unwrap();
     let groups = recorded(&directory);
     let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attempt(&sandbox, &groups)));
     assert!(Sandbox::kill(&directory).unwrap());
@@ -50,7 +50,7 @@ fn attempt(sandbox: &Sandbox, groups: &[PathBuf]) {
     assert!(how.is_some(), "no control groups: {}", sandbox.abilities().no_limits);
     assert!(!groups.is_empty() && groups.iter().all(|group| group.is_dir()), "{groups:?}");
     let limits = Limits { memory: Some(32 << 20), cpu: Some(250), cpu_request: Some(100) };
-    let (_, eater) = run(sandbox, "eater", "exec tail -c 200m /dev/zero", limits.clone());
+    let (_, eater) = run(sandbox, "eater", "exec awk 'BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }'", limits.clone());
     assert_eq!((eater.code, eater.oom), (137, true), "killed because its memory ran out");
     let (_, child) = run(sandbox, "child", "head -c 200m /dev/zero | tail -c 200m >/dev/null; exit $?", limits.clone());
     assert!(child.oom && child.code == 137, "the same for a child: {child:?}");
@@ -141,7 +141,7 @@ fn as_ordinary_user() {
 
 /// Where no groups can be made, containers run all the same and the reason is known.
 fn without(directory: &Path) {
-    let sandbox = Sandbox::start_or_adopt(directory, &[]).unwrap();
+    let sandbox = Sandbox::start_or_adopt(directory, &[], Mode::Sandbox).unwrap();
     let limits = Limits { memory: Some(32 << 20), ..Limits::default() };
     let (text, ended) = run(&sandbox, "free", "echo runs", limits);
     let abilities = sandbox.abilities().clone();

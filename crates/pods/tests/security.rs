@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use pods::holder;
 use pods::holder::message::{Ended, Exec, Root, Spawn, Volume};
 use pods::holder::security::{KEPT, Security};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 
 const ORDINARY: u32 = 1001;
 const SECRET: &str = "nobody in a pod may read this";
@@ -24,22 +24,23 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some(role) if role == holder::ROLE => holder::main(&arguments[2..]),
         Some("bind") => bind(),
-        Some("try") => attempt(Path::new(&arguments[2])),
+        Some("try") => attempt(Path::new(&arguments[2]), Mode::Sandbox),
+        Some("try-host") => attempt(Path::new(&arguments[2]), Mode::Host),
         _ => {
             assert_eq!(
                 rustix::process::geteuid().as_raw(),
                 0,
                 "run this test as root: it covers root and an ordinary user"
             );
-            for user in [0, ORDINARY] {
-                as_user(user);
+            for (user, role) in [(0, "try"), (ORDINARY, "try"), (0, "try-host")] {
+                run_as(user, role);
             }
         }
     }
 }
 
-/// Runs the attempts as `user`, by this executable.
-fn as_user(user: u32) {
+/// Runs the attempts as `user`, by this executable. What is the host's network here is one made for it.
+fn run_as(user: u32, role: &str) {
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(home.path(), Some(user), Some(user)).unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -47,11 +48,15 @@ fn as_user(user: u32) {
     fs::copy("/proc/self/exe", &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let id = user.to_string();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).arg(&program).arg("try");
-    let done = command.arg(home.path().join("data")).stdin(Stdio::null()).status().unwrap();
-    assert!(done.success(), "as uid {user}");
-    println!("test security as uid {user} ... ok");
+    let mut command = Command::new(if role == "try" { "setpriv" } else { "unshare" });
+    if role == "try" {
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
+    } else {
+        command.args(["--net", "--mount", "--"]);
+    }
+    let done = command.arg(&program).arg(role).arg(home.path().join("data")).stdin(Stdio::null()).status().unwrap();
+    assert!(done.success(), "{role} as uid {user}");
+    println!("test security: {role} as uid {user} ... ok");
 }
 
 /// A sandbox and the containers that are started in it one after another.
@@ -60,8 +65,8 @@ struct Lab<'a> {
     count: std::cell::Cell<u32>,
 }
 
-fn attempt(directory: &Path) {
-    let sandbox = Sandbox::start_or_adopt(directory, &[]).unwrap();
+fn attempt(directory: &Path, mode: Mode) {
+    let sandbox = Sandbox::start_or_adopt(directory, &[], mode).unwrap();
     fs::write(directory.join("kubeconfig"), SECRET).unwrap();
     let lab = Lab { sandbox: &sandbox, count: Default::default() };
     let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
