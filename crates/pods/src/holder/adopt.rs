@@ -8,11 +8,11 @@ use std::path::Path;
 use kernel::process;
 use rustix::process::Signal;
 
+use super::container::Container;
 use super::ends;
 use super::kept::{Found, Kept};
 use super::message::{ContainerRecord, Ended};
 use super::spool::Files;
-use super::state::Container;
 
 /// What is taken over.
 #[derive(Default)]

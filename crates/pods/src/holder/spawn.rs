@@ -100,22 +100,20 @@ pub(super) fn beside(
 ) -> io::Result<Child> {
     let pod = exec.container.as_ref().map_or("", |(pod, _)| pod);
     let plan = bounds.ids.plan(pod, security);
-    start(0, Some((container, own_pid)), |_| Ok(()), || {
-        bounds.door.enter()?;
-        namespace::enter_container_of(container)?;
-        let owner = plan.outside(security.uid, security.gid);
-        if exec.tty {
-            rustix::process::setsid()?;
-            terminal(connection.as_fd(), owner, false)?;
-        } else {
-            session(stdio, false)?;
-            give_pipes(owner);
-        }
-        if plan != Plan::Own {
-            match namespace::enter_user_of(container) {
-                // Started by an earlier release without users of its own: it is in ours.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                done => done?,
+    start(
+        0,
+        Some((container, own_pid)),
+        |_| Ok(()),
+        || {
+            bounds.door.enter()?;
+            namespace::enter_container_of(container)?;
+            let owner = plan.outside(security.uid, security.gid);
+            if exec.tty {
+                rustix::process::setsid()?;
+                terminal(connection.as_fd(), owner, false)?;
+            } else {
+                session(stdio, false)?;
+                give_pipes(owner);
             }
             if plan != Plan::Own {
                 match namespace::enter_user_of(container) {

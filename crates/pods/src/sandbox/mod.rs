@@ -139,7 +139,9 @@ impl Sandbox {
 fn greet(socket: BorrowedFd<'_>) -> Result<Greeting, Error> {
     let (reply, mut descriptors) = client::call(socket, &Request::Hello, &[]).map_err(io_of("greet the holder"))?;
     match reply {
-        Reply::Hello { version, mode, abilities, .. } => Ok(Greeting { version, mode, abilities, netns: descriptors.pop() }),
+        Reply::Hello { version, mode, abilities, .. } => {
+            Ok(Greeting { version, mode, abilities, netns: descriptors.pop() })
+        }
         other => Err(Error::Refused(format!("the holder answered {other:?} to a greeting"))),
     }
 }
