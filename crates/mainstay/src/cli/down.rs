@@ -8,6 +8,7 @@ use pods::sandbox::Sandbox;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::InstanceFlags;
+use crate::exit::Exit;
 use crate::instance::Instance;
 
 /// Flags of `mainstay down`.
@@ -24,7 +25,7 @@ pub(crate) struct Flags {
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the subcommand.
-pub(crate) fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<Exit> {
     let data_dir = flags.instance.data_dir()?;
     let path = data_dir.path().display();
     let server = match Instance::read(&data_dir)? {
@@ -46,7 +47,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         std::fs::remove_dir_all(data_dir.path()).with_context(|| format!("cannot delete {path}"))?;
         println!("deleted {path}");
     }
-    Ok(())
+    Ok(Exit::Fine)
 }
 
 /// Asks the server to stop, and kills it when it does not.

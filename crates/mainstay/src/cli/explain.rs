@@ -9,22 +9,15 @@ use clap::{Args, ValueEnum};
 use compile::diagnose::{CODES, by_id};
 use serde_json::{Value, json};
 
+use super::InstanceFlags;
 use super::client::Answer;
-use super::client::Client;
-use super::{InstanceFlags, USAGE};
+use crate::exit::Exit;
 
 pub(super) use text::{finding as finding_text, steps as steps_text};
 
-/// Everything was fine.
-pub(super) const FINE: u8 = 0;
-/// Something is wrong with what was looked at.
-pub(super) const FINDINGS: u8 = 2;
-/// Nobody answers.
-pub(super) const UNREACHABLE: u8 = 4;
-
 /// Flags of `mainstay explain`.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 fine, 1 error, 2 findings, 3 usage, 4 not reachable.\n\
+#[command(after_help = "Exit codes: 0 fine, 1 error, 2 findings, 3 usage, 4 not reachable, 5 time-out.\n\
     Examples:\n  mainstay explain svc/web\n  mainstay explain shop/web --from pod/client\n  mainstay explain pod/web-0 -n shop\n  \
     mainstay explain MS1004\n  mainstay explain --list")]
 pub(crate) struct Flags {
@@ -72,33 +65,28 @@ struct Target {
 pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     if flags.list {
         print!("{}", list(flags.output)?);
-        return Ok(ExitCode::from(FINE));
+        return Ok(Exit::Fine.into());
     }
     let what = flags.what.as_deref().unwrap_or_default();
     if let Some(code) = by_id(what) {
         print!("{}", code.text());
-        return Ok(ExitCode::from(FINE));
+        return Ok(Exit::Fine.into());
     }
     let target = match parse(what, &flags.namespace) {
         Ok(target) => target,
-        Err(why) => {
-            eprintln!("mainstay: {why}");
-            return Ok(ExitCode::from(USAGE));
-        }
+        Err(why) => return Err(Exit::Usage.error(why)),
     };
     let question = json!({
         "kind": target.kind, "namespace": target.namespace, "name": target.name,
         "from": flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from)), "timeline": flags.timeline,
     });
-    let answer = match reachable(&flags.instance).await {
-        Ok(client) => found(client.post("/mainstay/explain", &question).await?, &target)?,
-        Err(error) => return Ok(unreachable(&error)),
-    };
+    let client = flags.instance.client()?;
+    let answer = found(client.post("/mainstay/explain", &question).await?, &target)?;
     match flags.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Output::Text => print!("{}", text::report(&answer)),
     }
-    Ok(ExitCode::from(if answer["clean"] == true { FINE } else { FINDINGS }))
+    Ok(if answer["clean"] == true { Exit::Fine } else { Exit::Findings }.into())
 }
 
 /// The answer about an object that exists.
@@ -109,19 +97,6 @@ fn found(answer: Answer, target: &Target) -> Result<Value> {
         bail!("{what} (namespace {namespace}).\nSee what there is: kubectl get {kind} -n {namespace}");
     }
     answer.ok()
-}
-
-/// A client whose server answers.
-pub(super) async fn reachable(instance: &InstanceFlags) -> Result<Client> {
-    let client = instance.client()?;
-    client.get("/livez").await?;
-    Ok(client)
-}
-
-/// Says that nobody answers.
-pub(super) fn unreachable(error: &anyhow::Error) -> ExitCode {
-    eprintln!("mainstay: {}", crate::report(error));
-    ExitCode::from(UNREACHABLE)
 }
 
 fn list(output: Output) -> Result<String> {

@@ -3,17 +3,22 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use pods::sandbox::Sandbox;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use super::LogFormat;
+use super::client::Client;
+use super::{LogFormat, detach};
 use crate::config::{DataDir, Network};
+use crate::exit::Exit;
+use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
 use crate::run::phases::Phases;
-use crate::run::{self, Running, Settings, nft};
+use crate::run::{self, Settings, nft};
 
 /// Flags of `mainstay up`.
 #[derive(Args, Debug)]
@@ -49,9 +54,22 @@ pub(crate) struct Flags {
     /// Name of the node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
-    /// Apply these manifests once ready
-    #[arg(short, long = "filename", value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// Apply manifests once ready: a file, a folder, an http(s) URL or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    files: Vec<String>,
+    /// With -f: look into the folders below a folder, too
+    #[arg(short = 'R', long, requires = "files")]
+    recursive: bool,
+    /// Run in the background: return when ready, and log to DIR/server.log
+    #[arg(long)]
+    detach: bool,
+    /// Be ready only when everything of -f works (see mainstay wait), or fail with exit code 5 after DURATION
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "60s", require_equals = true,
+        value_parser = super::duration::parse)]
+    wait: Option<Duration>,
+    /// This process was started by --detach
+    #[arg(long, hide = true)]
+    detached_child: bool,
     /// Hold SIGTERM until nothing routes to a pod any more
     #[arg(long, value_enum, default_value = "on", value_name = "on|off")]
     drain: Switch,
@@ -76,20 +94,25 @@ enum Switch {
 }
 
 /// Runs the subcommand. The process must still have a single thread.
-pub(crate) fn run(flags: &Flags) -> Result<()> {
+pub(crate) fn run(flags: &Flags) -> Result<Exit> {
     if !flags.sandbox {
-        bail!(
-            "mainstay up runs in a sandbox for now: host mode comes with a later release.\nType: mainstay up --sandbox"
-        );
+        return Err(Exit::Usage.error(
+            "mainstay up runs in a sandbox for now: host mode comes with a later release.\nType: mainstay up --sandbox",
+        ));
     }
-    log(flags);
     let mut phases = Phases::new();
-    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
-    network.pools = crate::pools::choose(&flags.lb_pool, &network)?;
-    let node = node_name(flags.node_name.as_deref())?;
-    let domain = domain(&flags.cluster_domain)?;
-    let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
-    let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
+    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr).map_err(|error| Exit::Usage.of(error))?;
+    network.pools = crate::pools::choose(&flags.lb_pool, &network).map_err(|error| Exit::Usage.of(error))?;
+    let node = node_name(flags.node_name.as_deref()).map_err(|error| Exit::Usage.of(error))?;
+    let domain = domain(&flags.cluster_domain).map_err(|error| Exit::Usage.of(error))?;
+    let data_dir = DataDir::choose(flags.data_dir.as_deref()).map_err(|error| Exit::Usage.of(error))?;
+    if flags.detach && !flags.detached_child {
+        detach::check(&data_dir)?;
+        return detach::start(&data_dir, flags.files.iter().any(|file| file == manifest::STDIN));
+    }
+    let background = if flags.detached_child { Some(detach::Start::become_child()?) } else { None };
+    log(flags, background.as_ref().map(|_| detach::Log::of_stderr(data_dir.path())));
+    let start = Start { manifests: manifest::read(&flags.files, flags.recursive)?, wait: flags.wait, background };
     let listener = listen(flags.listen)?;
     data_dir.create()?;
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
@@ -107,25 +130,26 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(settings, sandbox, objects, &mut phases));
+    let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     if ended.is_err() && adopted {
         // Pods of an earlier server are not this one's to end.
-        return ended;
+        return ended.map(|()| Exit::Fine);
     }
     Sandbox::kill(data_dir.path())?;
     let _ = std::fs::remove_file(data_dir.instance());
     ended?;
     eprintln!("stopped");
-    Ok(())
+    Ok(Exit::Fine)
 }
 
 /// Serves until told to stop. An error means that the sandbox was lost or never came to be.
-async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>, phases: &mut Phases) -> Result<()> {
+async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: &mut Phases) -> Result<()> {
     // Listen for signals first, so that none is lost while starting.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| settings.data_dir.kubeconfig());
+    let own = settings.data_dir.kubeconfig();
+    let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
@@ -139,10 +163,18 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
         }
     }
     phases.done("ready", "every node has applied the fixed Services");
-    for object in objects {
-        apply(&running, object).await?;
-    }
-    eprintln!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display());
+    let told = tokio::select! {
+        told = start.finish(&own) => told?,
+        _ = interrupt.recv() => {
+            running.stop();
+            return Ok(());
+        }
+        _ = terminate.recv() => {
+            running.stop();
+            return Ok(());
+        }
+    };
+    start.tell(told, &format!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display()))?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -156,34 +188,40 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
     Ok(())
 }
 
-/// An object of a file, its kind, and the file.
-type Manifest = (PathBuf, &'static api::kind::Kind, serde_json::Value);
-
-/// The objects of a file.
-fn read(file: &Path) -> Result<Vec<Manifest>> {
-    let next = || format!("cannot use {}.\nGive a readable file of manifests: -f FILE", file.display());
-    let text = std::fs::read_to_string(file).with_context(next)?;
-    let object = |mut object: serde_json::Value| {
-        let kind = crate::manifest::kind(&object)?;
-        if kind.namespaced && object["metadata"]["namespace"].is_null() {
-            object["metadata"]["namespace"] = "default".into();
-        }
-        Ok((file.to_owned(), kind, object))
-    };
-    crate::manifest::parse(&text).with_context(next)?.into_iter().map(object).collect::<Result<_>>().with_context(next)
+/// What is left to do once the instance itself is ready.
+struct Start {
+    manifests: Vec<Manifest>,
+    wait: Option<Duration>,
+    background: Option<detach::Start>,
 }
 
-/// Creates an object; one that exists is replaced.
-async fn apply(running: &Running, (file, kind, object): Manifest) -> Result<()> {
-    use contract::access::Access;
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let result = match running.api.create(kind, object.clone()).await {
-        Err(status) if status.reason == "AlreadyExists" => running.api.update(kind, object).await,
-        other => other,
-    };
-    result.map_err(|status| anyhow::anyhow!("{}: {} {name}: {status}", file.display(), kind.kind))?;
-    eprintln!("            applied      {} {name}", kind.kind);
-    Ok(())
+impl Start {
+    /// Applies the manifests and waits for them as long as asked; what was missing at the end of that time.
+    async fn finish(&self, kubeconfig: &Path) -> Result<Option<anyhow::Error>> {
+        if self.manifests.is_empty() {
+            return Ok(None);
+        }
+        let client = Client::from_kubeconfig(kubeconfig)?;
+        for manifest in &self.manifests {
+            let outcome = super::apply::one(&client, manifest).await?;
+            eprintln!("            {outcome:<12} {}", manifest.resource());
+        }
+        let Some(patience) = self.wait else { return Ok(None) };
+        match super::wait::until(&client, super::wait::of_manifests(&self.manifests), patience).await {
+            Err(error) if crate::exit::code(&error) == Exit::TimedOut => Ok(Some(error)),
+            other => other.map(|()| None),
+        }
+    }
+
+    /// Tells the user, wherever that is, that the instance is ready. It runs also when its manifests are not.
+    fn tell(&self, missing: Option<anyhow::Error>, ready: &str) -> Result<()> {
+        let (exit, text) = match missing {
+            None => (Exit::Fine, ready.to_owned()),
+            Some(error) => (Exit::TimedOut, format!("{}\nThe instance runs: {ready}", crate::report(&error))),
+        };
+        eprintln!("{text}");
+        self.background.as_ref().map_or(Ok(()), |background| background.tell(exit, &text))
+    }
 }
 
 /// Binds the API's address. A killed server's child may hold it for some milliseconds more, so a taken address is
@@ -231,11 +269,13 @@ fn domain(text: &str) -> Result<String> {
     Ok(domain)
 }
 
-fn log(flags: &Flags) {
+fn log(flags: &Flags, file: Option<detach::Log>) {
     let level = ["warn", "info", "debug"][usize::from(flags.verbose.min(2))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let writer = file.map_or_else(|| BoxMakeWriter::new(std::io::stderr), BoxMakeWriter::new);
+    let builder = builder.with_writer(writer);
     match flags.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
