@@ -58,7 +58,8 @@ impl Exit {
 
     /// Lets an error end the program with this code; it says what it said.
     pub(crate) fn of(self, error: anyhow::Error) -> anyhow::Error {
-        let text = error.to_string();
+        // What to type next stays with the error itself.
+        let text = error.to_string().lines().next().unwrap_or_default().to_owned();
         error.context(Coded { exit: self, text })
     }
 }

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn objects_know_where_they_stand() {
         let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v1\nkind: List\nitems:\n\
-                    - {apiVersion: apps/v1, kind: Deployment, metadata: {name: b, namespace: n}}\n\
+                    - {apiVersion: apps/v1, kind: Deployment, metadata: {name: b, namespace: shop}}\n\
                     - {apiVersion: v1, kind: Node, metadata: {name: c}}\n";
         let all = of_text("w.yaml", text).unwrap();
         let told: Vec<_> = all.iter().map(|one| (one.place.as_str(), one.resource(), one.path().unwrap())).collect();
@@ -153,7 +153,7 @@ mod tests {
             told,
             [
                 row("w.yaml, document 1 (line 1)", "service/a", "/api/v1/namespaces/default/services/a"),
-                row("w.yaml, document 2 (line 4)", "deployment.apps/b", "/apis/apps/v1/namespaces/n/deployments/b"),
+                row("w.yaml, document 2 (line 4)", "deployment.apps/b", "/apis/apps/v1/namespaces/shop/deployments/b"),
                 row("w.yaml, document 2 (line 4), item 2", "node/c", "/api/v1/nodes/c"),
             ]
         );
@@ -171,7 +171,7 @@ mod tests {
             ("apiVersion: v2\nkind: Pod", "v2 Pod is not a kind that Mainstay serves.\n"),
             ("- 1", "cannot use w.yaml: a manifest has no apiVersion"),
         ] {
-            let said = crate::report(&of_text("w.yaml", text).unwrap_err());
+            let said = crate::report(&of_text("w.yaml", text).err().unwrap());
             assert!(said.contains(expected), "{text:?}: {said}");
         }
     }

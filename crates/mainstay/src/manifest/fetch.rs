@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,10 +43,14 @@ async fn follow(url: &str) -> Result<String> {
         let response = ask(&uri).await?;
         let status = response.status();
         if status == StatusCode::OK {
+            let large = || anyhow!("it is larger than {} MiB", BYTES_MAX >> 20);
+            if response.body().size_hint().lower() > BYTES_MAX {
+                return Err(large());
+            }
             let limit = usize::try_from(BYTES_MAX).unwrap_or(usize::MAX);
             let body = Limited::new(response.into_body(), limit).collect().await;
             let body = body.map_err(|error| match error.downcast_ref::<http_body_util::LengthLimitError>() {
-                Some(_) => anyhow!("it is larger than {} MiB", BYTES_MAX >> 20),
+                Some(_) => large(),
                 None => anyhow!("the answer ended early: {error}"),
             })?;
             return text(body.to_bytes().to_vec());
@@ -184,7 +188,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx", "the answer ended early"),
             ("nonsense", "no answer"),
             ("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n", "without a Location"),
-            ("HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n", "refused"),
+            ("HTTP/1.1 302 Found\r\nlocation: ftp://host.example/x\r\ncontent-length: 0\r\n\r\n", "refused"),
         ] {
             let url = server(vec![answer.to_owned()]);
             let said = crate::report(&get(&url).unwrap_err());
