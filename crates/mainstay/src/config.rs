@@ -69,7 +69,8 @@ impl DataDir {
     }
 }
 
-fn state_home() -> Result<PathBuf> {
+/// Where a user's programs keep their state.
+pub(crate) fn state_home() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }

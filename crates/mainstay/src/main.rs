@@ -5,6 +5,7 @@ mod config;
 mod exit;
 mod guest;
 mod instance;
+mod instances;
 mod manifest;
 mod pools;
 mod run;
@@ -75,6 +76,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Load(flags) => cli::load::run(&flags)?,
         Command::Bench(flags) => cli::bench::run(&flags)?,
         Command::Dump(flags) => cli::dump::run(&flags)?,
+        Command::Ls(flags) => cli::ls::run(&flags)?,
         Command::Status(flags) => client(cli::status::run(&flags))?,
         Command::Explain(flags) => return client(cli::explain::run(&flags)),
         Command::Doctor(flags) => return client(cli::doctor::run(&flags)),

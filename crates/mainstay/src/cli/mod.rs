@@ -18,6 +18,7 @@ pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod logs;
+pub(crate) mod ls;
 pub(crate) mod status;
 mod target;
 mod terminal;
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Logs(logs::Flags),
     /// Show what runs, where, and which revision is applied.
     Status(status::Flags),
+    /// List the instances of this user
+    Ls(ls::Flags),
     /// Say why an object has no traffic: the first failing step, evidence, a fix to paste. Also what a code means.
     Explain(explain::Flags),
     /// Look at every Service and say what is wrong.
