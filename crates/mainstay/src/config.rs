@@ -35,12 +35,13 @@ impl DataDir {
 
     /// Makes the directory, so that one that cannot be written is noticed before anything is started.
     pub(crate) fn create(&self) -> Result<()> {
-        std::fs::create_dir_all(self.0.join("run")).with_context(|| {
+        let made = std::fs::create_dir_all(self.0.join("run")).with_context(|| {
             format!(
                 "cannot make the data directory {}.\nChoose one that you may write: --data-dir DIR",
                 self.0.display()
             )
-        })
+        });
+        made.map_err(|error| crate::exit::tag(crate::messages::MS0110, error))
     }
 
     /// The directory itself.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::messages::Common;
+
 /// Every way to end, for scripts. `mainstay exec` alone passes the code of its command through instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,6 +37,7 @@ impl From<Exit> for ExitCode {
 struct Coded {
     exit: Exit,
     text: String,
+    known: Option<&'static Common>,
 }
 
 impl fmt::Display for Coded {
@@ -48,20 +51,31 @@ impl std::error::Error for Coded {}
 impl Exit {
     /// An error that ends the program with this code.
     pub(crate) fn error(self, text: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Coded { exit: self, text: text.into() })
+        anyhow::Error::new(Coded { exit: self, text: text.into(), known: None })
     }
 
     /// Says more about an error, which from now on ends the program with this code.
     pub(crate) fn because(self, cause: impl Into<anyhow::Error>, text: impl Into<String>) -> anyhow::Error {
-        cause.into().context(Coded { exit: self, text: text.into() })
+        cause.into().context(Coded { exit: self, text: text.into(), known: None })
     }
 
     /// Lets an error end the program with this code; it says what it said.
     pub(crate) fn of(self, error: anyhow::Error) -> anyhow::Error {
         // What to type next stays with the error itself.
         let text = error.to_string().lines().next().unwrap_or_default().to_owned();
-        error.context(Coded { exit: self, text })
+        error.context(Coded { exit: self, text, known: None })
     }
+}
+
+/// Says which of the common errors this is.
+pub(crate) fn tag(common: &'static Common, error: anyhow::Error) -> anyhow::Error {
+    let (exit, text) = (code(&error), error.to_string().lines().next().unwrap_or_default().to_owned());
+    error.context(Coded { exit, text, known: Some(common) })
+}
+
+/// Which of the common errors this was said to be.
+pub(crate) fn known(error: &anyhow::Error) -> Option<&'static Common> {
+    error.downcast_ref::<Coded>().and_then(|coded| coded.known)
 }
 
 /// The code that an error ends the program with.

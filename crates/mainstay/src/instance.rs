@@ -38,7 +38,8 @@ impl Instance {
     /// Facts about this process.
     pub(crate) fn of_this_process(server: String, node: String, data_dir: &DataDir) -> Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let start_time = start_time(pid).context("cannot read /proc/self/stat. Is /proc mounted?")?;
+        let start_time =
+            start_time(pid).context("cannot read /proc/self/stat.\nIs /proc mounted? Try: mount | grep proc")?;
         Ok(Self { pid, start_time, server, node, data_dir: data_dir.path().to_owned(), mode: sandbox() })
     }
 

@@ -7,6 +7,7 @@ mod guest;
 mod instance;
 mod instances;
 mod manifest;
+mod messages;
 mod pools;
 mod run;
 
@@ -44,10 +45,19 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mainstay: {}", report(&error));
+            eprintln!("mainstay: {}", told(&error));
             exit::code(&error).into()
         }
     }
+}
+
+/// What the user reads: the report, with the code of a common error at the end of its first line.
+fn told(error: &anyhow::Error) -> String {
+    let report = report(error);
+    let Some(common) = messages::of(error) else { return report };
+    let (first, rest) =
+        report.split_once('\n').map_or((report.as_str(), String::new()), |(first, rest)| (first, format!("\n{rest}")));
+    format!("{first} [{}]{rest}", common.id)
 }
 
 /// One line that says what failed and why, then the lines that say what to type next. A cause that its effect quotes

@@ -10,6 +10,8 @@ use serde_json::Value;
 pub(crate) use sources::STDIN;
 use split::Document;
 
+use crate::{exit, messages};
+
 /// An object of a manifest and where it stands.
 #[derive(Clone)]
 pub(crate) struct Manifest {
@@ -41,13 +43,16 @@ impl Manifest {
 
 /// The objects of files, folders, URLs and standard input, in the order given. Must not start a thread.
 pub(crate) fn read(sources: &[String], recursive: bool) -> Result<Vec<Manifest>> {
-    let mut all = Vec::new();
-    for source in sources {
-        for (name, text) in sources::texts(source, recursive)? {
-            all.extend(of_text(&name, &text)?);
+    let read = || {
+        let mut all = Vec::new();
+        for source in sources {
+            for (name, text) in sources::texts(source, recursive)? {
+                all.extend(of_text(&name, &text)?);
+            }
         }
-    }
-    Ok(all)
+        Ok(all)
+    };
+    read().map_err(|error| exit::tag(messages::MS0108, error))
 }
 
 /// The objects of one text.

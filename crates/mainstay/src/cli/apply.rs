@@ -6,6 +6,7 @@ use clap::Args;
 use super::InstanceFlags;
 use super::client::Client;
 use crate::manifest::{self, Manifest};
+use crate::{exit, messages};
 
 /// Flags of `mainstay apply`.
 #[derive(Args, Debug)]
@@ -37,8 +38,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             // One object that is refused keeps none of the others back.
             match one(&client, manifest).await {
                 Ok(outcome) => println!("{} {outcome}", manifest.resource()),
-                Err(error) if crate::exit::code(&error) == crate::exit::Exit::Unreachable => return Err(error),
-                Err(error) => failures.push(crate::report(&error)),
+                Err(error) if exit::code(&error) == exit::Exit::Unreachable => return Err(error),
+                Err(error) => failures.push(crate::told(&error)),
             }
         }
         let count = failures.len();
@@ -63,8 +64,8 @@ pub(crate) async fn one(client: &Client, manifest: &Manifest) -> Result<&'static
         eprintln!("Warning: {warning}");
     }
     let next = format!("Mend it there, or look at the fields: kubectl explain {}", manifest.kind.singular);
-    let after =
-        answer.ok().with_context(|| format!("{}: {} is refused.\n{next}", manifest.place, manifest.resource()))?;
+    let refused = || format!("{}: {} is refused.\n{next}", manifest.place, manifest.resource());
+    let after = answer.ok().with_context(refused).map_err(|error| exit::tag(messages::MS0109, error))?;
     Ok(match before {
         None => "created",
         Some(before) if version(&after).as_ref() == Some(&before) => "unchanged",

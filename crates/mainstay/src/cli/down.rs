@@ -100,7 +100,10 @@ fn check_deletable(data_dir: &DataDir) -> Result<()> {
     } else {
         return Ok(());
     };
-    bail!("{} is not deleted: {why}.\nStop the instance without --delete-data, and remove its files yourself", path.display())
+    bail!(
+        "{} is not deleted: {why}.\nStop the instance without --delete-data, and remove its files yourself",
+        path.display()
+    )
 }
 
 /// Asks the server to stop, and kills it when it does not.
@@ -111,7 +114,8 @@ fn stop(instance: &Instance) -> Result<bool> {
     if !instance.alive() {
         return Ok(false);
     }
-    let denied = || format!("cannot stop process {}.\nRun this as the user that started it, or with sudo", instance.pid);
+    let denied =
+        || format!("cannot stop process {}.\nRun this as the user that started it, or with sudo", instance.pid);
     pidfd_send_signal(&server, Signal::TERM).with_context(denied)?;
     let began = Instant::now();
     while began.elapsed() < STOP_PATIENCE {

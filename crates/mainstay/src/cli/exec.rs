@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::target::{Target, default_container, escaped, ready};
 use super::{InstanceFlags, terminal};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
+use crate::messages;
 
 /// Flags of `mainstay exec`.
 #[derive(Args, Debug)]
@@ -112,7 +113,10 @@ fn pick(target: &Target, mut pods: Vec<Value>) -> Result<Value> {
         } else {
             format!("kubectl describe {kind} -n {namespace} {name}")
         };
-        anyhow!("{} has no ready pod: it has {count} pods, none is ready.\nSee why: {next}", target.text())
+        exit::tag(
+            messages::MS0111,
+            anyhow!("{} has no ready pod: it has {count} pods, none is ready.\nSee why: {next}", target.text()),
+        )
     })
 }
 
@@ -164,7 +168,7 @@ mod tests {
         let target = Target::parse("svc/web", "shop", &api::kinds::POD).unwrap();
         let picked = pick(&target, vec![pod("a", "False"), pod("b", "True")]).unwrap();
         assert_eq!(picked["metadata"]["name"], "b");
-        let said = pick(&target, vec![pod("a", "False")]).unwrap_err().to_string();
+        let said = crate::report(&pick(&target, vec![pod("a", "False")]).unwrap_err());
         assert!(
             said.starts_with("service shop/web has no ready pod") && said.contains("mainstay explain shop/web"),
             "{said}"

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::InstanceFlags;
 use super::client::Answer;
 use crate::exit::Exit;
+use crate::messages;
 
 pub(super) use text::{finding as finding_text, steps as steps_text};
 
@@ -35,7 +36,7 @@ pub(crate) struct Flags {
     /// Show when the Service was posted, stored, answered by DNS and programmed
     #[arg(long)]
     timeline: bool,
-    /// Print every code
+    /// Print every code, those of the command line's own errors included
     #[arg(long)]
     list: bool,
     /// How to print
@@ -70,6 +71,10 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     let what = flags.what.as_deref().unwrap_or_default();
     if let Some(code) = by_id(what) {
         print!("{}", code.text());
+        return Ok(Exit::Fine.into());
+    }
+    if let Some(common) = messages::by_id(what) {
+        print!("{}", common.text());
         return Ok(Exit::Fine.into());
     }
     let target = match parse(what, &flags.namespace) {
@@ -107,9 +112,18 @@ fn list(output: Output) -> Result<String> {
                 "meaning": code.meaning, "found": code.found, "mend": code.mend,
             })
         };
-        return Ok(serde_json::to_string_pretty(&CODES.iter().map(code).collect::<Vec<_>>())? + "\n");
+        let common = |common: &&messages::Common| {
+            json!({
+                "code": common.id, "word": common.word, "step": "CLI", "title": common.title,
+                "meaning": common.meaning, "found": "", "mend": common.mend,
+            })
+        };
+        let all: Vec<Value> = CODES.iter().map(code).chain(messages::ALL.iter().map(common)).collect();
+        return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
-    Ok(CODES.iter().map(|code| format!("{}  {:<16} {}\n", code.id, code.word, code.title)).collect())
+    let line = |id: &str, word: &str, title: &str| format!("{id}  {word:<17} {title}\n");
+    let codes = CODES.iter().map(|code| line(code.id, code.word, code.title));
+    Ok(codes.chain(messages::ALL.iter().map(|common| line(common.id, common.word, common.title))).collect())
 }
 
 /// `svc/NAME`, `pod/NAME`, `NAMESPACE/NAME`, `NAMESPACE/svc/NAME` or a bare name of a Service.
@@ -168,6 +182,6 @@ mod tests {
             let found = found.as_ref().map(|target| (target.kind, target.namespace.as_str(), target.name.as_str()));
             assert_eq!(found, expected, "{what}");
         }
-        assert!(list(Output::Text).unwrap().starts_with("MS1001  SelectorNoMatch  the selector matches no pod\n"));
+        assert!(list(Output::Text).unwrap().starts_with("MS1001  SelectorNoMatch   the selector matches no pod\n"));
     }
 }

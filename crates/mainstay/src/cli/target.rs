@@ -47,7 +47,7 @@ impl Target {
     /// The row of its kind.
     pub(super) fn row(&self) -> Result<&'static Kind> {
         let row = api::kinds::ALL.iter().find(|kind| kind.kind == self.kind).copied();
-        row.ok_or_else(|| anyhow!("{} is not a kind that is served", self.kind))
+        row.ok_or_else(|| anyhow!("{} is not a kind that is served.\nSee: kubectl api-resources", self.kind))
     }
 
     /// URL path of the object.

@@ -181,7 +181,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
         ended = &mut running.kubelet => match ended {
             Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --sandbox"),
             Ok(Ok(())) => {}
-            Err(error) => bail!("the kubelet failed: {error}"),
+            Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --sandbox -vv"),
         },
     }
     running.stop();
@@ -233,11 +233,12 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 if began.elapsed() > std::time::Duration::from_millis(300) {
-                    bail!(
+                    let taken = anyhow::anyhow!(
                         "cannot listen on {address}: the address is in use.\nStop what uses it, or choose another: \
                          --listen {}:0 picks a free port",
                         address.ip()
                     );
+                    return Err(crate::exit::tag(crate::messages::MS0107, taken));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(3));
             }

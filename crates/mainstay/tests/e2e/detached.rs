@@ -167,3 +167,41 @@ fn a_start_in_the_background_that_fails_says_why() {
     assert!(said.contains("The instance runs: ready in"), "{said}");
     background.says(&["status"], 0, "revision");
 }
+
+/// A user of its own: `down --all` as root, or as the user of other tests, would stop instances that are not ours.
+const SOMEBODY: u32 = 45_454;
+
+#[test]
+fn all_instances_of_a_user_are_stopped_together() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let home = account::directory();
+    std::fs::copy(account::program(), home.path().join("mainstay")).expect("the binary can be copied");
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o755)).expect("a readable directory");
+    chown(home.path(), Some(SOMEBODY), Some(SOMEBODY)).expect("root can give directories away");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args([
+            &format!("--reuid={SOMEBODY}"),
+            &format!("--regid={SOMEBODY}"),
+            "--clear-groups",
+            "--inh-caps=-all",
+        ]);
+        command.arg("--").arg(home.path().join("mainstay")).args(arguments).current_dir("/");
+        command.env_remove("XDG_RUNTIME_DIR").env_remove("XDG_STATE_HOME").env_remove("MAINSTAY_DATA_DIR");
+        let output = command.env("HOME", home.path()).stdin(Stdio::null()).output().expect("setpriv runs");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        text(&output)
+    };
+    assert_eq!(run(&["down", "--all"]), "nothing runs\n");
+    let places = ["one", "two"].map(|name| home.path().join(name).display().to_string());
+    for place in &places {
+        run(&["up", "--sandbox", "--listen", "127.0.0.1:0", "--detach", "--data-dir", place]);
+    }
+    let said = run(&["down", "--all"]);
+    places.iter().for_each(|place| assert!(said.contains(&format!("rules of {place} are gone")), "{said}"));
+    assert_eq!(run(&["down", "--all"]), "nothing runs\n");
+    let said = run(&["down", "--all", "--delete-data"]);
+    places
+        .iter()
+        .for_each(|place| assert!(said.contains(&format!("deleted {place}")) && !Path::new(place).exists(), "{said}"));
+}

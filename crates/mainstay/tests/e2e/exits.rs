@@ -110,7 +110,8 @@ fn with_an_instance_codes_say_what_was_found() {
         "apiVersion: v1\nkind: Service\nmetadata: {name: lone}\nspec: {selector: {app: lone}, ports: [{port: 80}]}\n";
     sandbox.apply(service);
     let refused = sandbox.path().join("refused.yaml");
-    std::fs::write(&refused, service.replace("port: 80", "port: 0").replace("lone", "bad")).expect("a file can be written");
+    std::fs::write(&refused, service.replace("port: 80", "port: 0").replace("lone", "bad"))
+        .expect("a file can be written");
     for (arguments, expected, says) in [
         ("status --data-dir DIR", 0, "revision"),
         ("doctor --data-dir DIR -n nobody", 0, "0 problems"),
@@ -130,7 +131,7 @@ fn with_an_instance_codes_say_what_was_found() {
         ("exec --data-dir DIR -- /no/such", 1, "command -v"),
         ("exec --data-dir DIR -- false", 1, ""),
         ("exec --data-dir DIR -- true", 0, ""),
-        ("dump nft --data-dir DIR", 0, "table inet mainstay"),
+        ("dump nft --data-dir DIR", 0, "service_cidrs4 10.96.0.0"),
     ] {
         let (code, said) = run(arguments, sandbox.path());
         assert_eq!(code, Some(expected), "{arguments}: {said}\nserver:\n{}", sandbox.log());

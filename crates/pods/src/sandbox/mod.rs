@@ -26,20 +26,22 @@ use crate::{holder, limits};
 pub enum Error {
     /// Another supervisor holds the data directory.
     #[error(
-        "another mainstay runs on {0}: its lock is held; stop that one first (mainstay down --data-dir {0}) or choose another \
-         --data-dir"
+        "another mainstay runs on {0}: its lock is held.\nStop that one first: mainstay down --data-dir {0}\nOr choose another \
+         directory: --data-dir DIR"
     )]
     Locked(PathBuf),
     /// The kernel refuses the namespaces.
     #[error("cannot start a sandbox: {0}")]
     Refused(String),
     /// The holder ended while starting.
-    #[error("the holder of the sandbox ended while starting: {0}; more may be in {1}")]
+    #[error(
+        "the holder of the sandbox ended while starting: {0}.\nMore may be in {1}; then try again: mainstay up --sandbox"
+    )]
     Died(String, PathBuf),
     /// The holder speaks another version.
     #[error(
-        "the running holder speaks protocol {found}, this program {VERSION}: stop the sandbox (mainstay down) and start it \
-         again; pods restart"
+        "the running holder speaks protocol {found}, this program {VERSION}.\nUse the release that started it, or stop and start \
+         anew (pods restart): mainstay down, then mainstay up --sandbox"
     )]
     Version {
         /// What it speaks.
@@ -137,7 +139,9 @@ impl Sandbox {
         let wait = i32::try_from(limits::HOLDER_END.as_millis()).unwrap_or(i32::MAX);
         if !process::wait_end(holder.as_fd(), wait).map_err(io_of("wait for the holder"))? {
             let text =
-                "it was killed but something outside (a stopped `nsenter`?) keeps a process of it alive".to_owned();
+                "it was killed but something outside keeps a process of it alive.\nFind it (a stopped nsenter?) and end it: ps -eo \
+                 pid,stat,args | grep -w T"
+                    .to_owned();
             return Err(Error::Refused(text));
         }
         let _ = fs::remove_file(directory.join(SOCKET));
