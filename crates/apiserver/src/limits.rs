@@ -46,6 +46,8 @@ pub const STREAM_CONNECTIONS: usize = 1024;
 pub const STREAM_CHUNK: usize = 32 << 10;
 /// How long a connection of streams may be silent, as in kubelets.
 pub const STREAM_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
+/// How often a client that nothing is read of (its pod is slow) is asked whether it lives.
+pub const STREAM_PING: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 /// How long a client has to open the streams that belong together.
 pub const STREAM_CREATION: Duration = Duration::from_secs(30);
 /// Longest WebSocket message that a client may send on a connection of streams.

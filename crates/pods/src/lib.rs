@@ -17,4 +17,4 @@ mod streams;
 pub mod volumes;
 
 pub use kubelet::{Config, Kubelet};
-pub use streams::Streams;
+pub use streams::{Streams, exec_on_terminal};

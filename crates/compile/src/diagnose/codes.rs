@@ -174,7 +174,7 @@ codes! {
     "a process of the node listens on the node port"
     "The Service takes the traffic of that port, and the process gets none from outside any more."
     "Listening sockets of the node, read from the kernel."
-    "Leave nodePort out (a free one is chosen) or move the process."
+    "Give nodePort another number (left out, it stays), or move the process."
 
     MS1202 "NotProgrammed" Vip false
     "the last change is not applied yet"

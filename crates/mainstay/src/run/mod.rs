@@ -72,8 +72,6 @@ pub(crate) struct Running {
     pub(crate) applied: Applied,
     /// Snapshots.
     pub(crate) feed: Feed,
-    /// The API, in this process.
-    pub(crate) api: Api,
     /// The durable store under the API.
     pub(crate) store: Store,
     /// What the nftables sink did.
@@ -188,7 +186,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         advisor,
     }));
     instance.write(&data_dir)?;
-    Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+    Ok(Running { applied, feed, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
 }
 
 async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {

@@ -139,7 +139,9 @@ pub(super) fn kill_holder(directory: &Path) -> Result<bool, Error> {
     process::signal(holder.as_fd(), rustix::process::Signal::KILL.as_raw()).map_err(io_of("kill the holder"))?;
     let wait = i32::try_from(limits::HOLDER_END.as_millis()).unwrap_or(i32::MAX);
     if !process::wait_end(holder.as_fd(), wait).map_err(io_of("wait for the holder"))? {
-        let text = "it was killed but something outside (a stopped `nsenter`?) keeps a process of it alive".to_owned();
+        let text = "it was killed but something outside keeps a process of it alive.\nFind it (a stopped nsenter?) and end it: ps -eo \
+                    pid,stat,args | grep -w T"
+            .to_owned();
         return Err(Error::Refused(text));
     }
     process::forget(holder.as_fd());

@@ -7,6 +7,8 @@ mod logs;
 mod pipe;
 mod sockets;
 
+pub use exec::exec_on_terminal;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
