@@ -13,6 +13,7 @@ use super::LogFormat;
 use crate::config::{DataDir, Network};
 use crate::run::faults::Faults;
 use crate::run::phases::Phases;
+use crate::run::publish::Choice;
 use crate::run::{self, Running, Settings, nft};
 
 /// Flags of `mainstay up`.
@@ -55,6 +56,11 @@ pub(crate) struct Flags {
     /// Hold SIGTERM until nothing routes to a pod any more
     #[arg(long, value_enum, default_value = "on", value_name = "on|off")]
     drain: Switch,
+    /// Publish node ports and load-balancer ports on this host: on (127.0.0.1 and ::1), off, or other addresses. A number
+    /// that is taken is replaced by a free one, which is printed and kept
+    #[arg(long, value_name = "on|off|ADDRESS[,ADDRESS]", default_value = "on", num_args = 0..=1, require_equals = true,
+        default_missing_value = "on")]
+    publish: Choice,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -88,6 +94,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     network.pools = crate::pools::choose(&flags.lb_pool, &network)?;
     let node = node_name(flags.node_name.as_deref())?;
     let domain = domain(&flags.cluster_domain)?;
+    let publish = flags.publish.addresses()?;
     let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
     let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let listener = listen(flags.listen)?;
@@ -105,6 +112,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         dataplane: flags.dataplane,
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
+        publish,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(settings, sandbox, objects, &mut phases));

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::advice::Advisor;
 use super::faults::Faults;
 use super::nft;
+use super::publish::Publish;
 
 /// Answers for one running instance.
 pub(crate) struct Instance {
@@ -42,11 +43,13 @@ pub(crate) struct Instance {
     pub(crate) zone: Box<dyn Fn() -> String + Send + Sync>,
     /// Knows what is wrong.
     pub(crate) advisor: Arc<Advisor>,
+    /// Ports on the host.
+    pub(crate) publish: Publish,
 }
 
 impl Extension for Instance {
     fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
-        Advisor::work(&self.advisor, method, path, body)
+        self.publish.work(method, path, body).or_else(|| Advisor::work(&self.advisor, method, path, body))
     }
 
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
@@ -78,6 +81,10 @@ impl Instance {
         self.pools.list.iter().map(describe).collect()
     }
 
+    fn problems(&self) -> Vec<String> {
+        self.report.problems().into_iter().chain(self.publish.problems()).collect()
+    }
+
     fn status(&self) -> Value {
         let snapshot = self.latest.borrow().clone();
         let sinks: Map<String, Value> =
@@ -91,7 +98,8 @@ impl Instance {
             "applied": self.applied.node().0,
             "sinks": sinks,
             "programming": self.report.totals(),
-            "problems": self.report.problems(),
+            "problems": self.problems(),
+            "published": self.publish.to_json(),
             "pools": self.pools(&snapshot),
             "objects": {
                 "services": snapshot.services.size(),

@@ -10,6 +10,7 @@ mod network;
 pub(crate) mod nft;
 mod node_thread;
 pub(crate) mod phases;
+pub(crate) mod publish;
 mod service_routes;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -59,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) allow_external_ips: bool,
     /// Faults that may be set.
     pub(crate) faults: Faults,
+    /// Addresses of the host on which Services are published.
+    pub(crate) publish: Vec<IpAddr>,
 }
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
@@ -103,8 +106,8 @@ impl Running {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, allow_external_ips, faults } =
-        settings;
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults, .. } = settings;
+    let (allow_external_ips, publish) = (settings.allow_external_ips, settings.publish);
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -142,6 +145,10 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("addresses", &crate::pools::describe(&network.pools));
     let source = health_source(&network, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
+    let scope = publish::Scope { node_addresses: network.node_addresses.clone(), pools: network.pools.clone() };
+    let file = data_dir.path().join("published.json");
+    let publish = publish::Config { addresses: publish, renumber: true, scope, file };
+    let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
     let named = contract::access::named(&access, "mainstay-kubelet");
@@ -168,6 +175,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         faults,
         zone: names.text(),
         advisor,
+        publish,
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
