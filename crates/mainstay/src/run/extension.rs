@@ -23,6 +23,8 @@ pub(crate) struct Instance {
     pub(crate) server: String,
     /// Name of the node.
     pub(crate) node: String,
+    /// `sandbox` or `host`.
+    pub(crate) mode: String,
     /// Data directory.
     pub(crate) data_dir: String,
     /// Name of the dataplane.
@@ -91,6 +93,8 @@ impl Instance {
             self.applied.sinks().into_iter().map(|(name, revision)| (name.to_owned(), revision.0.into())).collect();
         json!({
             "server": self.server,
+            "mode": self.mode,
+            "version": env!("CARGO_PKG_VERSION"),
             "node": self.node,
             "dataDir": self.data_dir,
             "dataplane": self.dataplane,
@@ -101,6 +105,7 @@ impl Instance {
             "problems": self.problems(),
             "published": self.publish.to_json(),
             "pools": self.pools(&snapshot),
+            "pods": pods(&snapshot),
             "objects": {
                 "services": snapshot.services.size(),
                 "endpointslices": snapshot.slices.size(),
@@ -108,4 +113,27 @@ impl Instance {
             },
         })
     }
+}
+
+/// Names of pods that are not ready which are listed.
+const PODS_NAMED: usize = 10;
+
+/// How many pods are how well.
+fn pods(snapshot: &Snapshot) -> Value {
+    let (mut ready, mut finished, mut not_ready, mut names) = (0, 0, 0, Vec::new());
+    for (key, pod) in &snapshot.pods {
+        match (pod.finished, pod.ready, pod.meta.deleting) {
+            (true, ..) => finished += 1,
+            (_, true, _) => ready += 1,
+            // On its way out: neither.
+            (.., true) => {}
+            _ => {
+                not_ready += 1;
+                if names.len() < PODS_NAMED {
+                    names.push(key.to_string());
+                }
+            }
+        }
+    }
+    json!({ "ready": ready, "finished": finished, "notReady": not_ready, "notReadyNames": names })
 }

@@ -165,6 +165,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     api.set_extension(Arc::new(extension::Instance {
         server,
         node,
+        mode: instance.mode.clone(),
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
         store: store.clone(),

@@ -12,6 +12,7 @@ mod host_untouched;
 mod kill9;
 mod networks;
 mod processes;
+mod publish;
 mod restart;
 mod sandbox;
 mod seeds;
