@@ -56,10 +56,13 @@ pub(super) enum Output {
 
 /// What is asked about.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
-    kind: &'static str,
-    namespace: String,
-    name: String,
+pub(super) struct Target {
+    /// `services` or `pods`.
+    pub(super) kind: &'static str,
+    /// Namespace.
+    pub(super) namespace: String,
+    /// Name.
+    pub(super) name: String,
 }
 
 /// Runs the subcommand; its exit code says what was found.
@@ -127,7 +130,7 @@ fn list(output: Output) -> Result<String> {
 }
 
 /// `svc/NAME`, `pod/NAME`, `NAMESPACE/NAME`, `NAMESPACE/svc/NAME` or a bare name of a Service.
-fn parse(what: &str, namespace: &str) -> Result<Target, String> {
+pub(super) fn parse(what: &str, namespace: &str) -> Result<Target, String> {
     let kind = |word: &str| match word.to_ascii_lowercase().as_str() {
         "svc" | "service" | "services" => Some("services"),
         "po" | "pod" | "pods" => Some("pods"),

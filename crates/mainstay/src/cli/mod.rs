@@ -19,6 +19,7 @@ pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod open;
 pub(crate) mod status;
 mod target;
 mod terminal;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Logs(logs::Flags),
     /// Show what runs, where, and which revision is applied.
     Status(status::Flags),
+    /// Print the URL of a Service on this host, once it answers; with a desktop, open it
+    Open(open::Flags),
     /// List the instances of this user
     Ls(ls::Flags),
     /// Say why an object has no traffic: the first failing step, evidence, a fix to paste. Also what a code means.

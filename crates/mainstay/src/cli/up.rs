@@ -19,6 +19,7 @@ use crate::host::{Host, HostFlags, Prepared};
 use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
 use crate::run::phases::Phases;
+use crate::run::publish::Choice;
 use crate::run::{self, Settings, nft};
 
 /// Flags of `mainstay up`.
@@ -76,6 +77,11 @@ pub(crate) struct Flags {
     /// Hold SIGTERM until nothing routes to a pod any more
     #[arg(long, value_enum, default_value = "on", value_name = "on|off")]
     drain: Switch,
+    /// Publish node ports and load-balancer ports on this host: on (127.0.0.1 and ::1), off, or other addresses. A number
+    /// that is taken is replaced by a free one, which is printed and kept
+    #[arg(long, value_name = "on|off|ADDRESS[,ADDRESS]", default_value = "on", num_args = 0..=1, require_equals = true,
+        default_missing_value = "on")]
+    publish: Choice,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -136,6 +142,7 @@ struct Known {
     node: String,
     domain: String,
     data_dir: DataDir,
+    publish: Vec<std::net::IpAddr>,
 }
 
 impl Known {
@@ -143,13 +150,14 @@ impl Known {
         let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
         network.pools = crate::pools::choose(&flags.lb_pool, &network, mode)?;
         let (node, domain) = (node_name(flags.node_name.as_deref())?, domain(&flags.cluster_domain)?);
-        Ok(Self { network, node, domain, data_dir: DataDir::choose(flags.data_dir.as_deref())? })
+        let (publish, data_dir) = (flags.publish.addresses()?, DataDir::choose(flags.data_dir.as_deref())?);
+        Ok(Self { network, node, domain, data_dir, publish })
     }
 }
 
 /// Starts an instance and serves until told to stop. On a host, pods go on afterwards.
 fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) -> Result<()> {
-    let Known { network, node, domain, data_dir } = known;
+    let Known { network, node, domain, data_dir, publish } = known;
     let mut phases = Phases::new();
     let listener = listen(flags.listen)?;
     data_dir.create()?;
@@ -169,6 +177,7 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
         host,
+        publish,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases));

@@ -10,6 +10,7 @@ pub(crate) mod network;
 pub(crate) mod nft;
 mod node_thread;
 pub(crate) mod phases;
+pub(crate) mod publish;
 mod reach;
 mod service_routes;
 
@@ -64,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) faults: Faults,
     /// The host that is changed; none in a sandbox.
     pub(crate) host: Option<Arc<Host>>,
+    /// Addresses of the host on which Services are published.
+    pub(crate) publish: Vec<IpAddr>,
 }
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
@@ -106,8 +109,8 @@ impl Running {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, allow_external_ips, faults, host } =
-        settings;
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults, host, .. } = settings;
+    let (allow_external_ips, publish, on_host) = (settings.allow_external_ips, settings.publish, host.is_some());
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -155,6 +158,12 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("addresses", &crate::pools::describe(&network.pools));
     let source = health_source(&reach, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
+    // A host's own programs reach load-balancer addresses themselves, and a node port has one number there.
+    let (renumber, pools) = if on_host { (false, Pools::default()) } else { (true, network.pools.clone()) };
+    let scope = publish::Scope { node_addresses: network.node_addresses.clone(), pools };
+    let file = data_dir.path().join("published.json");
+    let publish = publish::Config { addresses: publish, renumber, scope, file };
+    let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime, &reach)?;
     let named = contract::access::named(&access, "mainstay-kubelet");
@@ -169,10 +178,11 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
 
-    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
+    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir, sandbox.mode())?;
     api.set_extension(Arc::new(extension::Instance {
         server,
         node,
+        mode: instance.mode.clone(),
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
         abilities,
@@ -184,6 +194,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         faults,
         zone: names.text(),
         advisor,
+        publish,
     }));
     instance.write(&data_dir)?;
     Ok(Running { applied, feed, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })

@@ -17,6 +17,7 @@ mod host_untouched;
 mod kill9;
 mod networks;
 mod processes;
+mod publish;
 mod restart;
 mod sandbox;
 mod security;

@@ -50,6 +50,7 @@ pub(super) async fn start(
         allow_external_ips: false,
         faults: Faults::new(false, true),
         host: None,
+        publish: Vec::new(),
     };
     let running = run::start(settings, throw_away.sandbox()?, &mut Phases::new()).await?;
     let mut nft = running.applied.subscribe_sink("nft").context("the instance has no sink named nft")?;
