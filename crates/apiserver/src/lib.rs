@@ -10,6 +10,7 @@ mod advice;
 mod ask;
 mod auth;
 mod body;
+mod bookings;
 mod bootstrap;
 pub mod clock;
 mod credentials;

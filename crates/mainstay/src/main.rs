@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod guest;
 mod instance;
+mod keep;
 mod manifest;
 mod pools;
 mod run;
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(flags) => client(cli::status::run(&flags))?,
         Command::Explain(flags) => return client(cli::explain::run(&flags)),
         Command::Doctor(flags) => return client(cli::doctor::run(&flags)),
+        Command::Store(flags) => return client(cli::store::run(&flags)),
         Command::Image(flags) => client(cli::image::run(&flags))?,
         Command::Exec(flags) => {
             let code = client(cli::exec::run(&flags))?;

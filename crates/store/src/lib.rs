@@ -16,6 +16,7 @@ pub mod limits;
 pub mod log;
 mod mvcc;
 mod record;
+pub mod save;
 mod store;
 mod txn;
 mod watch;

@@ -120,6 +120,11 @@ impl Store {
         self.inner.shared.read().failed.as_ref().map(|failure| failure.reason.clone())
     }
 
+    /// Whether the log takes no writes only for now: its disk is full, and it goes on by itself.
+    pub fn failure_passes(&self) -> bool {
+        self.inner.shared.read().failed.as_ref().is_some_and(|failure| failure.passes)
+    }
+
     /// Verifies every page and row of the log, between two commits; writes wait meanwhile.
     pub async fn examine(&self) -> std::io::Result<Findings> {
         let stopped = || std::io::Error::other("the log thread stopped; restart the server");

@@ -15,6 +15,7 @@ pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod status;
+pub(crate) mod store;
 mod throw_away;
 pub(crate) mod up;
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Doctor(doctor::Flags),
     /// Give images other names, so that manifests run as printed.
     Image(image::Flags),
+    /// Check, save, restore or compact what an instance holds.
+    Store(store::Flags),
     /// Print what a stage holds: the applied rules or maps, the DNS zone.
     Dump(dump::Flags),
     /// Play a Service's life on a throw-away sandbox and prove every step.

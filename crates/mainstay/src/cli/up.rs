@@ -92,6 +92,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let listener = listen(flags.listen)?;
     data_dir.create()?;
+    crate::keep::format::admit(&data_dir)?;
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
     let adopted = sandbox.adopted();
     phases.done("sandbox", if adopted { "adopted with its pods" } else { "new namespaces" });

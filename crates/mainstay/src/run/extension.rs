@@ -46,7 +46,9 @@ pub(crate) struct Instance {
 
 impl Extension for Instance {
     fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
-        Advisor::work(&self.advisor, method, path, body)
+        let data_dir = std::path::Path::new(&self.data_dir);
+        crate::keep::online::work(&self.store, data_dir, method, path, body)
+            .or_else(|| Advisor::work(&self.advisor, method, path, body))
     }
 
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
@@ -78,6 +80,12 @@ impl Instance {
         self.pools.list.iter().map(describe).collect()
     }
 
+    /// What the dataplane cannot do, and why the store takes no writes.
+    fn problems(&self) -> Vec<String> {
+        let store = self.store.failure().map(|why| format!("the store cannot write: {why}"));
+        store.into_iter().chain(self.report.problems()).collect()
+    }
+
     fn status(&self) -> Value {
         let snapshot = self.latest.borrow().clone();
         let sinks: Map<String, Value> =
@@ -91,7 +99,7 @@ impl Instance {
             "applied": self.applied.node().0,
             "sinks": sinks,
             "programming": self.report.totals(),
-            "problems": self.report.problems(),
+            "problems": self.problems(),
             "pools": self.pools(&snapshot),
             "objects": {
                 "services": snapshot.services.size(),

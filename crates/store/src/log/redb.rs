@@ -87,6 +87,31 @@ impl RedbLog {
         Ok(findings)
     }
 
+    /// The highest revision that a log in a directory is known to have acknowledged; zero if none is known.
+    pub fn acknowledged(directory: &Path) -> Revision {
+        if directory.join(MARK_FILE).exists() {
+            Mark::open(directory).map_or(Revision(0), |mark| mark.read())
+        } else {
+            Revision(0)
+        }
+    }
+
+    /// Makes a log in a directory that has none, with these objects, at this revision; durable when it returns.
+    pub fn import(directory: &Path, revision: Revision, objects: &[(String, Record)]) -> Result<(), OpenError> {
+        let log = Self::open_dir(directory)?;
+        let path = log.place.path();
+        let fill = || {
+            let database = log.database()?;
+            if tables::revision(database)? > Revision(0) {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it holds objects already"));
+            }
+            tables::fill(database, revision, objects)
+        };
+        fill().map_err(|error| At(&path).io("filling it", error))?;
+        log.mark.write(revision);
+        Ok(())
+    }
+
     /// Gives the disk back what the file holds without need. Returns its length before and after, in bytes.
     pub fn compact(&mut self) -> io::Result<(u64, u64)> {
         let path = self.place.path();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::place::engine;
+use crate::Record;
 
 /// Format that this program writes, and the newest it reads.
 pub const FORMAT: u64 = 1;
@@ -86,4 +87,17 @@ pub(super) fn rows(database: &Database, mut give: impl FnMut(Row) -> io::Result<
         })?;
     }
     Ok(())
+}
+
+/// Puts objects into an empty log in one transaction, and sets its revision.
+pub(super) fn fill(database: &Database, revision: Revision, objects: &[(String, Record)]) -> io::Result<()> {
+    let write = database.begin_write().map_err(engine)?;
+    let mut rows = write.open_table(OBJECTS).map_err(engine)?;
+    for (table, record) in objects {
+        let key = (table.as_str(), &*record.key.namespace, &*record.key.name);
+        rows.insert(key, (record.revision.0, record.created.0, &*record.body.bytes())).map_err(engine)?;
+    }
+    drop(rows);
+    write.open_table(META).map_err(engine)?.insert("revision", revision.0).map_err(engine)?;
+    write.commit().map_err(engine)
 }
