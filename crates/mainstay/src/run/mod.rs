@@ -1,6 +1,7 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
 mod advice;
+mod certificates;
 mod dial;
 mod dns;
 mod extension;
@@ -116,6 +117,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let (stop, stopping) = watch::channel(false);
     serve_host(listener, &https, &stopping)?;
     write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
+    let kept = certificates::Kept { data_dir: data_dir.clone(), kubeconfig, server: server.clone() };
+    tokio::spawn(certificates::keep(credentials.clone(), https.clone(), kept));
     phases.done("api", &server);
 
     write_node_resolver(&data_dir, &network, &domain)?;
@@ -252,7 +255,8 @@ fn credentials(
     }
     addresses.extend(&network.node_addresses);
     addresses.extend(network.service_cidrs.iter().map(|cidr| crate::config::offset(cidr.network, 1)));
-    Ok(Credentials::load_or_create(&data_dir.pki(), &names, &addresses)?)
+    let (now, lives) = (jiff::Timestamp::now(), certificates::lives());
+    Ok(Credentials::load_or_create_at(now, lives, &data_dir.pki(), &names, &addresses)?)
 }
 
 /// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.

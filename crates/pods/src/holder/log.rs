@@ -2,11 +2,9 @@
 //!
 //! The holder does this itself, so that pods keep writing while the supervisor is away.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
+pub use super::log_file::Log;
 use super::watcher::Watcher;
 use crate::limits;
 
@@ -89,45 +87,5 @@ impl Stream {
             log.line(self.name, 'P', &self.rest);
             self.rest.clear();
         }
-    }
-}
-
-/// A log file, rotated by size.
-pub struct Log {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-}
-
-impl Log {
-    /// Opens (or continues) a log.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes })
-    }
-
-    fn line(&mut self, stream: &str, part: char, text: &[u8]) {
-        let mut line = format!("{:.9} {stream} {part} ", jiff::Timestamp::now()).into_bytes();
-        line.extend_from_slice(text);
-        line.push(b'\n');
-        // A full disk loses log lines, not the container.
-        if self.file.write_all(&line).is_ok() {
-            self.bytes += line.len() as u64;
-        }
-        if self.bytes > limits::LOG_BYTES {
-            self.rotate();
-        }
-    }
-
-    fn rotate(&mut self) {
-        let mut old = self.path.clone().into_os_string();
-        old.push(".old");
-        if std::fs::rename(&self.path, old).is_ok()
-            && let Ok(file) = OpenOptions::new().create(true).append(true).open(&self.path)
-        {
-            self.file = file;
-        }
-        self.bytes = 0;
     }
 }

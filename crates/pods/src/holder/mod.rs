@@ -4,6 +4,7 @@
 //! the end of everything in the sandbox.
 
 pub mod log;
+mod log_file;
 pub mod message;
 pub mod root;
 mod spawn;
