@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::kind::Kind;
-use api::kinds;
 use api::object::{ObjectKey, Revision};
 use api::status::Status;
 use arc_swap::ArcSwapOption;

@@ -52,7 +52,7 @@ impl Issuing<'_> {
                 Some(old) => KeyPair::from_pem(&old.key)?,
                 None => KeyPair::generate()?,
             };
-            let mut params = self.parameters("mainstay-ca", self.end(self.lives.authority));
+            let mut params = self.parameters("mainstay-ca", self.lives.authority, self.end(self.lives.authority));
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.key_usages =
                 vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -67,7 +67,7 @@ impl Issuing<'_> {
         if let Some(old) = old.filter(|old| !self.due(&old.certificate)) {
             return Ok((old, false));
         }
-        let mut params = self.parameters("mainstay-admin", self.end_under(authority));
+        let mut params = self.parameters("mainstay-admin", self.lives.other, self.end_under(authority));
         params.distinguished_name.push(DnType::OrganizationName, "system:masters");
         let made = self.signed(params, ExtendedKeyUsagePurpose::ClientAuth, authority);
         let made = made.map_err(|error| self.failed("make the administrator's certificate", error))?;
@@ -86,7 +86,7 @@ impl Issuing<'_> {
             return Ok((old, false));
         }
         let make = || -> Result<Pair, rcgen::Error> {
-            let mut params = self.parameters("mainstay-apiserver", self.end_under(authority));
+            let mut params = self.parameters("mainstay-apiserver", self.lives.other, self.end_under(authority));
             for name in names {
                 params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
             }
@@ -132,13 +132,13 @@ impl Issuing<'_> {
         validity(&authority.certificate).map_or(end, |(_, to)| end.min(to))
     }
 
-    fn parameters(&self, common_name: &str, end: Timestamp) -> CertificateParams {
+    fn parameters(&self, common_name: &str, life: i64, end: Timestamp) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, common_name);
         let epoch = date_time_ymd(1970, 1, 1);
         let at = |second: i64| epoch + Duration::from_secs(u64::try_from(second).unwrap_or(0));
-        params.not_before = at(self.now.as_second() - EARLY);
+        params.not_before = at(self.now.as_second() - EARLY.min(life / 10));
         params.not_after = at(end.as_second());
         params
     }

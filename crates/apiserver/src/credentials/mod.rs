@@ -54,7 +54,7 @@ pub enum CredentialsError {
 /// The certificates of one cluster: its authority, its server's and its administrator's.
 #[derive(Clone)]
 pub struct Credentials {
-    ca: String,
+    ca: Pair,
     server: Pair,
     admin: Pair,
     /// Public and private key for tokens of service accounts.

@@ -11,5 +11,5 @@ mod restore;
 mod save;
 
 pub(crate) use check::{Checked, offline as check_offline};
-pub(crate) use restore::{Restored, restore};
+pub(crate) use restore::restore;
 pub(crate) use save::{Saved, describe, offline as save_offline};

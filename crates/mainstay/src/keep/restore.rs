@@ -76,7 +76,7 @@ pub(crate) fn restore(data_dir: &DataDir, file: &Path, force: bool) -> Result<Re
 
 fn read(file: &Path) -> Result<Contents> {
     let (mut objects, mut files) = (Vec::new(), Vec::new());
-    let open = || {
+    let mut open = || {
         let mut input = BufReader::new(File::open(file)?);
         store::save::read(&mut input, |entry| match entry {
             Entry::Object(table, record) => objects.push((table, record)),

@@ -152,7 +152,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
     let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
-    tokio::spawn(sweep_events(api.clone()));
+    tokio::spawn(api.clone().expire_events());
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
@@ -191,18 +191,6 @@ fn health_source(network: &Network, node: &str, feed: &Feed, report: &nft::Repor
         addresses: network.node_addresses.clone(),
         latest: feed.latest(),
         report: report.clone(),
-    }
-}
-
-/// How often old Events are looked for; they are kept for an hour.
-const EVENT_SWEEP: std::time::Duration = std::time::Duration::from_secs(300);
-
-async fn sweep_events(api: Api) {
-    loop {
-        tokio::time::sleep(EVENT_SWEEP).await;
-        if let Err(status) = api.sweep_events(jiff::Timestamp::now()).await {
-            tracing::warn!(%status, "old Events could not be dropped");
-        }
     }
 }
 

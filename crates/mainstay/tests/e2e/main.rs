@@ -17,6 +17,7 @@ mod sandbox;
 mod seeds;
 mod services;
 mod stock;
+mod store;
 mod streams;
 mod types;
 mod workloads;

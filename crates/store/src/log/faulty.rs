@@ -264,7 +264,7 @@ impl Disk {
     }
 
     /// The disk's file as the engine's storage.
-    pub fn backend(&self) -> impl StorageBackend {
+    pub fn backend(&self) -> impl StorageBackend + use<> {
         Backend(self.clone())
     }
 }
