@@ -7,12 +7,10 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use super::InstanceFlags;
+use super::explain::{FINDINGS, FINE, Output};
 use crate::config::DataDir;
 use crate::instance::Instance;
 use crate::keep::{self, Checked};
-
-/// Exit code of a check that found something.
-const FINDINGS: u8 = 2;
 
 /// Flags of `mainstay store`.
 #[derive(Args, Debug)]
@@ -28,9 +26,9 @@ enum Command {
     Check {
         #[command(flatten)]
         instance: InstanceFlags,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
     },
     /// Write everything at one revision into a file with a checksum, on a running or a stopped instance
     Save {
@@ -62,7 +60,7 @@ enum Command {
 /// Runs the subcommand; the exit code of a check says what was found.
 pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     match &flags.command {
-        Command::Check { instance, json } => check(instance, *json).await,
+        Command::Check { instance, output } => check(instance, *output).await,
         Command::Save { file, instance, with_keys } => save(instance, file, *with_keys).await,
         Command::Restore { file, instance, force } => restore(instance, file, *force),
         Command::Compact { instance } => compact(instance),
@@ -74,19 +72,18 @@ fn runs(data_dir: &DataDir) -> Result<bool> {
     Ok(Instance::read(data_dir)?.is_some_and(|instance| instance.alive()))
 }
 
-async fn check(instance: &InstanceFlags, json: bool) -> Result<ExitCode> {
+async fn check(instance: &InstanceFlags, output: Output) -> Result<ExitCode> {
     let data_dir = instance.data_dir()?;
     let checked = if runs(&data_dir)? {
         keep::online::check(&instance.client()?).await?
     } else {
         keep::check_offline(&data_dir)?
     };
-    if json {
-        println!("{}", serde_json::to_string_pretty(&checked)?);
-    } else {
-        print!("{}", page(&checked, &data_dir));
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&checked)?),
+        Output::Text => print!("{}", page(&checked, &data_dir)),
     }
-    Ok(ExitCode::from(if checked.wrong.is_empty() { 0 } else { FINDINGS }))
+    Ok(ExitCode::from(if checked.wrong.is_empty() { FINE } else { FINDINGS }))
 }
 
 fn page(checked: &Checked, data_dir: &DataDir) -> String {

@@ -136,7 +136,7 @@ fn verify(place: &dyn Place, acknowledged: Revision) -> Result<(), OpenError> {
     let at = At(&path);
     let database = place.look()?;
     let format = tables::format(&database).map_err(|error| at.io("reading its format version", error))?;
-    if format.is_none() {
+    if format.is_none() && acknowledged == Revision(0) {
         return Ok(());
     }
     check_format(format, &at)?;

@@ -125,6 +125,10 @@ impl Place for Directory {
         }
         let file = private_file(&path).map_err(|error| at.io("opening the file", error))?;
         lock(&file, &at)?;
+        // It gets its name only when it is whole, so an empty one has lost everything.
+        if file.metadata().map_err(|error| at.io("opening the file", error))?.len() == 0 {
+            return Err(at.io("reading the file", io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
+        }
         settle(&file).map_err(|error| at.io("syncing what an earlier process left", error))?;
         check()?;
         on_file(file, &at)

@@ -94,6 +94,10 @@ fn what_is_no_database_is_an_error_not_a_panic() {
     assert!(matches!(error, OpenError::Log { .. }), "{error}");
     assert!(error.to_string().contains("another --data-dir"), "{error}");
 
+    fs::write(dir.path().join(FILE), b"").unwrap();
+    let error = RedbLog::open_dir(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("it is empty") && error.contains("restore a save"), "{error}");
+
     let file = dir.path().join("file");
     fs::write(&file, b"").unwrap();
     let error = RedbLog::open_dir(&file).unwrap_err();
