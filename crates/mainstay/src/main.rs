@@ -7,6 +7,7 @@ mod guest;
 mod host;
 mod instance;
 mod instances;
+mod keep;
 mod manifest;
 mod messages;
 mod pools;
@@ -92,6 +93,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Open(flags) => return client(cli::open::run(&flags)),
         Command::Explain(flags) => return client(cli::explain::run(&flags)),
         Command::Doctor(flags) => return client(cli::doctor::run(&flags)),
+        Command::Store(flags) => return client(cli::store::run(&flags)),
         Command::Image(flags) => client(cli::image::run(&flags))?,
         Command::Apply(flags) => cli::apply::run(&flags)?,
         Command::Wait(flags) => return Ok(client(cli::wait::run(&flags))?.into()),

@@ -21,6 +21,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod open;
 pub(crate) mod status;
+pub(crate) mod store;
 mod target;
 mod terminal;
 mod throw_away;
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Doctor(doctor::Flags),
     /// Give images other names, so that manifests run as printed.
     Image(image::Flags),
+    /// Check, save, restore or compact what an instance holds.
+    Store(store::Flags),
     /// Print what a stage holds: the applied rules or maps, the DNS zone.
     Dump(dump::Flags),
     /// Play a Service's life on a throw-away sandbox and prove every step.

@@ -53,7 +53,10 @@ pub(crate) struct Instance {
 
 impl Extension for Instance {
     fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
-        self.publish.work(method, path, body).or_else(|| Advisor::work(&self.advisor, method, path, body))
+        let data_dir = std::path::Path::new(&self.data_dir);
+        crate::keep::online::work(&self.store, data_dir, method, path, body)
+            .or_else(|| self.publish.work(method, path, body))
+            .or_else(|| Advisor::work(&self.advisor, method, path, body))
     }
 
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
@@ -85,8 +88,10 @@ impl Instance {
         self.pools.list.iter().map(describe).collect()
     }
 
+    /// What the dataplane and the relay cannot do, and why the store takes no writes.
     fn problems(&self) -> Vec<String> {
-        self.report.problems().into_iter().chain(self.publish.problems()).collect()
+        let store = self.store.failure().map(|why| format!("the store cannot write: {why}"));
+        store.into_iter().chain(self.report.problems()).chain(self.publish.problems()).collect()
     }
 
     fn status(&self) -> Value {

@@ -1,6 +1,7 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
 mod advice;
+mod certificates;
 mod dial;
 mod dns;
 mod extension;
@@ -122,6 +123,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let (stop, stopping) = watch::channel(false);
     serve_host(listener, &https, &stopping)?;
     write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
+    let kept = certificates::Kept { data_dir: data_dir.clone(), kubeconfig, server: server.clone() };
+    tokio::spawn(certificates::keep(credentials.clone(), https.clone(), kept));
     phases.done("api", &server);
 
     write_node_resolver(&data_dir, &network, &domain)?;
@@ -173,7 +176,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let abilities = sandbox.abilities().clone();
     let asked = advice::Pods { streams: kubelet.streams(), abilities: abilities.clone() };
     let advisor = advice::start(&network, &domain, &api, asked, &applied, &feed, names.addresses());
-    tokio::spawn(sweep_events(api.clone()));
+    tokio::spawn(api.clone().expire_events());
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
@@ -215,18 +218,6 @@ fn health_source(reach: &Reach, node: &str, feed: &Feed, report: &nft::Report) -
         addresses: reach.node_ports.clone(),
         latest: feed.latest(),
         report: report.clone(),
-    }
-}
-
-/// How often old Events are looked for; they are kept for an hour.
-const EVENT_SWEEP: std::time::Duration = std::time::Duration::from_secs(300);
-
-async fn sweep_events(api: Api) {
-    loop {
-        tokio::time::sleep(EVENT_SWEEP).await;
-        if let Err(status) = api.sweep_events(jiff::Timestamp::now()).await {
-            tracing::warn!(%status, "old Events could not be dropped");
-        }
     }
 }
 
@@ -285,7 +276,8 @@ fn credentials(
     }
     addresses.extend(&network.node_addresses);
     addresses.extend(network.service_cidrs.iter().map(|cidr| crate::config::offset(cidr.network, 1)));
-    Ok(Credentials::load_or_create(&data_dir.pki(), &names, &addresses)?)
+    let (now, lives) = (jiff::Timestamp::now(), certificates::lives());
+    Ok(Credentials::load_or_create_at(now, lives, &data_dir.pki(), &names, &addresses)?)
 }
 
 /// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.

@@ -24,6 +24,7 @@ mod security;
 mod seeds;
 mod services;
 mod stock;
+mod store;
 mod streams;
 mod terminal;
 mod types;
