@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod bench;
 pub(crate) mod client;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod down;
@@ -14,9 +15,13 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod load;
+pub(crate) mod man;
+#[cfg(test)]
+mod reference;
 pub(crate) mod status;
 mod throw_away;
 pub(crate) mod up;
+pub(crate) mod version;
 
 /// Exit code of a command line that makes no sense.
 pub(crate) const USAGE: u8 = 3;
@@ -53,6 +58,12 @@ pub(crate) enum Command {
     Demo(demo::Flags),
     /// Measure.
     Bench(bench::Flags),
+    /// Say what this program is, how it was built and which formats it reads.
+    Version(version::Flags),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Flags),
+    /// Print the manual, or write a page for each subcommand.
+    Man(man::Flags),
     /// Open many short connections and count what happens (used by the demo inside a pod).
     #[command(hide = true)]
     Load(load::Flags),
@@ -77,4 +88,14 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Prints to standard output. A reader that closed the pipe has seen enough: that is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
+        _ => Ok(()),
+    }
 }

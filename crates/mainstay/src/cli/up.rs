@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::LogFormat;
 use crate::config::{DataDir, Network};
 use crate::run::faults::Faults;
+use crate::run::notify::Notify;
 use crate::run::phases::Phases;
 use crate::run::{self, Running, Settings, nft};
 
@@ -126,6 +127,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| settings.data_dir.kubeconfig());
+    let notify = Notify::from_environment();
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
@@ -143,7 +145,10 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
         apply(&running, object).await?;
     }
     eprintln!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display());
+    let pulse = running.pulse();
+    notify.ready(&pulse.beat().await.unwrap_or_default());
     tokio::select! {
+        _ = notify.signs_of_life(|| pulse.beat()) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut running.kubelet => match ended {
@@ -152,6 +157,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
             Err(error) => bail!("the kubelet failed: {error}"),
         },
     }
+    notify.stopping("stopping");
     running.stop();
     Ok(())
 }

@@ -9,7 +9,9 @@ mod health_check;
 mod network;
 pub(crate) mod nft;
 mod node_thread;
+pub(crate) mod notify;
 pub(crate) mod phases;
+mod pulse;
 mod service_routes;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -76,8 +78,9 @@ pub(crate) struct Running {
     /// The kubelet's task; it ends with an error when the sandbox is gone.
     pub(crate) kubelet: tokio::task::JoinHandle<Result<(), String>>,
     stop: watch::Sender<bool>,
+    node_runtime: tokio::runtime::Handle,
     _controllers: Controllers,
-    _dataplane: JoinHandle<()>,
+    dataplane: Arc<JoinHandle<()>>,
 }
 
 impl Running {
@@ -143,7 +146,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let source = health_source(&network, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
 
-    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;
+    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime.clone())?;
     let named = contract::access::named(&access, "mainstay-kubelet");
     let kubelet = Kubelet::new(config, named, &sandbox, feed.latest(), applied.clone(), vec![names.built_in()])
         .context("cannot start the kubelet")?;
@@ -170,7 +173,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         advisor,
     }));
     instance.write(&data_dir)?;
-    Ok(Running { applied, feed, api, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+    let (dataplane, _controllers) = (Arc::new(thread), controllers);
+    Ok(Running { applied, feed, api, store, report, kubelet, stop, node_runtime, _controllers, dataplane })
 }
 
 async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
