@@ -102,6 +102,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let code = client(cli::exec::run(&flags))?;
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
         }
+        Command::Version(flags) => cli::version::run(&flags)?,
+        Command::Completions(flags) => cli::completions::run(&flags)?,
+        Command::Man(flags) => cli::man::run(&flags)?,
         Command::Demo(flags) => {
             let all_seen = client(cli::demo::run(&flags))?;
             return Ok(if all_seen { Exit::Fine } else { Exit::Error }.into());

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod client;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod doctor;
@@ -19,13 +20,17 @@ pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod open;
+#[cfg(test)]
+mod reference;
 pub(crate) mod status;
 pub(crate) mod store;
 mod target;
 mod terminal;
 mod throw_away;
 pub(crate) mod up;
+pub(crate) mod version;
 pub(crate) mod wait;
 
 /// Takes a command line apart; help says what exit codes mean.
@@ -87,6 +92,12 @@ pub(crate) enum Command {
     Demo(demo::Flags),
     /// Measure.
     Bench(bench::Flags),
+    /// Say what this program is, how it was built and which formats it reads.
+    Version(version::Flags),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Flags),
+    /// Print the manual, or write a page for each subcommand.
+    Man(man::Flags),
     /// Open many short connections and count what happens (used by the demo inside a pod).
     #[command(hide = true)]
     Load(load::Flags),
@@ -111,4 +122,14 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Prints to standard output. A reader that closed the pipe has seen enough: that is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
+        _ => Ok(()),
+    }
 }

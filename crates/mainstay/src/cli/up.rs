@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::host::{Host, HostFlags, Prepared};
 use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
+use crate::run::notify::Notify;
 use crate::run::phases::Phases;
 use crate::run::publish::Choice;
 use crate::run::{self, Settings, nft};
@@ -202,6 +203,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
     let own = settings.data_dir.kubeconfig();
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
     let (host, mode) = (settings.host.clone(), sandbox.mode().name());
+    let notify = Notify::from_environment();
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
@@ -230,7 +232,10 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
         }
     };
     start.tell(told, &format!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display()))?;
+    let pulse = running.pulse();
+    notify.ready(&pulse.beat().await.unwrap_or_default());
     tokio::select! {
+        _ = notify.signs_of_life(|| pulse.beat()) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut running.kubelet => match ended {
@@ -239,6 +244,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
             Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --{mode} -vv"),
         },
     }
+    notify.stopping("stopping");
     running.stop();
     Ok(())
 }

@@ -10,8 +10,10 @@ mod health_check;
 pub(crate) mod network;
 pub(crate) mod nft;
 mod node_thread;
+pub(crate) mod notify;
 pub(crate) mod phases;
 pub(crate) mod publish;
+mod pulse;
 mod reach;
 mod service_routes;
 
@@ -83,8 +85,9 @@ pub(crate) struct Running {
     /// The kubelet's task; it ends with an error when the sandbox is gone.
     pub(crate) kubelet: tokio::task::JoinHandle<Result<(), String>>,
     stop: watch::Sender<bool>,
+    node_runtime: tokio::runtime::Handle,
     _controllers: Controllers,
-    _dataplane: JoinHandle<()>,
+    dataplane: Arc<JoinHandle<()>>,
 }
 
 impl Running {
@@ -168,7 +171,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let publish = publish::Config { addresses: publish, renumber, scope, file };
     let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
-    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime, &reach)?;
+    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime.clone(), &reach)?;
     let named = contract::access::named(&access, "mainstay-kubelet");
     let kubelet = Kubelet::new(config, named, &sandbox, feed.latest(), applied.clone(), vec![names.built_in()])
         .context("cannot start the kubelet")?;
@@ -200,7 +203,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         publish,
     }));
     instance.write(&data_dir)?;
-    Ok(Running { applied, feed, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+    let (dataplane, _controllers) = (Arc::new(thread), controllers);
+    Ok(Running { applied, feed, store, report, kubelet, stop, node_runtime, _controllers, dataplane })
 }
 
 async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
