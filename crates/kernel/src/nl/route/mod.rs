@@ -2,12 +2,14 @@
 
 mod address;
 mod link;
+mod rule;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, NewAddress, Scope};
 pub use link::{Link, VethSpec};
+pub use rule::PolicyRule;
 pub use table::{NewRoute, Route};
 
 use super::message::{DUMP, Writer};
