@@ -171,7 +171,8 @@ mod tests {
     fn chains_of_others_are_listed_with_their_hooks_and_the_generation_moves() {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                namespace::new_net().unwrap_or_else(|error| panic!("{error}: run the tests as root or in unshare -Urn"));
+                namespace::new_net()
+                    .unwrap_or_else(|error| panic!("{error}: run the tests as root or in unshare -Urn"));
                 let mut socket = Socket::open(Protocol::Netfilter).unwrap();
                 let before = generation(&mut socket).unwrap();
                 let mut batch = Batch::new();
@@ -212,7 +213,9 @@ mod tests {
                 w.nest(3, |w| w.attribute(1, bytes));
             })
         };
-        for (length, bytes, expected) in [(4, &[10, 96, 0, 1][..], ("10.96.0.1", 32)), (2, &[10, 96], ("10.96.0.0", 16))] {
+        for (length, bytes, expected) in
+            [(4, &[10, 96, 0, 1][..], ("10.96.0.1", 32)), (2, &[10, 96], ("10.96.0.0", 16))]
+        {
             let (payload, compare) = (payload(length), compare(bytes));
             let rule = [("payload".to_owned(), &payload[..]), ("cmp".to_owned(), &compare[..])];
             assert_eq!(destination(&rule), Some((expected.0.parse().unwrap(), expected.1)));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use compile::diagnose::{CODES, by_id};
+use compile::diagnose::{CODES, HOST_CODES, by_id};
 use serde_json::{Value, json};
 
 use super::client::Answer;
@@ -132,9 +132,9 @@ fn list(output: Output) -> Result<String> {
                 "meaning": code.meaning, "found": code.found, "mend": code.mend,
             })
         };
-        return Ok(serde_json::to_string_pretty(&CODES.iter().map(code).collect::<Vec<_>>())? + "\n");
+        return Ok(serde_json::to_string_pretty(&CODES.iter().chain(HOST_CODES).map(code).collect::<Vec<_>>())? + "\n");
     }
-    Ok(CODES.iter().map(|code| format!("{}  {:<16} {}\n", code.id, code.word, code.title)).collect())
+    Ok(CODES.iter().chain(HOST_CODES).map(|code| format!("{}  {:<16} {}\n", code.id, code.word, code.title)).collect())
 }
 
 /// `svc/NAME`, `pod/NAME`, `NAMESPACE/NAME`, `NAMESPACE/svc/NAME` or a bare name of a Service.
