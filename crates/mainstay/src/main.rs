@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod guest;
+mod host;
 mod instance;
 mod manifest;
 mod pools;

@@ -26,6 +26,8 @@ pub const WRITABLE_TMPFS_BYTES: u64 = 512 << 20;
 pub const HOLDER_MUTE: Duration = Duration::from_secs(1);
 /// How long `kill` waits for the holder's end.
 pub const HOLDER_END: Duration = Duration::from_secs(5);
+/// How often in a row a holder that ended is replaced by one that ends at once, before that is an error.
+pub const HOLDER_STARTS: usize = 20;
 /// How long a start waits for the lock that a dying predecessor may still hold.
 pub const LOCK_WAIT: Duration = Duration::from_millis(500);
 /// How soon a probe that met "connection refused" at the very start is tried again; doubles up to the probe's period.

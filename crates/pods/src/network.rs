@@ -22,6 +22,17 @@ pub fn interface_of(uid: &str) -> String {
     format!("pod{hex}")
 }
 
+/// Whether a link is named as [`interface_of`] names them.
+pub fn is_interface(name: &str) -> bool {
+    let rest = name.strip_prefix("pod").unwrap_or_default();
+    rest.len() == 12 && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Whether an address is the gateway of pods.
+pub fn is_gateway(address: IpAddr) -> bool {
+    address == GATEWAY4 || address == GATEWAY6
+}
+
 /// Connects a pod. Everything that is there already is left as it is, so this repeats after a crash half way.
 pub fn connect(
     node: BorrowedFd<'_>,

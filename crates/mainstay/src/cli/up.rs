@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::LogFormat;
@@ -92,7 +92,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let listener = listen(flags.listen)?;
     data_dir.create()?;
-    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
+    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, Mode::Sandbox)?);
     let adopted = sandbox.adopted();
     phases.done("sandbox", if adopted { "adopted with its pods" } else { "new namespaces" });
     let settings = Settings {

@@ -12,9 +12,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::sandbox::Mode;
 
 /// Version of this protocol; a supervisor refuses a holder of another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = match option_env!("MAINSTAY_HOLDER_PROTOCOL") {
+    // For tests of an upgrade over a change of the protocol: the same program built as another release.
+    Some(_) => 2,
+    None => 1,
+};
 /// Name of the holder's socket in the data directory.
 pub const SOCKET: &str = "holder.sock";
 
@@ -81,6 +86,9 @@ pub enum Reply {
         version: u32,
         /// Version of the program it runs.
         program: String,
+        /// Where its pods live.
+        #[serde(default)]
+        mode: Mode,
     },
     /// Done.
     Done,

@@ -1,7 +1,7 @@
 //! The holder: the first process of a sandbox, alone in one thread; requests in, namespaces, containers and exits out.
 //!
-//! It outlives the supervisor, so that pods and virtual addresses go on while that is restarted or upgraded; its end is
-//! the end of everything in the sandbox.
+//! It outlives the supervisor, so that pods and virtual addresses go on while that is restarted or upgraded. In a sandbox
+//! its end is the end of everything; on a host pods outlive it, and the next one takes them over.
 
 pub mod log;
 pub mod message;
@@ -21,10 +21,13 @@ use kernel::{mount, process};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::limits;
+use crate::sandbox::Mode;
 use message::{Reply, Request};
 pub use state::PROGRAM;
 use state::State;
 
+/// Folder of the data directory that says which containers of a host run.
+pub(crate) const RECORDS: &str = "holder";
 /// First argument of the re-executed binary that makes it the holder.
 pub const ROLE: &str = "holder";
 
@@ -33,12 +36,14 @@ struct Connection {
     subscribed: bool,
 }
 
-/// Runs the holder: arguments are the data directory, the number of the bound socket and the names of the applets.
+/// Runs the holder: arguments are the data directory, the number of the bound socket, where pods live and the names of
+/// the applets.
 pub fn main(arguments: &[String]) -> ! {
     let done = match arguments {
-        [directory, socket, applets @ ..] => match socket.parse() {
-            Ok(socket) => run(Path::new(directory), socket, applets),
-            Err(_) => Err(io::Error::other("the socket is not a number")),
+        [directory, socket, mode, applets @ ..] => match (socket.parse(), Mode::parse(mode)) {
+            (Ok(socket), Some(mode)) => run(Path::new(directory), socket, mode, applets),
+            (Err(_), _) => Err(io::Error::other("the socket is not a number")),
+            (_, None) => Err(io::Error::other("the mode is neither sandbox nor host")),
         },
         _ => Err(io::Error::other("the holder is started by Mainstay itself")),
     };
@@ -52,11 +57,11 @@ pub fn main(arguments: &[String]) -> ! {
     process::exit_now(code)
 }
 
-fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
+fn run(directory: &Path, socket: i32, mode: Mode, applets: &[String]) -> io::Result<()> {
     let listener = process::keep_only_as_three(socket)?;
-    prepare(directory, applets)?;
+    prepare(directory, mode, applets)?;
     let signals = process::child_signals()?;
-    let mut state = State::new(directory)?;
+    let mut state = State::new(directory, mode)?;
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
     let mut next = 0;
     // Listening comes last: a client that can connect finds everything ready.
@@ -88,8 +93,8 @@ fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
     }
 }
 
-/// Makes the namespaces fit for use: private mounts, a private directory, /proc of the new pid namespace, forwarding.
-fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
+/// Makes this process fit for holding: private mounts and a private directory.
+fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     // The supervisor's session and terminal must not end the sandbox; fails harmlessly if this is a leader already.
     let _ = rustix::process::setsid();
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -104,6 +109,14 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
     mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
     state::install_programs(directory, &names)?;
+    if mode == Mode::Sandbox {
+        own_namespaces();
+    }
+    Ok(())
+}
+
+/// Makes the sandbox's namespaces fit for use. A host's settings are not the holder's to change.
+fn own_namespaces() {
     if let Err(error) = mount::proc(Path::new("/proc")) {
         eprintln!("holder: going on with the old /proc: {error}");
     }
@@ -121,7 +134,6 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
             eprintln!("holder: sysctl net/{name}: {error}");
         }
     }
-    Ok(())
 }
 
 #[derive(Default)]

@@ -15,10 +15,12 @@ use super::message::{ContainerRecord, Ended, Exec, Reply, Request, Spawn, VERSIO
 use super::spawn::{self, Given, Places};
 use super::watcher::Watcher;
 use crate::limits;
+use crate::sandbox::Mode;
 
 /// Everything the holder holds.
 pub(super) struct State {
     directory: PathBuf,
+    mode: Mode,
     own_net: OwnedFd,
     own_pid: OwnedFd,
     pods: BTreeMap<String, OwnedFd>,
@@ -55,9 +57,10 @@ pub(super) struct Reaped {
 
 impl State {
     /// An empty state; `directory` is the data directory with the holder's private `run` inside.
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, mode: Mode) -> io::Result<Self> {
         Ok(Self {
             directory: directory.to_owned(),
+            mode,
             own_net: namespace::current_net()?,
             own_pid: namespace::current_pid()?,
             pods: BTreeMap::new(),
@@ -77,7 +80,7 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                Ok((Reply::Hello { version: VERSION, program }, vec![self.own_net.try_clone()?]))
+                Ok((Reply::Hello { version: VERSION, program, mode: self.mode }, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),
             Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),

@@ -45,7 +45,7 @@ impl Record {
     /// The process, if it still is the recorded one. Opened first and compared then: afterwards the descriptor cannot
     /// come to mean another process.
     pub(super) fn live(&self) -> Option<OwnedFd> {
-        let holder = super::open_process(self.pid).ok()?;
+        let holder = process::open(self.pid).ok()?;
         let same = process::start_time(self.pid) == Some(self.start_time) && boot().ok()? == self.boot;
         same.then_some(holder)
     }

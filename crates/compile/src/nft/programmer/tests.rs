@@ -14,6 +14,7 @@ fn config() -> Config {
         node: NODE.into(),
         pod_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+        egress: false,
         node_port_addresses: vec![[192, 0, 2, 1].into()],
         dns_addresses: vec![[10, 96, 0, 10].into()],
         pools: crate::load_balancer::Pools::parse(&["203.0.113.0/24"]).unwrap(),

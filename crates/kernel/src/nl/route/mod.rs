@@ -2,6 +2,7 @@
 
 mod address;
 mod link;
+mod monitor;
 mod rule;
 mod table;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 
 pub use address::{Address, NewAddress, Scope};
 pub use link::{Link, VethSpec};
+pub use monitor::Monitor;
 pub use rule::PolicyRule;
 pub use table::{NewRoute, Route};
 
