@@ -56,6 +56,8 @@ pub struct Rule {
     pub expressions: Vec<String>,
     /// The destination that it compares with, and how many bits of it, if it is one address or network.
     pub destination: Option<(IpAddr, u8)>,
+    /// The set in which it looks the destination up.
+    pub destination_set: Option<String>,
 }
 
 /// Number of the rules' generation: it changes with every commit of anybody in this namespace.
@@ -108,7 +110,6 @@ fn all(socket: &mut Socket, what: &str, kind: u16) -> Result<Vec<super::socket::
 fn chain(payload: &[u8]) -> Option<Chain> {
     let attributes = payload.get(4..)?;
     let text = |kind| parse::find(attributes, kind).map(parse::text);
-    let number = |nest: &[u8], kind| parse::find(nest, kind).and_then(parse::be32);
     let hook = parse::find(attributes, 4).and_then(|nest| Some((number(nest, 1)?, number(nest, 2)? as i32)));
     Some(Chain {
         table: Table { family: *payload.first()?, name: text(1)? },
@@ -130,16 +131,30 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         chain: text(2)?,
         handle: parse::find(attributes, 3).and_then(parse::be64)?,
         destination: destination(&expressions),
+        destination_set: destination_set(&expressions),
         expressions: expressions.into_iter().map(|(name, _)| name).collect(),
     })
 }
 
-/// A payload expression that reads the destination (or its first bytes), and the comparison after it.
-fn destination(expressions: &[(String, &[u8])]) -> Option<(IpAddr, u8)> {
-    let number = |data, kind| parse::find(data, kind).and_then(parse::be32);
-    let at = expressions.iter().position(|(name, data)| {
+fn number(data: &[u8], kind: u16) -> Option<u32> {
+    parse::find(data, kind).and_then(parse::be32)
+}
+
+/// Which expression reads the destination address, or its first bytes.
+fn reads_destination(expressions: &[(String, &[u8])]) -> Option<usize> {
+    expressions.iter().position(|(name, data)| {
         name == "payload" && number(data, 2) == Some(NETWORK_HEADER) && matches!(number(data, 3), Some(16 | 24))
-    })?;
+    })
+}
+
+fn destination_set(expressions: &[(String, &[u8])]) -> Option<String> {
+    let (name, lookup) = expressions.get(reads_destination(expressions)? + 1)?;
+    (name == "lookup").then(|| parse::find(lookup, 1).map(parse::text))?
+}
+
+/// The expression that reads the destination, and the comparison after it.
+fn destination(expressions: &[(String, &[u8])]) -> Option<(IpAddr, u8)> {
+    let at = reads_destination(expressions)?;
     let payload = expressions.get(at)?.1;
     let width = if number(payload, 3)? == 16 { 4 } else { 16 };
     let mut rest = expressions.get(at + 1..)?.iter();

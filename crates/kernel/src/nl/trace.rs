@@ -15,6 +15,8 @@ const NF_DROP: u32 = 0;
 /// One step of one traced packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// The kernel's number of the packet: the same in all of its events.
+    pub id: u32,
     /// Where the step was taken.
     pub table: Table,
     /// Its chain.
@@ -66,6 +68,7 @@ fn event(payload: &[u8]) -> Option<Event> {
     let decided = if policy { number(16) } else { verdict };
     let headers = find(8).map(|network| (network, find(9).unwrap_or_default()));
     Some(Event {
+        id: number(6)?,
         table: Table { family: *payload.first()?, name: parse::text(find(1)?) },
         chain: find(2).map(parse::text).unwrap_or_default(),
         rule: if policy { None } else { find(3).and_then(parse::be64) },
@@ -100,6 +103,7 @@ mod tests {
             w.raw(&[2, 0, 0, 0]);
             w.string(1, "filter");
             w.string(2, "FORWARD");
+            w.be32(6, 99);
             w.be32(4, if policy { 1 } else { 3 });
             if policy {
                 w.be32(16, 0);
@@ -113,7 +117,7 @@ mod tests {
         };
         for policy in [true, false] {
             let event = event(&message(policy)).unwrap();
-            assert!(event.dropped);
+            assert!(event.dropped && event.id == 99);
             assert_eq!(event.rule, if policy { None } else { Some(7) });
             let packet = event.packet.unwrap();
             assert_eq!((packet.protocol, packet.port, packet.destination.to_string().as_str()), (17, 53, "10.96.0.10"));

@@ -8,6 +8,7 @@ pub(crate) mod bench;
 pub(crate) mod client;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod doctor_host;
 pub(crate) mod down;
 pub(crate) mod dump;
 pub(crate) mod exec;

@@ -2,3 +2,4 @@
 
 mod kill_points;
 pub(crate) mod ledger;
+pub(crate) mod neighbours;

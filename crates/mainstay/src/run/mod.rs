@@ -307,6 +307,7 @@ fn table_config(network: &Network, node: &str) -> service_table::Config {
         node: node.into(),
         pod_cidrs: network.pod_cidrs.clone(),
         service_cidrs: network.service_cidrs.clone(),
+        egress: false,
         node_port_addresses: network.node_addresses.clone(),
         dns_addresses: network.dns_addresses.clone(),
         pools: network.pools.clone(),
@@ -327,7 +328,7 @@ fn kubelet_config(
     let names = pods::name_files::Names {
         dns: network.dns_addresses.clone(),
         domain: domain.to_owned(),
-        host_resolv: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        host_resolv: crate::host::neighbours::resolv_conf_for_pods(),
     };
     Ok(KubeletConfig {
         node_name: node.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
 use super::super::{Error, Result};
@@ -22,7 +22,8 @@ impl Monitor {
         let what = "listen for changes of addresses";
         let os = |error: rustix::io::Errno| Error::os(what, error.raw_os_error(), None);
         let kind = (AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC);
-        let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, Some(netlink::ROUTE)).map_err(os)?;
+        // Protocol number 0 is rtnetlink.
+        let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, None).map_err(os)?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS)).map_err(os)?;
         Ok(Self { socket })
     }

@@ -20,11 +20,8 @@ impl ThrowAway {
     pub(super) fn start() -> Result<Self> {
         let directory = crate::cli::throw_away::directory("bench")?;
         let mut throw_away = Self { directory, sandbox: None };
-        throw_away.sandbox = Some(Arc::new(Sandbox::start_or_adopt(
-            &throw_away.directory,
-            &crate::guest::APPLETS,
-            Mode::Sandbox,
-        )?));
+        throw_away.sandbox =
+            Some(Arc::new(Sandbox::start_or_adopt(&throw_away.directory, &crate::guest::APPLETS, Mode::Sandbox)?));
         Ok(throw_away)
     }
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use compile::allocate::Cidr;
 use kernel::nl::rulesets::{INET, IP, IP6};
 
+use crate::config::Network;
+
 /// Where packets pass a chain; the numbers are those of netfilter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hook {
@@ -19,7 +21,10 @@ pub(crate) enum Hook {
 impl Hook {
     /// By the number of `NF_INET_*`.
     pub(crate) fn of(number: u32) -> Option<Self> {
-        [(1, Self::Input), (2, Self::Forward), (3, Self::Output)].into_iter().find(|one| one.0 == number).map(|one| one.1)
+        [(1, Self::Input), (2, Self::Forward), (3, Self::Output)]
+            .into_iter()
+            .find(|one| one.0 == number)
+            .map(|one| one.1)
     }
 
     /// The chain that iptables attaches there.
@@ -116,6 +121,10 @@ pub(crate) struct Facts {
     pub(crate) resolver: Resolver,
     /// Values of net.ipv4.conf.{all,default}.rp_filter.
     pub(crate) rp_filter: (String, String),
+    /// Which rules the program `iptables` changes; none: it is not installed.
+    pub(crate) iptables: Option<Backend>,
+    /// firewalld's zone `trusted` is not as it was delivered.
+    pub(crate) trusted_zone_changed: bool,
     /// What could not be read, and why.
     pub(crate) unread: Vec<String>,
 }
@@ -133,9 +142,23 @@ pub(crate) struct Ours {
     pub(crate) node: Vec<IpAddr>,
     /// Cluster domain.
     pub(crate) domain: String,
+    /// The table `inet mainstay` is this instance's.
+    pub(crate) own_table: bool,
 }
 
 impl Ours {
+    /// Of the settings of an instance.
+    pub(crate) fn of(network: &Network, domain: &str, own_table: bool) -> Self {
+        Self {
+            pods: network.pod_cidrs.clone(),
+            services: network.service_cidrs.clone(),
+            dns: network.dns_addresses.clone(),
+            node: network.node_addresses.clone(),
+            domain: domain.to_owned(),
+            own_table,
+        }
+    }
+
     /// The pod range of a family.
     pub(crate) fn pods_of(&self, v6: bool) -> Option<&Cidr> {
         self.pods.iter().find(|cidr| cidr.network.is_ipv6() == v6)

@@ -1,5 +1,6 @@
 //! Reads the facts of the calling thread's network namespace: netlink dumps, `iptables-legacy-save`, files.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
@@ -12,6 +13,8 @@ use super::facts::{Backend, Chain, Claim, Facts, Hook, Resolver, Route};
 
 /// Resolvers that systemd-resolved asks, in the form of a resolv.conf.
 pub(crate) const RESOLVED_UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
+/// The administrator's version of firewalld's zone `trusted`.
+pub(crate) const TRUSTED_ZONE: &str = "/etc/firewalld/zones/trusted.xml";
 /// Sets of the tables named kube-proxy that hold Service addresses.
 const PROXY_SETS: [&str; 3] = ["cluster-ips", "service-ips", "no-endpoint-services"];
 
@@ -46,26 +49,46 @@ pub(crate) fn facts() -> Facts {
         }
     }
     facts.resolver = resolver();
+    facts.iptables = default_iptables();
+    facts.trusted_zone_changed = std::path::Path::new(TRUSTED_ZONE).exists();
     facts.rp_filter = (rp_filter("all"), rp_filter("default"));
     facts.unread = unread;
     facts
 }
 
-/// A number that is another one as soon as anything that [`facts`] reads of firewalls and policy rules is another one,
-/// our own table left out.
-pub(crate) fn fingerprint(own_tables: &[&str]) -> kernel::nl::Result<u64> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
+/// Numbers that are other ones as soon as somebody changes his rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// Of everybody else's chains and rules.
+    pub(crate) others: u64,
+    /// How many rules our own tables have.
+    pub(crate) own_rules: usize,
+}
+
+impl Fingerprint {
+    /// Takes it; `own` are the names of our tables.
+    pub(crate) fn take(socket: &mut Socket, own: &[&str]) -> kernel::nl::Result<Self> {
+        let mut hasher = DefaultHasher::new();
+        let ours = |table: &rulesets::Table| own.contains(&table.name.as_str());
+        for chain in rulesets::chains(socket)?.iter().filter(|chain| !ours(&chain.table)) {
+            (&chain.table.name, chain.table.family, &chain.name, chain.hook, chain.drops).hash(&mut hasher);
+        }
+        let mut own_rules = 0;
+        for rule in rulesets::rules(socket)? {
+            if ours(&rule.table) {
+                own_rules += 1;
+            } else {
+                (&rule.table.name, rule.table.family, &rule.chain, rule.handle).hash(&mut hasher);
+            }
+        }
+        Ok(Self { others: hasher.finish(), own_rules })
+    }
+}
+
+/// The same of the policy rules of routing.
+pub(crate) fn routing_fingerprint() -> kernel::nl::Result<u64> {
     let mut hasher = DefaultHasher::new();
-    let mut socket = Socket::open(Protocol::Netfilter)?;
-    let theirs = |table: &rulesets::Table| !own_tables.contains(&table.name.as_str());
-    for chain in rulesets::chains(&mut socket)?.iter().filter(|chain| theirs(&chain.table)) {
-        (&chain.table.name, chain.table.family, &chain.name, chain.hook, chain.drops).hash(&mut hasher);
-    }
-    for rule in rulesets::rules(&mut socket)?.iter().filter(|rule| theirs(&rule.table)) {
-        (&rule.table.name, rule.table.family, &rule.chain, rule.handle).hash(&mut hasher);
-    }
-    let mut routing = Rtnetlink::open()?;
-    for rule in routing.policy_rules()? {
+    for rule in Rtnetlink::open()?.policy_rules()? {
         (rule.v6, rule.priority, rule.mark, rule.table, rule.inverted, rule.suppress).hash(&mut hasher);
     }
     Ok(hasher.finish())
@@ -90,19 +113,28 @@ fn nf_tables(facts: &mut Facts) -> kernel::nl::Result<()> {
         if let Some((address, prefix)) = rule.destination.filter(|_| proxy) {
             facts.claims.extend(claim(address, prefix, place()));
         }
+        // The whole range, whose unknown addresses are refused.
+        if let Some(set) =
+            rule.destination_set.as_ref().filter(|set| rule.table.name == "kube-proxy" && set.starts_with("__"))
+        {
+            facts.claims.extend(addresses(&mut socket, &rule.table, set, &place())?);
+        }
     }
     for table in tables.iter().filter(|table| table.name == "kube-proxy") {
         for set in PROXY_SETS {
-            for key in rulesets::keys(&mut socket, table, set)? {
-                let width = if table.family == IP6 { 16 } else { 4 };
-                let address = key.get(..width).and_then(kernel::nl::parse::address);
-                let bits = if table.family == IP6 { 128 } else { 32 };
-                facts.claims.extend(address.and_then(|address| claim(address, bits, format!("table kube-proxy, set {set}"))));
-            }
+            facts.claims.extend(addresses(&mut socket, table, set, &format!("table kube-proxy, set {set}"))?);
         }
     }
     facts.tables = tables.into_iter().map(|table| (table.family, table.name)).collect();
     Ok(())
+}
+
+/// The addresses with which the keys of a set begin.
+fn addresses(socket: &mut Socket, table: &rulesets::Table, set: &str, place: &str) -> kernel::nl::Result<Vec<Claim>> {
+    let (width, bits) = if table.family == IP6 { (16, 128) } else { (4, 32) };
+    let keys = rulesets::keys(socket, table, set)?;
+    let address = |key: &Vec<u8>| key.get(..width).and_then(kernel::nl::parse::address);
+    Ok(keys.iter().filter_map(address).filter_map(|address| claim(address, bits, place.to_owned())).collect())
 }
 
 fn claim(address: IpAddr, prefix: u8, place: String) -> Option<Claim> {
@@ -117,7 +149,11 @@ fn routing(facts: &mut Facts) -> kernel::nl::Result<()> {
     for route in netlink.routes()? {
         let network: Option<Cidr> = format!("{}/{}", route.destination, route.prefix_len).parse().ok();
         let link = links.iter().find(|link| Some(link.index) == route.index).map(|link| link.name.clone());
-        facts.routes.extend(network.map(|network| Route { network, table: route.table, link: link.unwrap_or_default() }));
+        facts.routes.extend(network.map(|network| Route {
+            network,
+            table: route.table,
+            link: link.unwrap_or_default(),
+        }));
     }
     facts.links = links.into_iter().map(|link| link.name).collect();
     Ok(())
@@ -154,6 +190,24 @@ fn legacy(family: u8, text: &str) -> (Vec<Chain>, Vec<Claim>) {
 fn saved(program: &str) -> Option<String> {
     let output = Command::new(program).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Which rules the program `iptables` changes.
+fn default_iptables() -> Option<Backend> {
+    let output = Command::new("iptables").arg("-V").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(if text.contains("nf_tables") { Backend::Nft } else { Backend::Legacy })
+}
+
+/// The resolv.conf of pods that use the host's resolvers: never a stub on the host's own loopback, which is another one in
+/// a pod.
+pub(crate) fn resolv_conf_for_pods() -> String {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = dns::parse_resolv_conf(&text);
+    if !servers.is_empty() && servers.iter().all(|server| server.ip().is_loopback()) {
+        return std::fs::read_to_string(RESOLVED_UPLINKS).unwrap_or(text);
+    }
+    text
 }
 
 fn resolver() -> Resolver {
