@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use compile::diagnose::{CODES, by_id};
+use compile::diagnose::{CODES, HOST_CODES, by_id};
 use serde_json::{Value, json};
 
 use super::InstanceFlags;
@@ -121,11 +121,11 @@ fn list(output: Output) -> Result<String> {
                 "meaning": common.meaning, "found": "", "mend": common.mend,
             })
         };
-        let all: Vec<Value> = CODES.iter().map(code).chain(messages::ALL.iter().map(common)).collect();
+        let all: Vec<Value> = CODES.iter().chain(HOST_CODES).map(code).chain(messages::ALL.iter().map(common)).collect();
         return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
     let line = |id: &str, word: &str, title: &str| format!("{id}  {word:<17} {title}\n");
-    let codes = CODES.iter().map(|code| line(code.id, code.word, code.title));
+    let codes = CODES.iter().chain(HOST_CODES).map(|code| line(code.id, code.word, code.title));
     Ok(codes.chain(messages::ALL.iter().map(|common| line(common.id, common.word, common.title))).collect())
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod doctor;
+mod doctor_host;
 pub(crate) mod down;
 pub(crate) mod dump;
 pub(crate) mod duration;

@@ -9,6 +9,7 @@ mod forwarding;
 mod kill_points;
 pub(crate) mod ledger;
 mod look;
+pub(crate) mod neighbours;
 mod netlock;
 mod overlaps;
 mod prepare;

@@ -359,7 +359,7 @@ fn kubelet_config(
     let names = pods::name_files::Names {
         dns: network.dns_addresses.clone(),
         domain: domain.to_owned(),
-        host_resolv: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        host_resolv: crate::host::neighbours::resolv_conf_for_pods(),
     };
     Ok(KubeletConfig {
         node_name: node.to_owned(),
