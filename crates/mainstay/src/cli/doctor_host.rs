@@ -7,7 +7,8 @@ use compile::diagnose::Severity;
 use serde_json::json;
 
 use super::InstanceFlags;
-use super::explain::{FINDINGS, FINE, Output};
+use super::explain::Output;
+use crate::exit::Exit;
 use crate::config::Network;
 use crate::host::ledger::Ledger;
 use crate::host::neighbours::{self, Finding, Ours};
@@ -43,5 +44,5 @@ pub(super) fn run(instance: &InstanceFlags, service: &str, pod: &str, output: Ou
         }
     }
     let fine = findings.iter().all(|finding| finding.severity == Severity::Note);
-    Ok(ExitCode::from(if fine { FINE } else { FINDINGS }))
+    Ok(ExitCode::from(if fine { Exit::Fine } else { Exit::Findings }))
 }

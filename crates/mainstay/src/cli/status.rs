@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::InstanceFlags;
-use super::explain::{FINDINGS, FINE, UNREACHABLE};
+use crate::exit::Exit;
 use super::ls::age;
 use crate::instances::{self, Listed, State};
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
         Output::Text => print!("{}", page(&status, Timestamp::now())),
     }
-    Ok(ExitCode::from(if is_fine(&status) { FINE } else { FINDINGS }))
+    Ok(ExitCode::from(if is_fine(&status) { Exit::Fine } else { Exit::Findings }))
 }
 
 /// What only this machine knows.
@@ -76,13 +76,13 @@ fn down(output: Output, local: Option<&Listed>, error: &anyhow::Error) -> ExitCo
         let mut status = local.map_or_else(|| json!({ "state": null }), |local| json!(local));
         status["error"] = error.to_string().lines().next().unwrap_or_default().into();
         println!("{status:#}");
-        return ExitCode::from(UNREACHABLE);
+        return ExitCode::from(Exit::Unreachable);
     }
     match local {
         Some(local) => print!("{}", down_page(local, error)),
         None => eprintln!("mainstay: {}", crate::report(error)),
     }
-    ExitCode::from(UNREACHABLE)
+    ExitCode::from(Exit::Unreachable)
 }
 
 fn down_page(local: &Listed, error: &anyhow::Error) -> String {

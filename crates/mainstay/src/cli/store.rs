@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use super::InstanceFlags;
-use super::explain::{FINDINGS, FINE, Output};
+use super::explain::Output;
+use crate::exit::Exit;
 use crate::config::DataDir;
 use crate::instance::Instance;
 use crate::keep::{self, Checked};
@@ -83,7 +84,7 @@ async fn check(instance: &InstanceFlags, output: Output) -> Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&checked)?),
         Output::Text => print!("{}", page(&checked, &data_dir)),
     }
-    Ok(ExitCode::from(if checked.wrong.is_empty() { FINE } else { FINDINGS }))
+    Ok(ExitCode::from(if checked.wrong.is_empty() { Exit::Fine } else { Exit::Findings }))
 }
 
 fn page(checked: &Checked, data_dir: &DataDir) -> String {

@@ -78,6 +78,8 @@ pub(crate) struct Running {
     pub(crate) applied: Applied,
     /// Snapshots.
     pub(crate) feed: Feed,
+    /// The API, in this process.
+    api: Api,
     /// The durable store under the API.
     pub(crate) store: Store,
     /// What the nftables sink did.
@@ -165,7 +167,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let source = health_source(&reach, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
     // A host's own programs reach load-balancer addresses themselves, and a node port has one number there.
-    let (renumber, pools) = if on_host { (false, Pools::default()) } else { (true, network.pools.clone()) };
+    let (renumber, pools) = if on_host { (false, compile::load_balancer::Pools::default()) } else { (true, network.pools.clone()) };
     let scope = publish::Scope { node_addresses: network.node_addresses.clone(), pools };
     let file = data_dir.path().join("published.json");
     let publish = publish::Config { addresses: publish, renumber, scope, file };
@@ -204,7 +206,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     }));
     instance.write(&data_dir)?;
     let (dataplane, _controllers) = (Arc::new(thread), controllers);
-    Ok(Running { applied, feed, store, report, kubelet, stop, node_runtime, _controllers, dataplane })
+    Ok(Running { applied, feed, api, store, report, kubelet, stop, node_runtime, _controllers, dataplane })
 }
 
 async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {

@@ -14,13 +14,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
-use super::explain::{FINDINGS, FINE, Target, finding_text, parse, reachable, text_of, unreachable};
-use super::{InstanceFlags, USAGE};
+use super::explain::{Target, finding_text, parse, text_of};
+use super::InstanceFlags;
+use crate::exit::Exit;
 use place::Place;
 use wait::Outcome;
-
-/// Exit code when nothing answered in time.
-const TIME_OUT: u8 = 5;
 
 /// Flags of `mainstay open`.
 #[derive(Args, Debug)]
@@ -58,10 +56,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
         Ok(_) => return Ok(usage("only Services can be opened.\nFor a pod: kubectl port-forward pod/NAME 8080:80")),
         Err(_) => return Ok(usage(&format!("{:?} names no Service.\nType: mainstay open svc/NAME", flags.what))),
     };
-    let client = match reachable(&flags.instance).await {
-        Ok(client) => client,
-        Err(error) => return Ok(unreachable(&error)),
-    };
+    let client = flags.instance.client()?;
     let service = wait::service(&client, &target).await?;
     if service["spec"]["type"] == "ExternalName" {
         return alias(flags, &service);
@@ -69,14 +64,14 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     let port = place::port(&service, flags.port.as_deref())?;
     if flags.print {
         println!("{}", place::forward(&target, &port));
-        return Ok(ExitCode::from(FINE));
+        return Ok(ExitCode::from(Exit::Fine));
     }
     let patience = Duration::from_secs(flags.timeout);
     match wait::answering(&client, &target, &port, patience).await? {
         Outcome::Ready(place) => show(flags, &client, &target, &port, place).await,
         Outcome::Wrong(answer) => {
             eprint!("{}", wrong(&answer));
-            Ok(ExitCode::from(FINDINGS))
+            Ok(ExitCode::from(Exit::Findings))
         }
         Outcome::TimedOut(why) => {
             eprintln!(
@@ -86,14 +81,14 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
                 flags.timeout,
                 flags.timeout.saturating_mul(4).max(60)
             );
-            Ok(ExitCode::from(TIME_OUT))
+            Ok(ExitCode::from(Exit::TimedOut))
         }
     }
 }
 
 fn usage(why: &str) -> ExitCode {
     eprintln!("mainstay: {why}");
-    ExitCode::from(USAGE)
+    ExitCode::from(Exit::Usage)
 }
 
 /// A Service of type ExternalName lives elsewhere.
@@ -104,7 +99,7 @@ fn alias(flags: &Flags, service: &Value) -> Result<ExitCode> {
     let url = url::of(host, number, port.as_ref());
     eprintln!("an alias: pods that look this Service up are led to {host}");
     println!("{}", url.text);
-    Ok(ExitCode::from(FINE))
+    Ok(ExitCode::from(Exit::Fine))
 }
 
 /// Prints where the Service is, and stays while a temporary port is open.
@@ -134,7 +129,7 @@ async fn show(flags: &Flags, client: &Client, target: &Target, port: &place::Por
         );
         lease::keep(client, target, port, at).await?;
     }
-    Ok(ExitCode::from(FINE))
+    Ok(ExitCode::from(Exit::Fine))
 }
 
 /// The first failing step and what is wrong there.
