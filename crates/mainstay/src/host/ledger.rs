@@ -30,6 +30,7 @@ pub(crate) struct Ledger {
     path: PathBuf,
     here: Place,
     inner: Mutex<Inner>,
+    _lock: File,
 }
 
 #[derive(Debug)]
@@ -93,10 +94,8 @@ impl Ledger {
         let shown = path.display();
         let directory = data_dir.join("host");
         std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let mut options = File::options();
-        let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
-        let mut file = file.with_context(|| format!("cannot open {shown}"))?;
-        lock(&file, &path)?;
+        let lock = lock(&directory)?;
+        let mut file = open(&path)?;
         let mut text = String::new();
         file.read_to_string(&mut text).with_context(|| format!("cannot read {shown}"))?;
         let (lines, whole) = parse(&text, &path)?;
@@ -105,11 +104,8 @@ impl Ledger {
             file.set_len(whole as u64).with_context(|| format!("cannot cut {shown}"))?;
             file.seek(std::io::SeekFrom::End(0))?;
         }
-        // The name must be as durable as the lines.
-        File::open(&directory)
-            .and_then(|directory| directory.sync_all())
-            .with_context(|| format!("cannot sync {shown}"))?;
-        Ok(Self { path, here: Place::here()?, inner: Mutex::new(Inner { file, lines }) })
+        sync(&directory)?;
+        Ok(Self { path, here: Place::here()?, inner: Mutex::new(Inner { file, lines }), _lock: lock })
     }
 
     /// Every change that may still be in place, oldest first.
@@ -167,7 +163,20 @@ impl Ledger {
         self.gone(change)
     }
 
-    /// Takes every change back, the last one first. What fails stays noted.
+    /// Drops what the kernel forgot at a boot since, and files that went with it.
+    pub(crate) fn forget_other_boots(&self) -> Result<()> {
+        let lines = self.inner().lines.clone();
+        let stays = |line: &&Line| match &line.change {
+            _ if line.place.boot == self.here.boot => true,
+            Change::File { path, .. } | Change::Directory { path } => path.exists(),
+            change => !change.is_kernel(),
+        };
+        let kept: Vec<Line> = lines.iter().filter(stays).cloned().collect();
+        if kept.len() < lines.len() { self.keep_only(kept) } else { Ok(()) }
+    }
+
+    /// Takes every change back, the last one first. What fails stays noted; when nothing does, the file goes, and
+    /// nothing may be noted any more.
     pub(crate) fn undo_all(&self) -> Result<Undone> {
         let mut undone = Undone::default();
         let lines = self.inner().lines.clone();
@@ -199,25 +208,25 @@ impl Ledger {
             super::kill_points::after_undo();
         }
         kept.reverse();
-        self.keep_only(kept)?;
+        if kept.is_empty() {
+            std::fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
+        } else {
+            self.keep_only(kept)?;
+        }
         Ok(undone)
     }
 
-    /// Replaces the list; an empty one removes the file.
+    /// Replaces the list, at once.
     fn keep_only(&self, lines: Vec<Line>) -> Result<()> {
         let mut inner = self.inner();
-        let shown = self.path.display();
-        if lines.is_empty() {
-            std::fs::remove_file(&self.path).with_context(|| format!("cannot remove {shown}"))?;
-        } else {
-            let new = self.path.with_extension("new");
-            let text: Result<String> = lines.iter().map(|line| Ok(serde_json::to_string(line)? + "\n")).collect();
-            let mut file = File::create(&new).with_context(|| format!("cannot write {}", new.display()))?;
-            file.write_all(text?.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &self.path).with_context(|| format!("cannot replace {shown}"))?;
-        }
-        inner.lines = lines;
+        let new = self.path.with_extension("new");
+        let text: Result<String> = lines.iter().map(|line| Ok(serde_json::to_string(line)? + "\n")).collect();
+        let mut file = File::create(&new).with_context(|| format!("cannot write {}", new.display()))?;
+        file.write_all(text?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path).with_context(|| format!("cannot replace {}", self.path.display()))?;
+        sync(self.path.parent().unwrap_or(&self.path))?;
+        *inner = Inner { file: open(&self.path)?, lines };
         Ok(())
     }
 
@@ -238,15 +247,29 @@ impl Ledger {
     }
 }
 
-fn lock(file: &File, path: &Path) -> Result<()> {
+fn open(path: &Path) -> Result<File> {
+    let file = File::options().read(true).append(true).create(true).mode(0o600).open(path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Makes the names in a directory as durable as what is in the files.
+fn sync(directory: &Path) -> Result<()> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.with_context(|| format!("cannot sync {}", directory.display()))
+}
+
+/// Locks the directory of the ledger as long as the file is open.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join("lock");
+    let file = open(&path)?;
     let began = Instant::now();
-    while rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if began.elapsed() > LOCK_WAIT {
             bail!("{} is locked: a server of this directory runs.\nStop it first: mainstay down", path.display());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
+    Ok(file)
 }
 
 /// The changes that are in place by the text of a ledger, and how many of its bytes are whole lines.

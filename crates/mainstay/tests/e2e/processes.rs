@@ -83,6 +83,13 @@ impl Ours {
         pids.filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::KILL).is_ok()).count()
     }
 
+    /// Sends SIGKILL to all of them; how many there were.
+    pub(crate) fn kill(&self) -> usize {
+        let pids =
+            self.processes.iter().filter_map(|(pid, _)| rustix::process::Pid::from_raw(i32::try_from(*pid).ok()?));
+        pids.filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::KILL).is_ok()).count()
+    }
+
     /// Which of them exist now, one line each.
     pub(crate) fn left(&self) -> Vec<String> {
         let line = |(pid, process): (u32, Process)| {

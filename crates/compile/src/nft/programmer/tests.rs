@@ -382,3 +382,16 @@ fn added_networks_are_refused_where_nothing_answers_until_they_go() {
     }
     assert_eq!(refused(&rig), configured);
 }
+
+#[test]
+fn the_way_out_is_masqueraded_only_where_there_is_one() {
+    let state = |egress| {
+        let mut programmer = Programmer::new(Config { egress, ..config() });
+        let (snapshot, changes) = Builder::default().publish(Revision(1));
+        programmer.plan(&snapshot, &changes, usize::MAX, &size);
+        programmer.state()
+    };
+    assert_eq!(state(false).get(&SetName::Egress4), None);
+    let with = state(true);
+    assert_eq!(with.get(&SetName::Egress4), with.get(&SetName::Pods4), "the pods' ranges");
+}

@@ -110,6 +110,20 @@ impl Rtnetlink {
         Ok(out)
     }
 
+    /// The route that a packet of this namespace to `address` would take; None if it has none.
+    pub fn route_to(&mut self, address: IpAddr) -> Result<Option<Route>> {
+        let mut fixed = [0; 12];
+        fixed[0] = family(&address);
+        fixed[1] = if address.is_ipv4() { 32 } else { 128 };
+        let message = Writer::request(GET_ROUTE, 0, &fixed, |w| w.attribute(RTA_DST, &octets(&address)));
+        match self.socket.query(&format!("look up the route to {address}"), message) {
+            Err(error) if matches!(error.errno(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ESRCH)) => {
+                Ok(None)
+            }
+            other => Ok(other?.iter().find_map(|reply| route(&reply.payload))),
+        }
+    }
+
     fn route_write(&mut self, verb: &str, flags: u16, route: &NewRoute) -> Result<()> {
         let message = Writer::request(NEW_ROUTE, flags, &header(route), |w| attributes(w, route));
         self.request(&format!("{verb} route {}/{}", route.destination, route.prefix_len), message)

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use compile::allocate::Cidr;
 use serde::{Deserialize, Serialize};
 
 /// One change of the host that [`super::Ledger`] can take back.
@@ -22,6 +21,9 @@ pub(crate) enum Change {
         /// Settings that the kernel changes along with it, as they were.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         along: Vec<(String, String)>,
+        /// Settings that must be as they were for this to be put back: otherwise somebody relies on it by now.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        only_if: Vec<(String, String)>,
     },
     /// An address of a link.
     Address {
@@ -94,17 +96,12 @@ impl Change {
     pub(super) fn is_network(&self) -> bool {
         !matches!(self, Self::Cgroup { .. } | Self::Directory { .. } | Self::File { .. })
     }
-
-    /// A route to a network of the cluster.
-    pub(crate) fn route(link: &str, cidr: &Cidr, source: Option<IpAddr>) -> Self {
-        Self::Route { link: link.to_owned(), network: cidr.network, prefix: cidr.prefix, source }
-    }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sysctl { name, before, after, along } => {
+            Self::Sysctl { name, before, after, along, .. } => {
                 write!(f, "sysctl      {name} {before} -> {after}")?;
                 if along.is_empty() { Ok(()) } else { write!(f, " (and with it that of every link)") }
             }

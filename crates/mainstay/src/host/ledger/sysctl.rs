@@ -21,16 +21,16 @@ pub(super) fn write(name: &str, value: &str) -> std::io::Result<()> {
 }
 
 /// The change that would make a setting `value`; None if it is already so.
-pub(crate) fn plan(name: &str, value: &str, along: Vec<(String, String)>) -> Option<Change> {
-    let before = read(name)?;
-    let change = || Change::Sysctl { name: name.to_owned(), before: before.clone(), after: value.to_owned(), along };
-    (before != value).then(change)
+pub(crate) fn plan(name: &str, value: &str) -> Option<Change> {
+    let (name, after) = (name.to_owned(), value.to_owned());
+    let before = read(&name).filter(|before| *before != after)?;
+    Some(Change::Sysctl { name, before, after, along: Vec::new(), only_if: Vec::new() })
 }
 
 impl Ledger {
     /// Makes a setting `value`, noting what it was; whether it had to be written.
     pub(crate) fn set_sysctl(&self, name: &str, value: &str) -> Result<bool> {
-        match plan(name, value, Vec::new()) {
+        match plan(name, value) {
             Some(change) => self.apply_sysctl(change).map(|()| true),
             None => Ok(false),
         }

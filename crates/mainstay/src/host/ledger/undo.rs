@@ -26,7 +26,15 @@ pub(super) enum Outcome {
 /// Takes a change back.
 pub(super) fn undo(change: &Change) -> Outcome {
     let done = match change {
-        Change::Sysctl { name, before, after, along } => return setting(name, before, after, along),
+        Change::Sysctl { name, before, after, along, only_if } => {
+            let relied = only_if.iter().find(|(name, then)| sysctl::read(name).is_some_and(|now| now != *then));
+            return match relied {
+                Some((other, _)) if sysctl::read(name).as_ref() != Some(before) => {
+                    Outcome::Changed(format!("{other} was changed since: somebody else relies on it"))
+                }
+                _ => setting(name, before, after, along),
+            };
+        }
         Change::File { path, before, after } => return file(path, before.as_deref(), after),
         Change::Foreign { holds, undo, .. } => return foreign(holds, undo),
         Change::Address { link, address } => remove_address(link, *address).map_err(|error| error.to_string()),
@@ -38,9 +46,8 @@ pub(super) fn undo(change: &Change) -> Outcome {
         Change::NftTable { name } => remove_table(name).map_err(|error| error.to_string()),
         Change::Cgroup { path } => remove_cgroup(path).map_err(|error| error.to_string()),
         Change::Directory { path } => match std::fs::remove_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                return Outcome::Changed("others have put something into it".to_owned());
-            }
+            // Another instance, or anybody, uses it: it goes with the last one.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Outcome::Already,
             done => removed(done).map_err(|error| error.to_string()),
         },
     };
