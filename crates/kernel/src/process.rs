@@ -208,6 +208,11 @@ pub fn forget(pidfd: BorrowedFd<'_>) {
     let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd), flags);
 }
 
+/// Identity of this boot of the machine: process ids and start times mean something within it only.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
 /// Start time of a process in clock ticks since boot (field 22 of `/proc/PID/stat`); none for a zombie or no process.
 pub fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

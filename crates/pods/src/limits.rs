@@ -12,6 +12,10 @@ pub const CONNECTIONS: usize = 512;
 pub const LOG_BYTES: u64 = 10 << 20;
 /// A log line longer than this is split, as container runtimes do.
 pub const LOG_LINE_BYTES: usize = 16 << 10;
+/// Output on its way to a log file: beyond this it is not kept any longer than needed.
+pub const SPOOL_BYTES: u64 = 1 << 20;
+/// What a pod on a host may write while no holder reads.
+pub const FIFO_BYTES: usize = 1 << 20;
 /// Bytes taken from one container's output before the others get their turn.
 pub const LOG_TURN_BYTES: usize = 64 << 10;
 /// Clients attached to one container at once.

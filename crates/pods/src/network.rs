@@ -43,28 +43,26 @@ pub fn connect(
     node_addresses: &[IpAddr],
 ) -> io::Result<()> {
     let name = interface_of(uid);
+    let has_end = namespace::within_net(pod, || Ok(open()?.link(INTERFACE).map_err(io::Error::other)?.is_some()))?;
     namespace::within_net(node, || {
         let mut netlink = open()?;
-        let found = netlink.link(&name).map_err(io::Error::other)?;
-        let known = found.is_some();
-        if !known {
+        if !has_end {
+            // A link of that name leads into a namespace that has ended, and goes soon by itself.
+            delete(&mut netlink, &name)?;
             let (peer_name, peer_netns) = (INTERFACE, Some(pod));
             let veth = VethSpec { name: &name, peer_name, peer_netns, mtu: None, mac: None, peer_mac: None };
             existing(netlink.veth_create(&veth))?;
         }
-        let index = match found {
-            Some(link) => link.index,
-            None => netlink.link_index(&name).map_err(io::Error::other)?,
-        };
+        let index = netlink.link_index(&name).map_err(io::Error::other)?;
         forward(&mut netlink, &name, index)?;
-        let held = held_by(&mut netlink, index, known)?;
+        let held = held_by(&mut netlink, index, has_end)?;
         for address in addresses {
             let gateway = gateway(*address);
             if !held.contains(&gateway) {
                 let (prefix_len, scope) = (bits(gateway), Scope::Link);
                 existing(netlink.address_add(&NewAddress { index, address: gateway, prefix_len, scope }))?;
             }
-            if known
+            if has_end
                 && netlink.route_to(*address).is_ok_and(|route| route.is_some_and(|found| found.index == Some(index)))
             {
                 continue;
@@ -73,8 +71,7 @@ pub fn connect(
             let route = NewRoute { source, ..NewRoute::direct(*address, bits(*address), index) };
             if netlink.route_replace(&route).is_err() {
                 // The node's address is not there yet (or not ours): the kernel chooses the source.
-                let route = NewRoute { source: None, ..route };
-                netlink.route_replace(&route).map_err(io::Error::other)?;
+                netlink.route_replace(&NewRoute { source: None, ..route }).map_err(io::Error::other)?;
             }
         }
         Ok(())
@@ -141,14 +138,15 @@ fn inside(addresses: &[IpAddr]) -> io::Result<()> {
 /// process is gone.
 pub fn disconnect(node: BorrowedFd<'_>, uid: &str) -> io::Result<()> {
     let name = interface_of(uid);
-    namespace::within_net(node, || {
-        let mut netlink = open()?;
-        let Some(link) = netlink.link(&name).map_err(io::Error::other)? else { return Ok(()) };
-        match netlink.link_delete(link.index) {
-            Err(error) if !error.not_found() => Err(io::Error::other(error)),
-            _ => Ok(()),
-        }
-    })
+    namespace::within_net(node, || delete(&mut open()?, &name))
+}
+
+fn delete(netlink: &mut Rtnetlink, name: &str) -> io::Result<()> {
+    let Some(link) = netlink.link(name).map_err(io::Error::other)? else { return Ok(()) };
+    match netlink.link_delete(link.index) {
+        Err(error) if !error.not_found() => Err(io::Error::other(error)),
+        _ => Ok(()),
+    }
 }
 
 fn open() -> io::Result<Rtnetlink> {

@@ -65,7 +65,7 @@ pub enum Request {
         /// The last one already known; empty names for the start.
         after: (String, String),
     },
-    /// Pods that have a network namespace.
+    /// Pods that have a network namespace or a container, also one that has ended.
     Pods {
         /// The last one already known; empty for the start.
         after: String,
@@ -197,6 +197,9 @@ pub struct Ended {
     pub code: i32,
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// Nobody saw how: the code only stands for that.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// Sends one message.

@@ -3,11 +3,16 @@
 //! It outlives the supervisor, so that pods and virtual addresses go on while that is restarted or upgraded. In a sandbox
 //! its end is the end of everything; on a host pods outlive it, and the next one takes them over.
 
-pub mod log;
+mod adopt;
+mod ends;
+pub(crate) mod kept;
+mod log;
 pub mod message;
 pub mod root;
 mod spawn;
+mod spool;
 mod state;
+mod stream;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -74,8 +79,11 @@ fn run(directory: &Path, socket: i32, mode: Mode, applets: &[String]) -> io::Res
         for (key, index) in ready.pipes {
             state.pump(&key, index);
         }
-        if ready.signal {
-            collect(&signals, &mut state, &connections);
+        for key in &ready.ended {
+            state.foreign_end(key);
+        }
+        if ready.signal || !ready.ended.is_empty() {
+            collect(&signals, &mut state, &connections, !ready.ended.is_empty());
         }
         for id in ready.connections {
             if !serve(id, &mut connections, &mut state) {
@@ -141,6 +149,8 @@ struct Ready {
     signal: bool,
     listener: bool,
     watchers: bool,
+    /// Containers of an earlier holder.
+    ended: Vec<(String, String)>,
     connections: Vec<u64>,
     pipes: Vec<((String, String), usize)>,
 }
@@ -163,6 +173,8 @@ fn wait(
     let watchers =
         state.watchers().map(|watcher| PollFd::from_borrowed_fd(watcher.pipe.as_fd(), room(watcher.waits())));
     polled.extend(watchers);
+    let foreign = polled.len();
+    polled.extend(state.foreign().map(|(_, pidfd)| input(pidfd.as_fd())));
     match rustix::event::poll(&mut polled, None) {
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
@@ -179,8 +191,10 @@ fn wait(
         .map(|(_, ((pod, name), index, _))| ((pod.clone(), name.clone()), index))
         .collect();
     pipes.reverse();
-    let watchers = (attached..polled.len()).any(hit);
-    Ok(Ready { signal: hit(0), listener: hit(1), watchers, connections: ids, pipes })
+    let watchers = (attached..foreign).any(hit);
+    let ended = state.foreign().enumerate().filter(|(index, _)| hit(foreign + index)).map(|(_, (key, _))| key.clone());
+    let ended = ended.collect();
+    Ok(Ready { signal: hit(0), listener: hit(1), watchers, ended, connections: ids, pipes })
 }
 
 /// Takes one request of a connection and answers it; whether the connection goes on.
@@ -206,7 +220,7 @@ fn serve(id: u64, connections: &mut BTreeMap<u64, Connection>, state: &mut State
 
 /// Reaps children and tells those who wait. A full socket loses nothing: the receiver has an unread wake-up already, and
 /// ends are kept until asked for.
-fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Connection>) {
+fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Connection>, changed: bool) {
     let mut buffer = [0u8; 1024];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|count| count > 0) {}
     let reaped = state.reap();
@@ -215,7 +229,7 @@ fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Con
             let _ = message::send(connection.socket.as_fd(), &Reply::Exited(code), &[], Wait::Never);
         }
     }
-    if reaped.containers {
+    if changed || reaped.containers {
         for connection in connections.values().filter(|connection| connection.subscribed) {
             let _ = message::send(connection.socket.as_fd(), &Reply::Changed, &[], Wait::Never);
         }

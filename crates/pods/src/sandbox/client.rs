@@ -44,6 +44,11 @@ impl Client {
         self.link.replaced()
     }
 
+    /// The holder's process id.
+    pub fn peer_pid(&self) -> io::Result<i32> {
+        self.link.with(unix_socket::peer_pid)
+    }
+
     /// Asks and waits for the answer; an answer that says "not done" becomes an error. Every request may be sent twice:
     /// it is, when the holder ends before it answers and is replaced.
     pub fn call(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Reply, Vec<OwnedFd>)> {
@@ -80,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Uids of all pods that have a network namespace.
+    /// Uids of all pods that have a network namespace or a container.
     pub fn pods(&self) -> io::Result<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {

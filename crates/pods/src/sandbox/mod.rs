@@ -20,6 +20,7 @@ pub use error::Error;
 use error::io_of;
 pub use mode::Mode;
 
+use crate::holder::kept;
 use crate::holder::message::{Reply, Request, VERSION};
 
 /// A running sandbox, or the pods of a host. Dropping it leaves the holder and all pods running.
@@ -51,7 +52,13 @@ impl Sandbox {
         let fresh = || start::start(&directory, &applets, mode);
         let (mut socket, mut adopted) = match start::adopt(&directory)? {
             Some(socket) => (socket, true),
-            None => (fresh()?, false),
+            None => {
+                if mode == Mode::Sandbox {
+                    // Pods of a host that nobody holds any more are no part of a sandbox.
+                    kept::end_all(&directory).map_err(io_of("end the pods of the host"))?;
+                }
+                (fresh()?, false)
+            }
         };
         let mut greeting = greet(socket.as_fd())?;
         if greeting.mode != mode {
@@ -75,7 +82,7 @@ impl Sandbox {
         Ok(Self { directory, client, netns, mode, adopted, _lock: lock })
     }
 
-    /// Whether the pods of an earlier supervisor were found, with their holder or (on a host) without.
+    /// Whether the holder of an earlier supervisor was found, or (on a host) one that had to be replaced.
     pub fn adopted(&self) -> bool {
         self.adopted
     }
@@ -113,7 +120,9 @@ impl Sandbox {
 
     /// Ends the holder and the pods of `directory`; whether there were any.
     pub fn kill(directory: &Path) -> Result<bool, Error> {
-        start::kill_holder(directory)
+        let holder = start::kill_holder(directory)?;
+        let pods = kept::end_all(directory).map_err(io_of("end the pods of the host"))?;
+        Ok(holder || pods > 0)
     }
 }
 

@@ -77,7 +77,7 @@ fn everything_killed_at_once_leaves_nothing_after_down() {
     world.up(&[]);
     world.apply(include_str!("../../../src/cli/demo/types.yaml"));
     world.kubectl_ok(&["rollout", "status", "deployment/my-app", "--timeout=60s"]);
-    let ours = Ours::of(world.path());
+    let ours = Ours::on_host(world.path(), world.host.pid());
     assert!(ours.kill() >= 5, "server, holder and pods were found: {ours:?}");
     down_restores(&mut world, &before, "kill -9 of everything");
     world.until("no process is left", |_| ours.left().is_empty());

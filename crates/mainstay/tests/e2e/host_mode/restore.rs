@@ -15,6 +15,11 @@ fn with_pods(world: &mut World, flags: &[&str]) {
     world.kubectl_ok(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]);
 }
 
+fn pool_address(world: &World) -> String {
+    let path = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+    world.kubectl_ok(&["get", "service", "my-clusterip-service", "-o", path])
+}
+
 #[test]
 fn down_leaves_the_host_as_it_was() {
     let mut world = World::new();
@@ -24,7 +29,11 @@ fn down_leaves_the_host_as_it_was() {
     for word in ["+ link:", "+ address:", "+ route:", "+ nft: table inet mainstay", "+ sysctl: "] {
         assert!(during.iter().any(|line| line.starts_with(word)), "no {word}: {during:#?}");
     }
-    let ours = Ours::of(world.path());
+    world.kubectl_ok(&["patch", "service", "my-clusterip-service", "-p", "{\"spec\": {\"type\": \"LoadBalancer\"}}"]);
+    world.until("the Service has an address of the pool", |world| pool_address(world).starts_with("10.99.0."));
+    let url = format!("http://{}/", pool_address(&world));
+    assert!(world.answer(&world.host, &url).contains("my-app-"), "addresses of pools are local to the host");
+    let ours = Ours::on_host(world.path(), world.host.pid());
     let output = world.down();
     assert!(output.status.success() && text(&output).contains("as it was"), "{}", text(&output));
     let left = world.look().changes_since(&before);
@@ -53,7 +62,7 @@ fn what_others_rely_on_by_now_is_left_alone() {
 fn a_reboot_brings_addresses_rules_and_pods_back() {
     let mut world = World::new();
     with_pods(&mut world, &[]);
-    let ours = Ours::of(world.path());
+    let ours = Ours::on_host(world.path(), world.host.pid());
     world.stop(Signal::KILL);
     assert!(ours.kill() > 0);
     world.until("every process has ended", |_| ours.left().is_empty());
