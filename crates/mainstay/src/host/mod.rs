@@ -48,6 +48,8 @@ pub(crate) struct Host {
     closed: Mutex<bool>,
     /// Nothing of the instance was in place before this start.
     fresh: AtomicBool,
+    /// Whether neighbours that eat packets of pods are told to let them pass.
+    fix_forward: bool,
 }
 
 impl Host {

@@ -89,6 +89,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
         node_ports: channel::Sender::new(Vec::new()),
         closed: Mutex::new(false),
         fresh: AtomicBool::new(fresh),
+        fix_forward: flags.fix_forward,
     };
     Ok(Prepared::Go(Arc::new(host)))
 }

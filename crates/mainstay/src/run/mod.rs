@@ -135,6 +135,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     write_node_resolver(&data_dir, &network, &domain)?;
     let node_runtime = node_thread::start(sandbox.clone(), network.clone(), host.clone())?;
     if let Some(host) = &host {
+        host.meet_neighbours(&domain, phases)?;
         host.note_fixed()?;
         host::follow(host)?;
     }
@@ -159,6 +160,9 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         feed.latest(),
         host.clone(),
     ));
+    if let Some(host) = &host {
+        host.guard_neighbours(&domain, &feed, &report)?;
+    }
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));

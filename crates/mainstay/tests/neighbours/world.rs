@@ -70,7 +70,18 @@ pub(crate) fn host(name: &str, script: &str) -> String {
     let path = directory.path().join("script.sh");
     std::fs::write(&path, text).expect("the script");
     let output = Command::new("timeout")
-        .args(["--kill-after=5", "300", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash"])
+        .args([
+            "--kill-after=5",
+            "300",
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "bash",
+        ])
         .arg(&path)
         .env("M", env!("CARGO_BIN_EXE_mainstay"))
         .env("W", directory.path())

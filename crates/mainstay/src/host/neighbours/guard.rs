@@ -48,15 +48,9 @@ struct Seen {
 }
 
 impl Guard {
-    /// Watches on a thread of its own until the process ends; the thread is in the network namespace that `enter` enters.
-    pub(crate) fn start(self, enter: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-        std::thread::Builder::new().name("neighbours".into()).spawn(move || {
-            if let Err(error) = enter() {
-                tracing::warn!("neighbours are not watched: {error:#}");
-                return;
-            }
-            self.run();
-        })?;
+    /// Watches on a thread of its own until the process ends, in the network namespace of the process.
+    pub(crate) fn start(self) -> Result<()> {
+        std::thread::Builder::new().name("neighbours".into()).spawn(move || self.run())?;
         Ok(())
     }
 

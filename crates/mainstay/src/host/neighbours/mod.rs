@@ -5,8 +5,9 @@
 
 mod facts;
 mod finding;
-pub(crate) mod guard;
+mod guard;
 mod judge;
+mod meet;
 mod probe;
 mod read;
 mod settle;
