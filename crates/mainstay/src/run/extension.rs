@@ -95,6 +95,7 @@ impl Instance {
             "applied": self.applied.node().0,
             "sinks": sinks,
             "programming": self.report.totals(),
+            "netlinkWrites": kernel::nl::writes(),
             "problems": self.report.problems(),
             "pools": self.pools(&snapshot),
             "objects": {

@@ -28,16 +28,24 @@ const CONFIG_RETRY_MS: i64 = 5_000;
 
 impl Worker {
     pub(super) fn host_network(&self) -> bool {
+        self.spec().host_network == Some(true) || self.built_in()
+    }
+
+    /// Whether part of this program plays the Pod: it serves on the node's addresses in the pods' ranges.
+    fn built_in(&self) -> bool {
         let built_ins = &self.node.built_ins;
         let built_in = |image: &Option<String>| built_ins.iter().any(|known| Some(known.image()) == image.as_deref());
-        let spec = self.spec();
-        spec.host_network == Some(true) || spec.containers.iter().any(|container| built_in(&container.image))
+        self.spec().containers.iter().any(|container| built_in(&container.image))
     }
 
     /// Gives the Pod its addresses, its network and its files; all of it repeats harmlessly.
     pub(super) async fn set_up(&mut self) -> Result<(), String> {
         let replaced = self.node.client.replaced();
-        let addresses = if self.host_network() { self.node.config.node_addresses.clone() } else { self.address()? };
+        let addresses = match (self.built_in(), self.host_network()) {
+            (true, _) => self.node.config.node_addresses.clone(),
+            (false, true) => self.node.host_addresses(),
+            (false, false) => self.address()?,
+        };
         let node = self.node.clone();
         let (uid, directory, network) = (self.uid.clone(), self.directory(), !self.host_network());
         let (pod, given) = (self.pod.clone(), addresses.clone());
@@ -188,10 +196,10 @@ impl Worker {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let security = security::of(&self.pod, container, image.user(), self.host_network(), &passwd)?;
         let references = References::load(self.node.access.as_ref(), &self.pod).await;
-        let node_addresses = &self.node.config.node_addresses;
-        let env = environment::of(&self.pod, container, &self.addresses, node_addresses, &references)?;
+        let host = self.node.host_addresses();
+        let env = environment::of(&self.pod, container, &self.addresses, &host, &references)?;
         let directory = self.directory();
-        let made = volumes::prepare(&self.pod, &directory.join("volumes"), &references)?;
+        let made = volumes::prepare(&self.pod, &directory.join("volumes"), &references, self.node.on_host)?;
         let value = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
             texts.iter().flatten().map(|text| environment::expand(text, value)).collect()
