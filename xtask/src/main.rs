@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 const USAGE: &str = "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | golden KUBECONFIG [SECTION...] \
-     | chaos [--rounds N] [--rate R] [--kept N] [--seed N] [--binary FILE] [--upgrade-to FILE] [--json]";
+     | chaos [--rounds N] [--rate R] [--kept N] [--seed N] [--binary FILE] [--upgrade-to FILE] [--calm] [--json]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
