@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
   cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N]
-  cargo xtask chaos [--rounds N] [--rate R] [--kept N] [--seed N] [--binary FILE] [--upgrade-to FILE] [--json]
+  cargo xtask chaos [--rounds N] [--rate R] [--kept N] [--seed N] [--binary FILE] [--upgrade-to FILE] [--calm] [--json]
   cargo xtask crash [--rounds N] [--seed N]
   cargo xtask dist [--target x86_64|aarch64]... [--binary FILE] [--out DIR]
   cargo xtask golden KUBECONFIG [SECTION...]
