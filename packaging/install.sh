@@ -148,8 +148,7 @@ files() { # the files to install, relative to the release and to the prefix alik
 }
 
 missing_directories() { # missing_directories PATH: those above it that do not exist yet, outermost first
-    above=$(dirname "$1")
-    [ -d "$above" ] || { missing_directories "$above" && say "$above"; }
+    [ -d "$(dirname "$1")" ] || { missing_directories "$(dirname "$1")" && dirname "$1"; }
 }
 
 put() { # put FROM TO: whole or not at all, also when TO is a running program

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use md5::{Digest, Md5};
 
+use super::date::Date;
 use super::payload::Entry;
 use super::{Arch, Facts, archive};
 
@@ -44,7 +45,7 @@ fn data(payload: &[Entry], facts: &Facts) -> Result<Vec<Entry>> {
         match name.as_str() {
             "LICENSE" => continue,
             "CHANGELOG.md" => {
-                entry.path = "share/doc/mainstay/changelog.gz".into();
+                entry.path = "share/doc/mainstay/CHANGELOG.md.gz".into();
                 entry.bytes = archive::gzip(&entry.bytes)?;
             }
             "_mainstay" => entry.path = "share/zsh/vendor-completions/_mainstay".into(),
@@ -57,12 +58,24 @@ fn data(payload: &[Entry], facts: &Facts) -> Result<Vec<Entry>> {
         entry.path = format!("usr/{}", entry.path);
         entries.push(entry);
     }
+    let changelog = archive::gzip(changelog(facts).as_bytes())?;
+    entries.push(Entry::file("usr/share/doc/mainstay/changelog.gz", changelog));
     let commit = format!("Built from commit {}.\n", facts.commit);
     let copyright = [read("copyright")?, commit.into_bytes()].concat();
     entries.push(Entry::file("usr/share/doc/mainstay/copyright", copyright));
     entries.push(Entry::file("usr/share/lintian/overrides/mainstay", read("lintian-overrides")?));
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(entries)
+}
+
+/// Debian's own changelog has a form of its own; ours is beside it.
+fn changelog(facts: &Facts) -> String {
+    let date = Date::of(facts.epoch).rfc5322();
+    format!(
+        "mainstay ({}) unstable; urgency=medium\n\n  * Built from commit {}. What is new: CHANGELOG.md.gz\n\n \
+         -- Mainstay <packages@mainstay.dev>  {date}\n",
+        facts.version, facts.commit
+    )
 }
 
 /// The control archive: description, checksums, scripts.
@@ -126,6 +139,7 @@ mod tests {
         let files = [
             "./usr/bin/mainstay",
             "./etc/default/mainstay",
+            "./usr/share/doc/mainstay/CHANGELOG.md.gz",
             "./usr/share/doc/mainstay/changelog.gz",
             "./usr/share/doc/mainstay/copyright",
             "./usr/share/man/man1/mainstay.1.gz",

@@ -3,6 +3,7 @@
 
 mod archive;
 mod build;
+mod date;
 mod deb;
 mod facts;
 mod payload;

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::date::Date;
 use super::{Arch, Facts};
 
 /// The document for one architecture.
@@ -81,7 +82,7 @@ fn compose(
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": { "timestamp": rfc3339(facts.epoch), "component": program },
+        "metadata": { "timestamp": Date::of(facts.epoch).rfc3339(), "component": program },
         "components": components,
         "dependencies": dependencies,
     }))
@@ -135,23 +136,9 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Seconds since 1970 as CycloneDX writes a time.
-fn rfc3339(epoch: u64) -> String {
-    // Days to a date by counting from 1 March of year 0, so that leap days come last.
-    let (days, second) = (epoch / 86_400 + 719_468, epoch % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{checksums, document, rfc3339};
+    use super::{checksums, document};
     use crate::dist::{Arch, Facts};
 
     #[test]
@@ -172,10 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_checksums_are_read() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_278_000), "2026-11-21T16:20:00Z");
+    fn checksums_are_read() {
         let lock = "[[package]]\nname = \"a\"\nversion = \"1\"\nchecksum = \"ff\"\n[[package]]\nname = \"b\"\n";
         assert_eq!(checksums(lock).into_iter().collect::<Vec<_>>(), [(("a".into(), "1".into()), "ff".into())]);
     }

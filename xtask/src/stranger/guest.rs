@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 impl Guest {
     /// Boots, and waits until systemd has started what it was to start.
     pub(crate) fn boot(root: &Path, network: &str) -> Result<Self> {
+        let log = root.with_extension("log");
         let nspawn = Command::new("systemd-nspawn")
             .arg("--quiet")
             .arg("--boot")
@@ -37,19 +38,21 @@ impl Guest {
             .args(["--", "systemd.show_status=no"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(std::fs::File::create(&log)?)
             .spawn()
             .context("cannot start systemd-nspawn.\nType: apt-get install systemd-container")?;
         let mut guest = Self { nspawn, leader: 0, keep: false };
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
             if let Some(status) = guest.nspawn.try_wait()? {
-                bail!("systemd-nspawn ended: {status}");
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                bail!("systemd-nspawn ended: {status}: {}", said.trim());
             }
             guest.leader = guest.leader_now().unwrap_or(0);
             let state =
                 if guest.leader == 0 { String::new() } else { guest.say("systemctl is-system-running 2>&1")? };
             if ["running", "degraded"].contains(&state.trim()) {
+                guest.say("while ip -6 address show tentative | grep -q .; do sleep 0.1; done")?;
                 return Ok(guest);
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -79,7 +82,7 @@ impl Guest {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &self.leader.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"])
-            .args(["--root", "--wd=/root", "--"])
+            .args(["--root", "--wd", "--"])
             .args(["env", "-i", "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
             .args(["LC_ALL=C.UTF-8", "sh", "-euc", script])
             .stdin(Stdio::null());
@@ -94,7 +97,8 @@ impl Guest {
     pub(crate) fn run(&self, script: &str, cut: bool) -> Result<Outcome> {
         let script = format!(". /root/stranger/lib.sh\n{script}");
         let log = tempfile::NamedTempFile::new()?;
-        let mut child = self.shell(&script).stdout(log.reopen()?).stderr(log.reopen()?).spawn()?;
+        let said = log.reopen()?;
+        let mut child = self.shell(&script).stdout(said.try_clone()?).stderr(said).spawn()?;
         let read = || std::fs::read_to_string(log.path()).unwrap_or_default();
         let success = loop {
             if let Some(status) = child.try_wait()? {

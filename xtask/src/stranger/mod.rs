@@ -128,7 +128,7 @@ fn image(place: &Path, options: &Options) -> Result<PathBuf> {
     let half = place.join(format!("{}.half.tar", options.suite));
     let status = Command::new("mmdebstrap")
         .args(["--quiet", "--variant=minbase"])
-        .arg("--include=systemd-sysv,dbus,udev,iproute2,nftables,curl,procps,ca-certificates,kmod,man-db")
+        .arg("--include=systemd-sysv,dbus,udev,iproute2,nftables,curl,procps,ca-certificates,kmod")
         .arg(&options.suite)
         .arg(&half)
         .arg(&options.mirror)

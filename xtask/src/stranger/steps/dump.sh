@@ -13,11 +13,11 @@ sysctl --all 2>/dev/null | grep '^net\.' | grep -vE 'nf_conntrack_(count|buckets
 echo "== mounts"
 awk '{ print $5, $9, $10 }' /proc/self/mountinfo | sort
 echo "== cgroups"
-find /sys/fs/cgroup -type d 2>/dev/null | grep -vE '/(user|system)\.slice/.*(session|run-|user@)' | sort
+find /sys/fs/cgroup -type d 2>/dev/null | grep -iE 'mainstay|kubepods' | sort || true
 echo "== processes"
-ps -eo comm= | grep -iE 'mainstay|echo|pause' || true
+pgrep -l 'mainstay|echo' || true
 echo "== files"
 find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log -o -path /var/cache \
     -o -path /root -o -path /dev -o -path /var/lib/dpkg -o -path /var/lib/systemd \) -prune -o -printf '%y %m %s %p\n' |
     sed -E 's/^d ([0-7]+) [0-9]+ /d \1 /' | sort -k 4
-find /tmp /var/tmp /run -xdev -iname '*mainstay*' || true
+find /tmp /var/tmp /run -xdev -iname '*mainstay*' -not -path '/tmp/differs*' || true

@@ -1,5 +1,5 @@
 sh /root/stranger/dump.sh >/root/before
-cd /root
+cd /root || exit
 tar -xzf "$release" --strip-components=1 --one-top-level=/tmp/release
 installer=/tmp/release/install.sh
 
@@ -20,7 +20,7 @@ sh $installer --from "$release" --yes >/tmp/again
 grep -q 'will replace' /tmp/again || fail "installing again: $(cat /tmp/again)"
 ok "$(mainstay --version) installed, twice"
 mainstay version -o json | grep -q '"target": ".*-linux-musl"' || fail "$(mainstay version)"
-man -w mainstay-up >/dev/null || fail "no manual page"
+[ -s /usr/local/share/man/man1/mainstay-up.1 ] || fail "no manual page"
 bash -c '. /usr/local/share/bash-completion/completions/mainstay && complete -p mainstay' >/dev/null || fail "no completion"
 ok "manual pages, completions and version answer"
 
@@ -35,6 +35,7 @@ fi
 userdel --remove stranger 2>/dev/null
 
 sh $installer --uninstall --purge --yes >/tmp/said || fail "$(cat /tmp/said)"
+rm -rf /tmp/release /tmp/damaged.tar.gz
 rm -f /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid-
 sh /root/stranger/dump.sh | grep -vE '/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|/var/mail' >/tmp/after
 grep -vE '/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|/var/mail' /root/before >/tmp/before
