@@ -8,8 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str =
-    "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | crash [--rounds N] [--seed N] | growth [--writes N] \
+const USAGE: &str = "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | crash [--rounds N] [--seed N] | growth [--writes N] \
      | golden KUBECONFIG [SECTION...]";
 
 fn main() -> ExitCode {

@@ -82,8 +82,7 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), LOG_FILES);
         let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
         assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() < 1100));
-        let numbers: Vec<usize> =
-            text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        let numbers: Vec<usize> = text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
         assert_eq!(*numbers.last().unwrap(), 499);
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "the newest lines, in order, none missing");
         drop(log);
