@@ -114,7 +114,11 @@ fn killed_writers_lose_nothing_acknowledged() {
         for (revision, name, address) in &acknowledged {
             let key = ObjectKey::new("perf", name.as_str());
             let entry = store.get("ledger", &key, None).unwrap().expect("an acknowledged write is there");
-            assert_eq!((entry.revision, &entry.body.bytes()[..]), (*revision, address.as_bytes()), "round {round}: {name}");
+            assert_eq!(
+                (entry.revision, &entry.body.bytes()[..]),
+                (*revision, address.as_bytes()),
+                "round {round}: {name}"
+            );
         }
         // A transaction is whole: no Service without its line in the ledger.
         for record in &page.records {

@@ -25,12 +25,12 @@ fn what_was_acknowledged_survives_every_fault_and_nothing_else_appears() {
 /// The same check must fail for a log that believes its cache after a failed sync; otherwise it proves nothing.
 #[test]
 fn the_harness_catches_a_log_that_trusts_the_cache_after_a_failed_sync() {
-    let caught = (0..20).filter(|seed| run(90, *seed, Flaw::TrustsTheCache).is_err()).count();
-    assert!(caught > 0, "1800 rounds and nothing was lost");
+    let caught = (0..20).any(|seed| run(90, seed, Flaw::TrustsTheCache).is_err());
+    assert!(caught, "1800 rounds and nothing was lost");
 }
 
 #[test]
 fn the_harness_catches_a_log_that_does_not_sync() {
     let why = run(30, 1, Flaw::DoesNotSync).expect_err("30 rounds and nothing was lost");
-    assert!(why.contains("acknowledged") || why.contains("watcher"), "{why}");
+    assert!(why.contains("acknowledged") || why.contains("does not open"), "{why}");
 }

@@ -68,6 +68,8 @@ fn a_service_with_its_slice_takes_a_third_of_its_json() {
     );
     runtime.block_on(async {
         api.bootstrap().await.unwrap_or_else(|status| panic!("{status}"));
+        let namespace = json!({ "metadata": { "name": "default" } });
+        users.create(&kinds::NAMESPACE, namespace).await.unwrap_or_else(|status| panic!("{status}"));
         let add = async |number: usize| {
             let made = users.create(&kinds::SERVICE, service(number)).await;
             let made = made.unwrap_or_else(|status| panic!("{status}"));

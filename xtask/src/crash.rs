@@ -70,9 +70,7 @@ async fn write(store: &Store, first: u64, count: u64) -> Result<()> {
 
 /// About a kilobyte that looks like a Pod.
 fn body(name: &str, revision: u64) -> Bytes {
-    let condition = |kind: &str| {
-        serde_json::json!({ "type": kind, "status": "True", "lastTransitionTime": "2026-11-21T08:00:00Z", "seen": revision })
-    };
+    let condition = |kind: &str| serde_json::json!({ "type": kind, "status": "True", "lastTransitionTime": "2026-11-21T08:00:00Z", "seen": revision });
     let conditions: Vec<_> = ["Ready", "Initialized", "PodScheduled", "ContainersReady"].map(condition).into();
     serde_json::json!({
         "apiVersion": "v1", "kind": "Pod",

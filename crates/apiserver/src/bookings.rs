@@ -15,11 +15,8 @@ use crate::pipeline::{Book, Inner};
 pub(crate) fn read(list: impl Fn(&Kind) -> Result<Vec<Arc<Record>>, Status>) -> Result<Taken, Status> {
     let mut taken = Taken::default();
     // Services first: an IPAddress says something new only if its address is not a Service's.
-    let books: [(&Kind, Book); 3] = [
-        (&kinds::SERVICE, Taken::add),
-        (&kinds::SERVICE_CIDR, Taken::put_network),
-        (&kinds::IP_ADDRESS, Taken::claim),
-    ];
+    let books: [(&Kind, Book); 3] =
+        [(&kinds::SERVICE, Taken::add), (&kinds::SERVICE_CIDR, Taken::put_network), (&kinds::IP_ADDRESS, Taken::claim)];
     for (kind, book) in books {
         for record in list(kind)? {
             book(&mut taken, &parsed(&record.body.bytes())?);

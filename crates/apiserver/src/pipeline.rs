@@ -15,8 +15,8 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
-use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::bookings;
+use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::object::{shown, table};
 use crate::token::Tokens;
 

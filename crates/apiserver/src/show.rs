@@ -63,7 +63,8 @@ pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Liste
         }
         Shape::Table => {
             let include = Include::parse(ask.query.get("includeObject"))?;
-            let row = |body: &store::Body| parsed(&body.bytes()).map(|object| advice::row(api, ask.kind, object, include));
+            let row =
+                |body: &store::Body| parsed(&body.bytes()).map(|object| advice::row(api, ask.kind, object, include));
             let rows = listed.records.iter().map(|record| row(&record.body)).collect::<Result<Vec<_>, _>>()?;
             table::table(table::definitions(ask.kind), rows, meta)
         }

@@ -1,7 +1,6 @@
 //! Group commit: turns the writes that wait into one durable batch, then publishes and acknowledges them.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use api::object::Revision;
@@ -9,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::failure::Failure;
 use crate::log::redb::Findings;
+use crate::quiet::caught;
 use crate::store::Shared;
 use crate::{Log, LogEntry};
 
@@ -150,5 +150,5 @@ fn retry(log: &mut dyn Log, shared: &Shared, published: &watch::Sender<Revision>
 
 /// A panic in the engine must not leave writers waiting for ever: it is a failed log like any other.
 fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("the storage engine panicked")))
+    caught(work).unwrap_or_else(|| Err(io::Error::other("the storage engine panicked")))
 }

@@ -15,6 +15,7 @@ mod failure;
 pub mod limits;
 pub mod log;
 mod mvcc;
+mod quiet;
 mod record;
 pub mod save;
 mod store;

@@ -75,13 +75,7 @@ impl Issuing<'_> {
     }
 
     /// The server's pair; whether it was made anew.
-    pub(super) fn server(
-        &self,
-        authority: &Pair,
-        old: Option<Pair>,
-        names: &[String],
-        addresses: &[IpAddr],
-    ) -> Made {
+    pub(super) fn server(&self, authority: &Pair, old: Option<Pair>, names: &[String], addresses: &[IpAddr]) -> Made {
         if let Some(old) = old.filter(|old| !self.due(&old.certificate)) {
             return Ok((old, false));
         }
@@ -144,8 +138,7 @@ impl Issuing<'_> {
     }
 
     fn issuer(&self, authority: &Pair) -> Result<Issuer<'static, KeyPair>, CredentialsError> {
-        let key =
-            KeyPair::from_pem(&authority.key).map_err(|error| self.failed("read the authority's key", error))?;
+        let key = KeyPair::from_pem(&authority.key).map_err(|error| self.failed("read the authority's key", error))?;
         Issuer::from_ca_cert_pem(&authority.certificate, key).map_err(|error| self.failed("read the authority", error))
     }
 

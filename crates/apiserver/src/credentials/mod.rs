@@ -22,8 +22,8 @@ mod files;
 mod made;
 mod resolver;
 
-pub use self::made::Lives;
 use self::made::Issuing;
+pub use self::made::Lives;
 pub(crate) use self::resolver::Resolver;
 
 /// Why certificates could not be loaded or made.
@@ -177,8 +177,7 @@ impl Credentials {
         let key = PrivateKeyDer::from_pem_slice(self.server.key.as_bytes())
             .map_err(|error| self.fail("read the server's key", error))?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        CertifiedKey::from_der(chain, key, &provider)
-            .map_err(|error| self.fail("use the server's certificate", error))
+        CertifiedKey::from_der(chain, key, &provider).map_err(|error| self.fail("use the server's certificate", error))
     }
 
     fn fail(&self, what: &'static str, error: impl ToString) -> CredentialsError {

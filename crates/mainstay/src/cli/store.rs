@@ -146,10 +146,7 @@ fn restore(instance: &InstanceFlags, file: &std::path::Path, force: bool) -> Res
     if let Some(kept) = &restored.kept {
         println!("the old store is in {}", kept.display());
     }
-    println!(
-        "resourceVersions go on above {}: watches from before are answered 410 and list again",
-        restored.revision
-    );
+    println!("resourceVersions go on above {}: watches from before are answered 410 and list again", restored.revision);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -185,8 +185,7 @@ mod tests {
             body: bytes::Bytes::from_static(body.as_bytes()).into(),
         };
         allocations.look("pods", &record("{"));
-        allocations
-            .look("pods", &record(r#"{"metadata":{"namespace":"perf","name":"eggs","resourceVersion":"4"}}"#));
+        allocations.look("pods", &record(r#"{"metadata":{"namespace":"perf","name":"eggs","resourceVersion":"4"}}"#));
         assert_eq!(allocations.wrong.len(), 3, "{:#?}", allocations.wrong);
     }
 }

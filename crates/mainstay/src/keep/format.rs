@@ -41,7 +41,10 @@ const STEPS: &[Step] = &[Step { from: 0, run: |_| Ok(()) }];
 pub(crate) fn admit(data_dir: &DataDir) -> Result<()> {
     let upgraded = admit_with(data_dir.path(), FORMAT, STEPS)?;
     if let Some(copy) = upgraded {
-        eprintln!("            upgraded     the data directory to format {FORMAT}; the old store is in {}", copy.display());
+        eprintln!(
+            "            upgraded     the data directory to format {FORMAT}; the old store is in {}",
+            copy.display()
+        );
     }
     Ok(())
 }

@@ -87,7 +87,9 @@ fn read(file: &Path) -> Result<Contents> {
     // A save comes from somewhere else: it may only write the files that saves are made of.
     let ours = |path: &str| {
         let name = path.strip_prefix("pki/").and_then(|name| name.strip_suffix(".crt").or(name.strip_suffix(".key")));
-        name.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+        name.is_some_and(|name| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
     };
     if let Some((path, _)) = files.iter().find(|(path, _)| !ours(path)) {
         bail!("cannot use the save {}: it wants to write {path:?}.\nUse another save", file.display());

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::account::{self, program};
 use crate::sandbox::{PATIENCE, Sandbox, pause, text};
 
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {type: NodePort, ports: [{port: 80}]}\n";
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {type: NodePort, ports: [{port: 80}]}\n";
 
 /// `mainstay store ...` on a directory.
 fn store(directory: &Path, arguments: &[&str]) -> Output {
@@ -126,7 +127,8 @@ impl Server {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).env(variable.0, variable.1);
         let second = log.try_clone().expect("a second handle");
-        let process = command.stdin(Stdio::null()).stdout(log).stderr(second).spawn().expect("unshare must be installed");
+        let process =
+            command.stdin(Stdio::null()).stdout(log).stderr(second).spawn().expect("unshare must be installed");
         let server = Self { directory, process };
         server.until("ready", || server.log().contains("export KUBECONFIG="));
         server

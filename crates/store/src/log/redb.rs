@@ -11,7 +11,7 @@ use api::object::Revision;
 use redb::{Database, Durability, StorageBackend};
 
 use self::mark::Mark;
-use self::place::{At, Backend, Directory, Place, engine};
+use self::place::{At, Backend, Directory, Place, engine, guarded};
 use self::tables::{META, OBJECTS};
 use crate::body::Packer;
 use crate::{Loaded, Log, LogEntry, OpenError, Record};
@@ -67,7 +67,7 @@ impl RedbLog {
     }
 
     fn start(place: Box<dyn Place>, mark: Mark) -> Result<Self, OpenError> {
-        let database = place.open(&|| verify(place.as_ref(), mark.read()))?;
+        let database = open(place.as_ref(), &mark)?;
         Ok(Self { database: Some(database), place, mark })
     }
 
@@ -76,13 +76,23 @@ impl RedbLog {
         let place = Directory(directory.to_path_buf());
         let path = place.path();
         let at = At(&path);
-        let database = place.look()?;
-        check_format(tables::format(&database).map_err(|error| at.io("reading its format version", error))?, &at)?;
-        let mark = Mark::open(directory).map_err(|error| at.io("opening the mark beside it", error))?;
-        let mut findings = examine(database, mark.read(), |found| {
-            let tables::Row { table, key, revision, created, body } = found;
-            row(&table, Record { key, revision, created, body: body.into() });
+        let acknowledged = Self::acknowledged(directory);
+        let looked = guarded(&at, || {
+            let database = place.look()?;
+            let format = tables::format(&database).map_err(|error| at.io("reading its format version", error))?;
+            check_format(format, &at)?;
+            Ok(examine(database, acknowledged, |found| {
+                let tables::Row { table, key, revision, created, body } = found;
+                row(&table, Record { key, revision, created, body: body.into() });
+            }))
         });
+        let mut findings = match looked {
+            // Damage is what one looks for.
+            Err(OpenError::Log { step, source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+                Findings { wrong: vec![format!("{step}: {source}")], ..Findings::default() }
+            }
+            other => other?,
+        };
         findings.wrong.iter_mut().for_each(|wrong| wrong.insert_str(0, &format!("{}: ", path.display())));
         Ok(findings)
     }
@@ -128,6 +138,12 @@ impl RedbLog {
 
 fn closed() -> io::Error {
     io::Error::other("the log was closed after a failure")
+}
+
+/// Opens a log that is as it was acknowledged.
+fn open(place: &dyn Place, mark: &Mark) -> Result<Database, OpenError> {
+    let path = place.path();
+    guarded(&At(&path), || place.open(&|| verify(place, mark.read())))
 }
 
 /// Refuses a damaged log, before the engine may repair it into something older.
@@ -230,7 +246,7 @@ impl Log for RedbLog {
 
     fn reopen(&mut self) -> io::Result<Revision> {
         self.database = None;
-        let database = self.place.open(&|| verify(self.place.as_ref(), self.mark.read())).map_err(io::Error::other)?;
+        let database = open(self.place.as_ref(), &self.mark).map_err(io::Error::other)?;
         let revision = tables::revision(&database)?;
         self.database = Some(database);
         self.mark.write(revision);
@@ -238,8 +254,7 @@ impl Log for RedbLog {
     }
 
     fn examine(&mut self) -> io::Result<Findings> {
-        let known = self.mark.read();
-        let database = self.place.look().map_err(io::Error::other)?;
-        Ok(examine(database, known, drop))
+        let (known, path) = (self.mark.read(), self.place.path());
+        guarded(&At(&path), || Ok(examine(self.place.look()?, known, drop))).map_err(io::Error::other)
     }
 }

@@ -27,7 +27,10 @@ async fn put(store: &Store, table: &'static str, name: &str, body: &str) -> Resu
 }
 
 fn names(records: &[Arc<Record>]) -> Vec<String> {
-    records.iter().map(|record| format!("{}={}", record.key.name, String::from_utf8_lossy(&record.body.bytes()))).collect()
+    records
+        .iter()
+        .map(|record| format!("{}={}", record.key.name, String::from_utf8_lossy(&record.body.bytes())))
+        .collect()
 }
 
 fn listed(store: &Store, at: Option<u64>) -> Vec<String> {

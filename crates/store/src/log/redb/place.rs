@@ -14,6 +14,7 @@ use super::overlay::Overlay;
 use super::tables;
 use crate::OpenError;
 use crate::limits::LOG_CACHE_BYTES;
+use crate::quiet::caught;
 
 /// The store's file in its directory.
 pub const FILE: &str = "store.redb";
@@ -69,6 +70,14 @@ pub(super) fn engine(error: impl Into<redb::Error>) -> io::Error {
     }
 }
 
+/// Runs something that works on a file that may be damaged.
+pub(super) fn guarded<T>(at: &At<'_>, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    caught(work).unwrap_or_else(|| {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "it is damaged: the storage engine gave up on it");
+        Err(at.io("reading the file", error))
+    })
+}
+
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(LOG_CACHE_BYTES);
@@ -92,11 +101,7 @@ impl Directory {
 
     /// Makes an empty log. It gets its name only when it is whole, so a crash during the very first start leaves nothing
     /// that cannot be opened.
-    fn create(
-        &self,
-        at: &At<'_>,
-        check: &dyn Fn() -> Result<(), OpenError>,
-    ) -> Result<Database, OpenError> {
+    fn create(&self, at: &At<'_>, check: &dyn Fn() -> Result<(), OpenError>) -> Result<Database, OpenError> {
         let unborn = self.0.join(UNBORN);
         let file = private_file(&unborn).map_err(|error| at.io("creating the file", error))?;
         lock(&file, at)?;
