@@ -82,7 +82,7 @@ pub(crate) struct Pods {
 }
 
 /// Kinds that have a pod spec.
-const PODS: [&str; 8] =
+const WITH_PODS: [&str; 8] =
     ["Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController"];
 
 /// Starts to watch; the API asks from now on.
@@ -124,7 +124,7 @@ struct Asked(Arc<Advisor>);
 impl Advice for Asked {
     async fn warnings(&self, kind: &'static Kind, written: &Written<'_>) -> Vec<String> {
         let advisor = &self.0;
-        if PODS.contains(&kind.kind) {
+        if WITH_PODS.contains(&kind.kind) {
             return pods::enforced::object(written.object, &advisor.abilities);
         }
         let Some(plural) = [&kinds::SERVICE, &kinds::ENDPOINT_SLICE, &kinds::ENDPOINTS]
