@@ -2,6 +2,7 @@
 
 mod addresses;
 mod kills;
+mod outlive;
 mod packets;
 mod refusals;
 mod restore;
