@@ -8,8 +8,10 @@ pub const MESSAGE_BYTES: usize = 128 << 10;
 pub const CONTAINERS_PER_ANSWER: usize = 128;
 /// Connections the holder serves at once (supervisor, `mainstay exec`, exec sessions).
 pub const CONNECTIONS: usize = 512;
-/// A log file is rotated when it grows beyond this; one old file is kept.
+/// A log file is rotated when it grows beyond this, as by a kubelet.
 pub const LOG_BYTES: u64 = 10 << 20;
+/// Files of one container's log, the one that is written included.
+pub const LOG_FILES: usize = 5;
 /// A log line longer than this is split, as container runtimes do.
 pub const LOG_LINE_BYTES: usize = 16 << 10;
 /// Output on its way to a log file: beyond this it is not kept any longer than needed.
@@ -36,3 +38,7 @@ pub const HOLDER_STARTS: usize = 20;
 pub const LOCK_WAIT: Duration = Duration::from_millis(500);
 /// How soon a probe that met "connection refused" at the very start is tried again; doubles up to the probe's period.
 pub const EARLY_PROBE: Duration = Duration::from_millis(20);
+/// Processes and threads of one container at most, where control groups can be made.
+pub const CONTAINER_PIDS: u64 = 4096;
+/// How long the last processes of removed control groups are waited for.
+pub const CGROUP_END: Duration = Duration::from_secs(2);

@@ -4,15 +4,22 @@
 //! its end is the end of everything; on a host pods outlive it, and the next one takes them over.
 
 mod adopt;
+mod container;
 mod ends;
 pub(crate) mod kept;
 mod log;
+mod mask;
 pub mod message;
+mod own;
+mod places;
 pub mod root;
+mod seccomp;
+pub mod security;
 mod spawn;
 mod spool;
 mod state;
 mod stream;
+mod user;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -28,7 +35,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::limits;
 use crate::sandbox::Mode;
 use message::{Reply, Request};
-pub use state::PROGRAM;
+pub use places::PROGRAM;
 use state::State;
 
 /// Folder of the data directory that says which containers of a host run.
@@ -116,7 +123,7 @@ fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     let run = directory.join("run");
     mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
-    state::install_programs(directory, &names)?;
+    places::install_programs(directory, &names)?;
     if mode == Mode::Sandbox {
         own_namespaces();
     }
@@ -136,12 +143,12 @@ fn own_namespaces() {
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
     ] {
         if let Err(error) = fs::write(format!("/proc/sys/net/{name}"), value) {
             eprintln!("holder: sysctl net/{name}: {error}");
         }
     }
+    user::allow_ping();
 }
 
 #[derive(Default)]

@@ -6,18 +6,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kernel::process::{self, Child};
-use kernel::{mount, namespace, unix_socket};
+use kernel::{namespace, unix_socket};
 use rustix::process::{Pid, Signal};
 
 use super::adopt::{self, Adopted};
-use super::ends::{self, Ends};
+use super::container::Container;
+use super::ends;
 use super::kept::{self, Kept};
-use super::log::Log;
-use super::message::{ContainerRecord, Exec, Reply, Request, Spawn, VERSION};
-use super::spawn::{self, Places};
-use super::spool::Files;
-use super::stream::Stream;
+use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn, VERSION};
+use super::places::{places, prepare_netns};
+use super::spawn::{self, Bounds};
+use super::user::Ids;
 use super::watcher::Watcher;
+use crate::cgroup::Groups;
 use crate::limits;
 use crate::sandbox::Mode;
 
@@ -34,22 +35,8 @@ pub(super) struct State {
     sessions: BTreeMap<i32, Session>,
     /// Clients of containers that have ended, until they have read everything.
     lingering: Vec<Watcher>,
-}
-
-pub(super) struct Container {
-    record: ContainerRecord,
-    child: Child,
-    /// Started by an earlier holder: another process is told of its end.
-    foreign: bool,
-    /// What the next holder finds it by, on a host.
-    kept: Option<Kept>,
-    log: Log,
-    streams: Vec<Stream>,
-    /// Where its input comes from, or its terminal.
-    input: Option<OwnedFd>,
-    stdin: bool,
-    stdin_once: bool,
-    tty: bool,
+    ids: Ids,
+    groups: Groups,
 }
 
 struct Session {
@@ -83,6 +70,8 @@ impl State {
             past,
             sessions: BTreeMap::new(),
             lingering: Vec::new(),
+            ids: Ids::of_this_process()?,
+            groups: Groups::open(directory),
         })
     }
 
@@ -96,7 +85,8 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                Ok((Reply::Hello { version: VERSION, program, mode: self.mode }, vec![self.own_net.try_clone()?]))
+                let hello = Reply::Hello { version: VERSION, program, mode: self.mode, abilities: self.abilities() };
+                Ok((hello, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),
             Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),
@@ -174,6 +164,7 @@ impl State {
                 reaped.containers = true;
             }
         }
+        self.groups.sweep();
         reaped
     }
 
@@ -191,18 +182,16 @@ impl State {
 
     fn note_end(&mut self, key: &(String, String), code: Option<i32>) {
         let Some(container) = self.containers.get_mut(key) else { return };
-        for mut stream in std::mem::take(&mut container.streams) {
-            stream.drain(&mut container.log);
-            self.lingering.extend(stream.watchers.into_iter().filter(Watcher::waits));
-        }
-        container.input = None;
-        container.record.ended = Some(adopt::ended(code));
-        if let Some(kept) = &mut container.kept {
-            kept.record = container.record.clone();
-            if let Err(error) = kept.write(&self.directory) {
-                eprintln!("holder: the end of {}/{} is not kept: {error}", key.0, key.1);
-            }
-            Files::beside(&kept.spawn.log).remove();
+        let oom = self.groups.out_of_memory(&key.0, &key.1);
+        self.lingering.extend(container.end(adopt::ended(code, oom), &self.directory));
+    }
+
+    fn abilities(&self) -> Abilities {
+        let limits = self.groups.kind();
+        Abilities {
+            users: self.ids.many(),
+            limits: limits.ok().map(str::to_owned),
+            no_limits: limits.err().unwrap_or_default().to_owned(),
         }
     }
 
@@ -262,7 +251,9 @@ impl State {
             }
             Ok(())
         };
-        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), note);
+        let door = self.groups.make(&spawn.pod, &spawn.container, &spawn.limits)?;
+        let bounds = Bounds { ids: &self.ids, door };
+        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), &bounds, note);
         let child = child.inspect_err(|_| kept.iter().for_each(|kept| kept.remove(&self.directory)))?;
         record.started_ms = jiff::Timestamp::now().as_millisecond();
         let mut container = Container::new(record, child, spawn, ends, kept);
@@ -282,7 +273,9 @@ impl State {
             Some(key) => {
                 let found = self.running(key)?;
                 let (ours, theirs) = unix_socket::pair()?;
-                let child = spawn::beside(exec, found.child.pidfd.as_fd(), descriptors, theirs, self.own_pid.as_fd())?;
+                let bounds = Bounds { ids: &self.ids, door: self.groups.door(&key.0, &key.1) };
+                let container = (found.child.pidfd.as_fd(), &found.security);
+                let child = spawn::beside(exec, container, descriptors, theirs, self.own_pid.as_fd(), &bounds)?;
                 if exec.tty {
                     given.push(spawn::terminal_from(ours.as_fd())?.0);
                 }
@@ -350,105 +343,6 @@ impl State {
             of != pod
         });
         self.pods.remove(pod);
+        self.groups.remove(pod);
     }
 }
-
-impl Container {
-    fn new(record: ContainerRecord, child: Child, spawn: &Spawn, ends: Ends, kept: Option<Kept>) -> Self {
-        let Ends { log, streams, input } = ends;
-        let (stdin, stdin_once, tty) = (spawn.stdin, spawn.stdin_once, spawn.tty);
-        Self { record, child, foreign: false, kept, log, streams, input, stdin, stdin_once, tty }
-    }
-
-    /// One that an earlier holder started.
-    pub(super) fn adopted(kept: Kept, child: Child, ends: Ends) -> Self {
-        let (record, spawn) = (kept.record.clone(), kept.spawn.clone());
-        Self { foreign: true, ..Self::new(record, child, &spawn, ends, Some(kept)) }
-    }
-
-    /// Takes over the terminal that the container made, in place of the connection on which it was sent.
-    fn take_terminal(&mut self) -> io::Result<()> {
-        let Some(connection) = self.input.take_if(|_| self.tty) else { return Ok(()) };
-        let (terminal, copy) = spawn::terminal_from(connection.as_fd())?;
-        rustix::io::ioctl_fionbio(&terminal, true)?;
-        self.input = Some(terminal.try_clone()?);
-        self.streams.push(Stream::new(terminal, "stdout"));
-        if let Some(kept) = &mut self.kept {
-            kept.terminal = copy;
-        }
-        Ok(())
-    }
-
-    /// Ends one that could not be taken into account.
-    fn abandon(&self, directory: &Path) {
-        let _ = process::signal(self.child.pidfd.as_fd(), Signal::KILL.as_raw());
-        self.kept.iter().for_each(|kept| kept.remove(directory));
-    }
-
-    /// Keeps for the next holder that the program runs.
-    fn note_start(&mut self, directory: &Path) -> io::Result<()> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        (kept.started, kept.record) = (true, self.record.clone());
-        kept.write(directory)
-    }
-}
-
-/// Paths inside the holder's private `run` directory, owned.
-pub(super) struct OwnedPlaces {
-    root: PathBuf,
-    programs: PathBuf,
-    node_resolv: PathBuf,
-}
-
-impl OwnedPlaces {
-    fn borrow(&self) -> Places<'_> {
-        Places { root: &self.root, programs: &self.programs, node_resolv: &self.node_resolv }
-    }
-}
-
-/// Where things are below the data directory.
-pub(super) fn places(directory: &Path) -> OwnedPlaces {
-    OwnedPlaces {
-        root: directory.join("run/root"),
-        programs: directory.join("run/bin"),
-        node_resolv: directory.join("node/resolv.conf"),
-    }
-}
-
-/// Prepares the new network namespace of the calling thread: any port may be bound, ping needs no raw socket.
-fn prepare_netns() -> io::Result<OwnedFd> {
-    for (name, value) in [
-        ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
-        ("ipv6/conf/all/accept_dad", "0"),
-        ("ipv6/conf/default/accept_dad", "0"),
-        ("ipv6/conf/all/accept_ra", "0"),
-        ("ipv6/conf/default/accept_ra", "0"),
-    ] {
-        // Read-only in some containers; pods then lack low ports, which they report themselves.
-        let _ = std::fs::write(format!("/proc/sys/net/{name}"), value);
-    }
-    namespace::current_net()
-}
-
-/// Makes the directory of built-in programs: this executable and links to it, pinned by a mount so that pods still
-/// start after the file was replaced by an upgrade.
-pub(super) fn install_programs(directory: &Path, applets: &[&str]) -> io::Result<()> {
-    let programs = directory.join("run/bin");
-    std::fs::create_dir_all(&programs)?;
-    std::fs::create_dir_all(directory.join("run/root"))?;
-    let program = programs.join(PROGRAM);
-    std::fs::write(&program, "")?;
-    // The link itself leads through the mounts of the supervisor's namespace, which cannot be bound here; its text names
-    // the same file. A file that is already replaced is copied.
-    if std::fs::read_link("/proc/self/exe").and_then(|path| mount::bind(&path, &program)).is_err() {
-        std::fs::copy("/proc/self/exe", &program)?;
-    }
-    for applet in applets {
-        std::os::unix::fs::symlink(PROGRAM, programs.join(applet))?;
-    }
-    Ok(())
-}
-
-/// Name of this executable inside pods.
-pub const PROGRAM: &str = "mainstay";

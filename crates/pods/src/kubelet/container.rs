@@ -223,6 +223,7 @@ impl Ended {
                 "The container could not be located when the pod was deleted.  The container used to be Running",
             ),
             0 => ("Completed", ""),
+            137 if end.oom => ("OOMKilled", ""),
             _ => ("Error", ""),
         };
         let (reason, message) = (reason.to_owned(), message.to_owned());

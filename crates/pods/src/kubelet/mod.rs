@@ -4,6 +4,7 @@ mod container;
 mod events;
 mod lifecycle;
 mod probe;
+mod security;
 mod start;
 mod status;
 mod termination;
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 
 use crate::addresses::{Addresses, Range};
 use crate::builtin::BuiltIn;
-use crate::holder::message::ContainerRecord;
+use crate::holder::message::{Abilities, ContainerRecord};
 use crate::name_files::Names;
 use crate::network;
 use crate::sandbox::{Client, Sandbox};
@@ -64,6 +65,7 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) netns: OwnedFd,
     pub(crate) directory: PathBuf,
+    pub(crate) abilities: Abilities,
     pub(crate) built_ins: Vec<Arc<dyn BuiltIn>>,
     /// Whether pods live on the host itself.
     pub(crate) on_host: bool,
@@ -100,6 +102,7 @@ impl Kubelet {
             client: sandbox.client().clone(),
             netns: sandbox.netns().try_clone_to_owned()?,
             directory: sandbox.directory().join("pods"),
+            abilities: sandbox.abilities().clone(),
             built_ins,
             on_host: sandbox.mode() == crate::sandbox::Mode::Host,
             snapshot,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::container::{Ended, State, pull_delay_ms};
 use super::probe::{self, Target, Which};
+use super::security;
 use super::worker::{Worker, addresses_of, now_ms};
 use crate::holder::message::{Root, Spawn};
 use crate::images::{self, Image};
@@ -81,12 +83,13 @@ impl Worker {
     pub(super) async fn start(&mut self, index: usize) {
         let container = self.slots[index].spec.clone();
         let name = container.name.clone();
-        let program = match self.pull(index, &container).await {
-            Some(Image::Program(program)) => program,
+        let image = match self.pull(index, &container).await {
             Some(Image::BuiltIn(image)) => return self.start_built_in(index, &image).await,
+            Some(image) => image,
             None => return,
         };
-        let spawn = match self.prepare(index, &container, program).await {
+        self.tell_not_enforced(&container).await;
+        let spawn = match self.prepare(index, &container, image).await {
             Ok(spawn) => spawn,
             Err(why) => {
                 self.event("Warning", Some(&name), "Failed", &format!("Error: {why}")).await;
@@ -127,6 +130,14 @@ impl Worker {
                 Err(_) if self.node.client.replaced() != replaced => {}
                 done => return done.map_err(|error| error.to_string()),
             }
+        }
+    }
+
+    /// Says in an Event what of the container's rights and limits does not hold here: Pods that a controller makes have
+    /// nobody who reads warnings.
+    async fn tell_not_enforced(&mut self, container: &Container) {
+        for text in crate::enforced::container(&self.spec(), container, &self.node.abilities) {
+            self.event("Warning", Some(&container.name), "NotEnforced", &text).await;
         }
     }
 
@@ -181,7 +192,9 @@ impl Worker {
     }
 
     /// Everything the holder needs to start a container.
-    async fn prepare(&self, index: usize, container: &Container, program: Vec<String>) -> Result<Spawn, String> {
+    async fn prepare(&self, index: usize, container: &Container, image: Image) -> Result<Spawn, String> {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let security = security::of(&self.pod, container, image.user(), self.host_network(), &passwd)?;
         let references = References::load(self.node.access.as_ref(), &self.pod).await;
         let host = self.node.host_addresses();
         let env = environment::of(&self.pod, container, &self.addresses, &host, &references)?;
@@ -192,7 +205,10 @@ impl Worker {
             texts.iter().flatten().map(|text| environment::expand(text, value)).collect()
         };
         let command = expanded(&container.command);
-        let mut argv = if command.is_empty() { program } else { command };
+        let mut argv = match image {
+            Image::Program(program) if command.is_empty() => program,
+            _ => command,
+        };
         argv.extend(expanded(&container.args));
         if argv.is_empty() {
             return Err(
@@ -223,6 +239,8 @@ impl Worker {
                 hide: self.node.directory.parent().map(Path::to_owned).into_iter().collect(),
                 volumes: volumes::mounts(container, &made),
             },
+            security,
+            limits: security::limits(container),
         })
     }
 
@@ -282,13 +300,15 @@ fn write_if_other(path: &Path, text: &str) -> std::io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    fs::write(path, text)
+    fs::write(path, text)?;
+    // The container's user reads it, whatever this process's umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }
 
 /// Keeps the log of the run before the coming one.
 fn remove_old_logs(logs: &Path, attempt: u32) {
     let Some(old) = attempt.checked_sub(2) else { return };
-    for name in [format!("{old}.log"), format!("{old}.log.old")] {
-        let _ = fs::remove_file(logs.join(name));
+    for file in crate::log_files::all(&logs.join(format!("{old}.log"))) {
+        let _ = fs::remove_file(file);
     }
 }

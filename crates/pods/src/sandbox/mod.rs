@@ -20,8 +20,9 @@ pub use error::Error;
 use error::io_of;
 pub use mode::Mode;
 
+use crate::cgroup;
 use crate::holder::kept;
-use crate::holder::message::{Reply, Request, VERSION};
+use crate::holder::message::{Abilities, Reply, Request, VERSION};
 
 /// A running sandbox, or the pods of a host. Dropping it leaves the holder and all pods running.
 pub struct Sandbox {
@@ -29,6 +30,7 @@ pub struct Sandbox {
     client: Client,
     netns: OwnedFd,
     mode: Mode,
+    abilities: Abilities,
     adopted: bool,
     /// Held for the life of the supervisor.
     _lock: File,
@@ -38,6 +40,7 @@ pub struct Sandbox {
 struct Greeting {
     version: u32,
     mode: Mode,
+    abilities: Abilities,
     netns: Option<OwnedFd>,
 }
 
@@ -48,6 +51,7 @@ impl Sandbox {
     pub fn start_or_adopt(directory: &Path, applets: &[&str], mode: Mode) -> Result<Self, Error> {
         let directory = start::prepare(directory)?;
         let lock = start::lock(&directory)?;
+        start::end_of_end(&directory);
         let applets: Vec<String> = applets.iter().map(|&name| name.to_owned()).collect();
         let fresh = || start::start(&directory, &applets, mode);
         let (mut socket, mut adopted) = match start::adopt(&directory)? {
@@ -79,7 +83,8 @@ impl Sandbox {
         let holder = process::open(peer).map_err(io_of("open the holder's process"))?;
         start::join_user(peer, &holder)?;
         let client = Client::of(&directory, socket, (mode == Mode::Host).then_some((applets, holder)));
-        Ok(Self { directory, client, netns, mode, adopted, _lock: lock })
+        let abilities = greeting.abilities;
+        Ok(Self { directory, client, netns, mode, abilities, adopted, _lock: lock })
     }
 
     /// Whether the holder of an earlier supervisor was found, or (on a host) one that had to be replaced.
@@ -90,6 +95,11 @@ impl Sandbox {
     /// Where the pods live.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// What the holder can give to pods.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
     }
 
     /// The data directory.
@@ -112,16 +122,12 @@ impl Sandbox {
         &self.client
     }
 
-    /// Ends the pods of this supervisor: from now on a holder that ends is not replaced.
-    pub fn end(&self) -> Result<bool, Error> {
-        self.client.let_go();
-        Self::kill(&self.directory)
-    }
-
     /// Ends the holder and the pods of `directory`; whether there were any.
     pub fn kill(directory: &Path) -> Result<bool, Error> {
+        start::begin_end(directory)?;
         let holder = start::kill_holder(directory)?;
         let pods = kept::end_all(directory).map_err(io_of("end the pods of the host"))?;
+        cgroup::remove_recorded(directory);
         Ok(holder || pods > 0)
     }
 }
@@ -129,7 +135,9 @@ impl Sandbox {
 fn greet(socket: BorrowedFd<'_>) -> Result<Greeting, Error> {
     let (reply, mut descriptors) = client::call(socket, &Request::Hello, &[]).map_err(io_of("greet the holder"))?;
     match reply {
-        Reply::Hello { version, mode, .. } => Ok(Greeting { version, mode, netns: descriptors.pop() }),
+        Reply::Hello { version, mode, abilities, .. } => {
+            Ok(Greeting { version, mode, abilities, netns: descriptors.pop() })
+        }
         other => Err(Error::Refused(format!("the holder answered {other:?} to a greeting"))),
     }
 }
