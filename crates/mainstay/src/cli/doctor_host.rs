@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::InstanceFlags;
 use super::explain::Output;
-use crate::exit::Exit;
 use crate::config::Network;
+use crate::exit::Exit;
 use crate::host::ledger::Ledger;
 use crate::host::neighbours::{self, Finding, Ours};
 

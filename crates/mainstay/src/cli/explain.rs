@@ -121,7 +121,8 @@ fn list(output: Output) -> Result<String> {
                 "meaning": common.meaning, "found": "", "mend": common.mend,
             })
         };
-        let all: Vec<Value> = CODES.iter().chain(HOST_CODES).map(code).chain(messages::ALL.iter().map(common)).collect();
+        let all: Vec<Value> =
+            CODES.iter().chain(HOST_CODES).map(code).chain(messages::ALL.iter().map(common)).collect();
         return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
     let line = |id: &str, word: &str, title: &str| format!("{id}  {word:<17} {title}\n");

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::InstanceFlags;
-use crate::exit::Exit;
 use super::ls::age;
+use crate::exit::Exit;
 use crate::instances::{self, Listed, State};
 
 /// Flags of `mainstay status`.

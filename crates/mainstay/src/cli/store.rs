@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::InstanceFlags;
 use super::explain::Output;
-use crate::exit::Exit;
 use crate::config::DataDir;
+use crate::exit::Exit;
 use crate::instance::Instance;
 use crate::keep::{self, Checked};
 

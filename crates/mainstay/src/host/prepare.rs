@@ -13,8 +13,8 @@ use super::flags::HostFlags;
 use super::ledger::{Change, Ledger};
 use super::look::Look;
 use super::{Host, consent, families, netlock, overlaps, own_addresses, plan};
-use crate::exit::Exit;
 use crate::config::{DataDir, Network};
+use crate::exit::Exit;
 
 /// What came of it.
 pub(crate) enum Prepared {

@@ -171,7 +171,8 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let source = health_source(&reach, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
     // A host's own programs reach load-balancer addresses themselves, and a node port has one number there.
-    let (renumber, pools) = if on_host { (false, compile::load_balancer::Pools::default()) } else { (true, network.pools.clone()) };
+    let (renumber, pools) =
+        if on_host { (false, compile::load_balancer::Pools::default()) } else { (true, network.pools.clone()) };
     let scope = publish::Scope { node_addresses: network.node_addresses.clone(), pools };
     let file = data_dir.path().join("published.json");
     let publish = publish::Config { addresses: publish, renumber, scope, file };

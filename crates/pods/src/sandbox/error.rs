@@ -19,7 +19,9 @@ pub enum Error {
     #[error("cannot start a sandbox: {0}")]
     Refused(String),
     /// Host mode without root's powers.
-    #[error("host mode is refused by the kernel ({0}): it needs root with CAP_SYS_ADMIN.\nTry: sudo mainstay up --host")]
+    #[error(
+        "host mode is refused by the kernel ({0}): it needs root with CAP_SYS_ADMIN.\nTry: sudo mainstay up --host"
+    )]
     NotRoot(io::Error),
     /// The holder ended while starting.
     #[error("the holder of the pods ended while starting: {0}.\nMore may be in {1}; then try again")]

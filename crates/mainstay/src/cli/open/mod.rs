@@ -13,9 +13,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use super::InstanceFlags;
 use super::client::Client;
 use super::explain::{Target, finding_text, parse, text_of};
-use super::InstanceFlags;
 use crate::exit::Exit;
 use place::Place;
 use wait::Outcome;
