@@ -135,7 +135,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     write_node_resolver(&data_dir, &network, &domain)?;
     let node_runtime = node_thread::start(sandbox.clone(), network.clone(), host.clone())?;
     if let Some(host) = &host {
-        host.meet_neighbours(&domain, phases)?;
+        host.meet_neighbours(data_dir.path(), &domain, phases)?;
         host.note_fixed()?;
         host::follow(host)?;
     }
