@@ -145,9 +145,13 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("addresses", &crate::pools::describe(&network.pools));
     let source = health_source(&network, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
-    let scope = publish::Scope { node_addresses: network.node_addresses.clone(), pools: network.pools.clone() };
-    let file = data_dir.path().join("published.json");
-    let publish = publish::Config { addresses: publish, renumber: true, scope, file };
+    let publish = publish::Config {
+        addresses: publish,
+        node_ports: watch::channel(network.node_addresses.clone()).1,
+        pools: network.pools.clone(),
+        renumber: true,
+        file: data_dir.path().join("published.json"),
+    };
     let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime)?;

@@ -11,6 +11,7 @@ mod host;
 mod host_untouched;
 mod kill9;
 mod networks;
+mod open;
 mod processes;
 mod publish;
 mod restart;

@@ -130,7 +130,14 @@ fn services_answer_on_loopback_while_they_are_there() {
 fn a_service_without_endpoints_resets_its_clients() {
     let sandbox = start();
     let address = served(&sandbox, "node", "NodePort")[0];
-    sandbox.kubectl_ok(&["patch", "service", "node", "--type=merge", "-p", "{\"spec\":{\"selector\":{\"app\":\"none\"}}}"]);
+    sandbox.kubectl_ok(&[
+        "patch",
+        "service",
+        "node",
+        "--type=merge",
+        "-p",
+        "{\"spec\":{\"selector\":{\"app\":\"none\"}}}",
+    ]);
     sandbox.until("a reset", |_| {
         let stream = TcpStream::connect(address).expect("the port is open as long as the Service is there");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
@@ -205,7 +212,10 @@ fn nothing_is_published_with_off_and_addresses_must_be_of_this_host() {
     sandbox.apply(MANIFEST);
     sandbox.kubectl_ok(&["wait", "--for=condition=Programmed", "--timeout=60s", "service/node"]);
     let status = sandbox.status();
-    assert_eq!((&status["published"]["on"], status["published"]["ports"].as_array().map(Vec::len)), (&false.into(), Some(0)));
+    assert_eq!(
+        (&status["published"]["on"], status["published"]["ports"].as_array().map(Vec::len)),
+        (&false.into(), Some(0))
+    );
     let up = |address: &str| {
         let mut command = Command::new(crate::account::program());
         command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(sandbox.path().join("never"));
@@ -248,10 +258,10 @@ fn much_is_carried_both_ways_and_a_slow_reader_is_waited_for() {
     assert_eq!(answer.trim(), format!("{BYTES} {}", sum.split(' ').next().unwrap_or_default()));
 
     // Out: while nobody reads, the relay stops taking; then every byte arrives.
-    let mut download = TcpStream::connect(address).expect("a connection");
-    download.write_all(format!("send {BYTES}\n").as_bytes()).expect("the command is sent");
     let carried = |sandbox: &Sandbox| sandbox.status()["published"]["relay"]["bytesOut"].as_u64().unwrap_or(0);
     let start = carried(&sandbox);
+    let mut download = TcpStream::connect(address).expect("a connection");
+    download.write_all(format!("send {BYTES}\n").as_bytes()).expect("the command is sent");
     let mut before = u64::MAX;
     sandbox.until("the relay waits for the reader", |sandbox| {
         let now = carried(sandbox);

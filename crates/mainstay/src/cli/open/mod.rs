@@ -68,6 +68,14 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     }
     let port = place::port(&service, flags.port.as_deref())?;
     if flags.print {
+        if port.udp {
+            bail!(
+                "kubectl port-forward carries no UDP, and port {} speaks it.\nType: mainstay open {}/{} --port {0}",
+                port.number,
+                target.namespace,
+                target.name
+            );
+        }
         println!("{}", place::forward(&target, &port));
         return Ok(ExitCode::from(FINE));
     }
