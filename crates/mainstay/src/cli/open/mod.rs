@@ -118,7 +118,7 @@ fn alias(flags: &Flags, service: &Value) -> Result<ExitCode> {
 /// Prints where the Service is, and stays while a temporary port is open.
 async fn show(flags: &Flags, client: &Client, target: &Target, port: &place::Port, place: Place) -> Result<ExitCode> {
     let at = match &place {
-        Place::Here(at) => at.clone(),
+        Place::Here(at) => *at,
         Place::Nowhere => lease::ask(client, target, port).await?,
         Place::Headless => bail!(
             "{}/{} is headless: it has no address that a port of this host could lead to.\nType: {}",

@@ -24,15 +24,18 @@ struct Session {
     last: AtomicU64,
 }
 
+/// Sessions and their tasks, by client.
+type Known = HashMap<SocketAddr, (Arc<Session>, AbortHandle)>;
+
 /// The clients of one socket.
 #[derive(Clone)]
 struct Clients {
     opened: Instant,
-    known: Arc<Mutex<HashMap<SocketAddr, (Arc<Session>, AbortHandle)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Clients {
-    fn known(&self) -> MutexGuard<'_, HashMap<SocketAddr, (Arc<Session>, AbortHandle)>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
