@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod guest;
+mod host;
 mod instance;
 mod instances;
 mod manifest;
@@ -70,7 +71,7 @@ fn report(error: &anyhow::Error) -> String {
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Up(flags) => cli::up::run(&flags)?,
+        Command::Up(flags) => return cli::up::run(&flags),
         Command::Down(flags) => cli::down::run(&flags)?,
         Command::Load(flags) => cli::load::run(&flags)?,
         Command::Bench(flags) => cli::bench::run(&flags)?,

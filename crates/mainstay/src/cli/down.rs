@@ -32,10 +32,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         _ => false,
     };
     let holder = if data_dir.path().exists() { Sandbox::kill(data_dir.path())? } else { false };
+    let host = crate::host::restore(data_dir.path())?;
     let _ = std::fs::remove_file(data_dir.instance());
-    match (server, holder) {
+    match (server || holder, host) {
+        (_, true) => println!("stopped; pods and rules of {path} are gone, and this host is as it was"),
+        (true, false) => println!("stopped; pods, networks and rules of {path} are gone"),
         (false, false) => println!("nothing runs in {path}"),
-        _ => println!("stopped; pods, networks and rules of {path} are gone"),
     }
     if flags.delete_data && data_dir.path().exists() {
         if !data_dir.pki().is_dir() {
@@ -45,6 +47,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         }
         std::fs::remove_dir_all(data_dir.path()).with_context(|| format!("cannot delete {path}"))?;
         println!("deleted {path}");
+        crate::instances::forget();
     }
     Ok(())
 }

@@ -2,15 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::LogFormat;
 use crate::config::{DataDir, Network};
+use crate::host::{Host, HostFlags, Prepared};
 use crate::run::faults::Faults;
 use crate::run::phases::Phases;
 use crate::run::publish::Choice;
@@ -22,6 +24,8 @@ pub(crate) struct Flags {
     /// Run in namespaces of its own: nothing of the host is touched, and nothing is left
     #[arg(long)]
     sandbox: bool,
+    #[command(flatten)]
+    host: HostFlags,
     /// Where the API listens on this host; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -82,26 +86,46 @@ enum Switch {
 }
 
 /// Runs the subcommand. The process must still have a single thread.
-pub(crate) fn run(flags: &Flags) -> Result<()> {
-    if !flags.sandbox {
-        bail!(
-            "mainstay up runs in a sandbox for now: host mode comes with a later release.\nType: mainstay up --sandbox"
-        );
-    }
+pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
+    let mode = match (flags.sandbox, flags.host.host) {
+        (true, _) => Mode::Sandbox,
+        (_, true) => Mode::Host,
+        _ => bail!(
+            "mainstay up does not know where to run.\nType: mainstay up --sandbox (this host is not touched), or as root \
+             mainstay up --host (its programs and network take part)"
+        ),
+    };
     log(flags);
-    let mut phases = Phases::new();
     let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
-    network.pools = crate::pools::choose(&flags.lb_pool, &network)?;
+    network.pools = crate::pools::choose(&flags.lb_pool, &network, mode)?;
+    let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
+    if mode == Mode::Sandbox {
+        crate::host::refuse_sandbox(data_dir.path())?;
+        return start(flags, network, data_dir, None).map(|_| ExitCode::SUCCESS);
+    }
+    let host = match crate::host::prepare(&flags.host, &data_dir, &network)? {
+        Prepared::Go(host) => host,
+        Prepared::End(code) => return Ok(code),
+    };
+    let directory = data_dir.path().to_owned();
+    let ended = start(flags, network, data_dir, Some(host.clone()));
+    crate::host::end(&host, &directory, ended).map(|()| ExitCode::SUCCESS)
+}
+
+/// Starts an instance and serves until told to stop. On a host, pods go on afterwards.
+fn start(flags: &Flags, network: Network, data_dir: DataDir, host: Option<Arc<Host>>) -> Result<()> {
+    let mut phases = Phases::new();
     let node = node_name(flags.node_name.as_deref())?;
     let domain = domain(&flags.cluster_domain)?;
     let publish = flags.publish.addresses()?;
-    let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
     let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let listener = listen(flags.listen)?;
     data_dir.create()?;
-    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
+    let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
+    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
     let adopted = sandbox.adopted();
-    phases.done("sandbox", if adopted { "adopted with its pods" } else { "new namespaces" });
+    let new = if mode == Mode::Host { "this host" } else { "new namespaces" };
+    phases.done(mode.name(), if adopted { "adopted with its pods" } else { new });
     let settings = Settings {
         data_dir: data_dir.clone(),
         network,
@@ -113,12 +137,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
         publish,
+        host,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(settings, sandbox, objects, &mut phases));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    if ended.is_err() && adopted {
-        // Pods of an earlier server are not this one's to end.
+    if mode == Mode::Host || (ended.is_err() && adopted) {
+        // Pods of an earlier server are not this one's to end, and a host's pods outlive every server.
         return ended;
     }
     Sandbox::kill(data_dir.path())?;
@@ -134,6 +159,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| settings.data_dir.kubeconfig());
+    let (host, mode) = (settings.host.clone(), sandbox.mode().name());
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
@@ -147,6 +173,9 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
         }
     }
     phases.done("ready", "every node has applied the fixed Services");
+    if let Some(host) = host {
+        host.is_ready();
+    }
     for object in objects {
         apply(&running, object).await?;
     }
@@ -155,7 +184,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut running.kubelet => match ended {
-            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --sandbox"),
+            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --{mode}"),
             Ok(Ok(())) => {}
             Err(error) => bail!("the kubelet failed: {error}"),
         },

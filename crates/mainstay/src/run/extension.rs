@@ -104,6 +104,7 @@ impl Instance {
             "programming": self.report.totals(),
             "problems": self.problems(),
             "published": self.publish.to_json(),
+            "netlinkWrites": kernel::nl::writes(),
             "pools": self.pools(&snapshot),
             "pods": pods(&snapshot),
             "objects": {

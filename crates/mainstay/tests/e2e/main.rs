@@ -8,6 +8,7 @@ mod demo;
 mod explain;
 mod golden;
 mod host;
+mod host_mode;
 mod host_untouched;
 mod kill9;
 mod networks;

@@ -12,9 +12,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::sandbox::Mode;
 
 /// Version of this protocol; a supervisor refuses a holder of another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = match option_env!("MAINSTAY_HOLDER_PROTOCOL") {
+    // For tests of an upgrade over a change of the protocol: the same program built as another release.
+    Some(_) => 2,
+    None => 1,
+};
 /// Name of the holder's socket in the data directory.
 pub const SOCKET: &str = "holder.sock";
 
@@ -60,7 +65,7 @@ pub enum Request {
         /// The last one already known; empty names for the start.
         after: (String, String),
     },
-    /// Pods that have a network namespace.
+    /// Pods that have a network namespace or a container, also one that has ended.
     Pods {
         /// The last one already known; empty for the start.
         after: String,
@@ -81,6 +86,9 @@ pub enum Reply {
         version: u32,
         /// Version of the program it runs.
         program: String,
+        /// Where its pods live.
+        #[serde(default)]
+        mode: Mode,
     },
     /// Done.
     Done,
@@ -189,6 +197,9 @@ pub struct Ended {
     pub code: i32,
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// Nobody saw how: the code only stands for that.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// Sends one message.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -48,18 +48,21 @@ pub(super) struct Places<'a> {
 pub(super) enum Given {
     /// Ends of pipes; without an input it reads nothing.
     Pipes { input: Option<OwnedFd>, output: [OwnedFd; 2] },
-    /// A terminal of its own, whose other side it sends on this connection.
-    Terminal(OwnedFd),
+    /// A terminal of its own, whose other side it sends on this connection; on a host it keeps a copy of that, for the
+    /// next holder.
+    Terminal { connection: OwnedFd, keep: bool },
 }
 
-/// Starts a container; returns once its program runs.
+/// Starts a container; returns once its program runs. It goes nowhere before `note` has taken notice of its process, so
+/// that there is none of which nobody knows.
 pub(super) fn container(
     spawn: &Spawn,
     netns: Option<BorrowedFd<'_>>,
     given: Given,
     places: &Places<'_>,
+    note: impl FnOnce(&Child) -> io::Result<()>,
 ) -> io::Result<Child> {
-    start(namespace::MOUNT | namespace::UTS | namespace::PID | namespace::IPC, None, || {
+    start(namespace::MOUNT | namespace::UTS | namespace::PID | namespace::IPC, None, note, || {
         if let Some(netns) = netns {
             namespace::enter_net(netns)?;
         }
@@ -71,7 +74,7 @@ pub(super) fn container(
                 let input = input.map_or_else(|| File::open("/dev/null").map(Into::into), Ok)?;
                 process::set_stdio([input.as_fd(), out.as_fd(), err.as_fd()])?;
             }
-            Given::Terminal(connection) => terminal(connection.as_fd())?,
+            Given::Terminal { connection, keep } => terminal(connection.as_fd(), keep)?,
         }
         drop_capabilities()?;
         Ok(command(&spawn.argv, &spawn.env, &spawn.cwd, true))
@@ -87,39 +90,50 @@ pub(super) fn beside(
     connection: OwnedFd,
     own_pid: BorrowedFd<'_>,
 ) -> io::Result<Child> {
-    start(0, Some((container, own_pid)), || {
-        namespace::enter_container_of(container)?;
-        if exec.tty {
-            rustix::process::setsid()?;
-            terminal(connection.as_fd())?;
-        } else {
-            session(stdio, false)?;
-        }
-        drop_capabilities()?;
-        Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
-    })
+    start(
+        0,
+        Some((container, own_pid)),
+        |_| Ok(()),
+        || {
+            namespace::enter_container_of(container)?;
+            if exec.tty {
+                rustix::process::setsid()?;
+                terminal(connection.as_fd(), false)?;
+            } else {
+                session(stdio, false)?;
+            }
+            drop_capabilities()?;
+            Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
+        },
+    )
 }
 
 /// Starts a command in the node's own network, with the cluster's resolver.
 pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io::Result<Child> {
-    start(namespace::MOUNT, None, || {
-        let resolv = Path::new("/etc/resolv.conf");
-        // A host without a plain resolv.conf keeps its own names; the command itself still runs.
-        if places.node_resolv.exists() && resolv.exists() {
-            mount::bind(places.node_resolv, resolv)?;
-        }
-        session(stdio, exec.tty)?;
-        // The host's own programs come first here; the built-in ones fill the gaps.
-        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-        let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
-        env.extend(exec.env.iter().cloned());
-        Ok(command(&exec.argv, &env, &exec.cwd, false))
-    })
+    start(
+        namespace::MOUNT,
+        None,
+        |_| Ok(()),
+        || {
+            let resolv = Path::new("/etc/resolv.conf");
+            // A host without a plain resolv.conf keeps its own names; the command itself still runs.
+            if places.node_resolv.exists() && resolv.exists() {
+                mount::bind(places.node_resolv, resolv)?;
+            }
+            session(stdio, exec.tty)?;
+            // The host's own programs come first here; the built-in ones fill the gaps.
+            let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+            let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
+            env.extend(exec.env.iter().cloned());
+            Ok(command(&exec.argv, &env, &exec.cwd, false))
+        },
+    )
 }
 
 /// Makes a terminal in the pod's own `/dev/pts`, which is what its programs find it by; the calling process, a session's
-/// leader, is controlled by it. The other side goes out on `connection`.
-fn terminal(connection: BorrowedFd<'_>) -> io::Result<()> {
+/// leader, is controlled by it. The other side goes out on `connection`; with `keep` this process has it, too, and says as
+/// which descriptor.
+fn terminal(connection: BorrowedFd<'_>, keep: bool) -> io::Result<()> {
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("make a terminal in /dev/pts: {error}"));
     let make = || -> io::Result<(OwnedFd, OwnedFd)> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -132,14 +146,18 @@ fn terminal(connection: BorrowedFd<'_>) -> io::Result<()> {
     let (ours, theirs) = make().map_err(failed)?;
     rustix::process::ioctl_tiocsctty(&theirs)?;
     process::set_stdio([theirs.as_fd(), theirs.as_fd(), theirs.as_fd()])?;
-    unix_socket::send(connection, b"terminal", &[ours.as_fd()], Wait::Never)
+    // The program inherits a copy made without CLOEXEC.
+    let copy = if keep { rustix::io::dup(&ours)?.into_raw_fd() } else { -1 };
+    unix_socket::send(connection, &copy.to_le_bytes(), &[ours.as_fd()], Wait::Never)
 }
 
-/// The terminal that a process sent before it executed its program.
-pub(super) fn terminal_from(connection: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut word = [0; 16];
+/// The terminal that a process sent before it executed its program, and its own copy's number if it keeps one.
+pub(super) fn terminal_from(connection: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<i32>)> {
+    let mut word = [0; 4];
     let (_, mut descriptors) = unix_socket::receive(connection, &mut word)?;
-    descriptors.pop().ok_or_else(|| io::Error::other("the process sent no terminal"))
+    let terminal = descriptors.pop().ok_or_else(|| io::Error::other("the process sent no terminal"))?;
+    let copy = i32::from_le_bytes(word);
+    Ok((terminal, (copy >= 0).then_some(copy)))
 }
 
 fn session(stdio: &[OwnedFd], tty: bool) -> io::Result<()> {
@@ -165,13 +183,16 @@ fn command(argv: &[String], env: &[(String, String)], cwd: &str, clear: bool) ->
 }
 
 /// Forks, runs `prepare` in the child and executes the command that it returns. An error of the child comes back through
-/// a pipe that closes by itself when the program starts.
+/// a pipe that closes by itself when the program starts. The child waits until `note` is done, and ends if this process
+/// does before.
 fn start(
     flags: i32,
     pid_of: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+    note: impl FnOnce(&Child) -> io::Result<()>,
     prepare: impl FnOnce() -> io::Result<Command>,
 ) -> io::Result<Child> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (gate, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     if let Some((container, _)) = pid_of {
         let processes = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
         rustix::thread::move_into_thread_name_spaces(container, processes)?;
@@ -179,6 +200,10 @@ fn start(
     let forked = process::fork(flags);
     match forked {
         Ok(Fork::Child) => {
+            drop(go);
+            if !matches!(rustix::io::read(&gate, &mut [0; 1]), Ok(1)) {
+                process::exit_now(127);
+            }
             let failed = match prepare() {
                 Ok(mut command) => {
                     process::unblock_signals();
@@ -199,6 +224,8 @@ fn start(
                 namespace::enter_pid_for_children(own)?;
             }
             let Fork::Parent(child) = forked? else { return Err(io::Error::other("fork returned twice")) };
+            note(&child)?;
+            rustix::io::write(&go, b"g")?;
             let mut failed = String::new();
             File::from(read).read_to_string(&mut failed)?;
             if failed.is_empty() { Ok(child) } else { Err(io::Error::other(failed)) }

@@ -40,8 +40,10 @@ use worker::Worker;
 pub struct Config {
     /// Name of this node.
     pub node_name: String,
-    /// Addresses of this node, the source of its connections to pods.
+    /// Addresses of this node in the pods' ranges, the source of its connections to pods.
     pub node_addresses: Vec<IpAddr>,
+    /// Addresses by which others know this node; pods on the node's network have them. They may change.
+    pub host_addresses: watch::Receiver<Vec<IpAddr>>,
     /// Ranges of pod addresses, one per family.
     pub pod_ranges: Vec<Range>,
     /// What names in pods resolve by.
@@ -63,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) netns: OwnedFd,
     pub(crate) directory: PathBuf,
     pub(crate) built_ins: Vec<Arc<dyn BuiltIn>>,
+    /// Whether pods live on the host itself.
+    pub(crate) on_host: bool,
     addresses: Mutex<Addresses>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     applied: Applied,
@@ -97,6 +101,7 @@ impl Kubelet {
             netns: sandbox.netns().try_clone_to_owned()?,
             directory: sandbox.directory().join("pods"),
             built_ins,
+            on_host: sandbox.mode() == crate::sandbox::Mode::Host,
             snapshot,
             applied,
             records,
@@ -253,6 +258,11 @@ impl Kubelet {
 }
 
 impl Node {
+    /// Addresses by which others know this node.
+    pub(crate) fn host_addresses(&self) -> Vec<IpAddr> {
+        self.config.host_addresses.borrow().clone()
+    }
+
     fn lock_addresses(&self) -> std::sync::MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(|poison| poison.into_inner())
     }
