@@ -16,6 +16,7 @@ mod host_mode;
 mod host_untouched;
 mod kill9;
 mod networks;
+mod open;
 mod processes;
 mod publish;
 mod restart;

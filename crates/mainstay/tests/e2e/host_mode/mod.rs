@@ -2,6 +2,7 @@
 
 mod addresses;
 mod kills;
+mod loopback;
 mod outlive;
 mod packets;
 mod refusals;
