@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod exit;
 mod guest;
+mod host;
 mod instance;
 mod instances;
 mod manifest;
@@ -81,7 +82,7 @@ fn report(error: &anyhow::Error) -> String {
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Up(flags) => return Ok(cli::up::run(&flags)?.into()),
+        Command::Up(flags) => return cli::up::run(&flags),
         Command::Down(flags) => return Ok(cli::down::run(&flags)?.into()),
         Command::Load(flags) => cli::load::run(&flags)?,
         Command::Bench(flags) => cli::bench::run(&flags)?,

@@ -2,6 +2,8 @@
 
 pub mod addresses;
 pub mod builtin;
+pub mod cgroup;
+pub mod enforced;
 pub mod environment;
 pub mod holder;
 pub mod images;

@@ -15,7 +15,7 @@ pub mod sock_diag;
 pub mod socket;
 
 pub use error::{Error, Kind, Result};
-pub use socket::{Protocol, Socket};
+pub use socket::{Protocol, Socket, writes};
 
 /// Limits of this module, named in one place.
 pub mod limits {

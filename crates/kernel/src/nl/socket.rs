@@ -4,6 +4,7 @@
 //! therefore never wait: an empty queue without an answer means that the answer was lost.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::message::Writer;
 use super::{Error, Kind, Result, limits, parse};
@@ -16,6 +17,14 @@ const DUMP_INTERRUPTED: u16 = 0x10;
 const HAS_EXTENDED: u16 = 0x200;
 /// The kernel keeps this much of the send buffer for its own accounting (af_netlink.c, `netlink_sendmsg`).
 const SEND_RESERVE: usize = 32;
+
+/// Requests of this process that may have changed something, over all sockets.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// How many requests of this process may have changed something in the kernel.
+pub fn writes() -> u64 {
+    WRITES.load(Ordering::Relaxed)
+}
 
 /// Which part of the kernel a socket talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +88,7 @@ impl Socket {
 
     /// Sends a request (or several in one datagram) whose last message asks for an acknowledgement; waits for it.
     pub fn request(&mut self, what: &str, mut messages: Writer) -> Result<()> {
+        WRITES.fetch_add(1, Ordering::Relaxed);
         messages.flag_last(super::message::ACK);
         let last = messages.count().saturating_sub(1);
         self.exchange(what, messages, last).map(|_| ())
@@ -93,6 +103,7 @@ impl Socket {
 
     /// Sends an nf_tables batch: the request before BATCH_END asks for the acknowledgement.
     pub(super) fn commit(&mut self, what: &str, batch: Writer) -> Result<()> {
+        WRITES.fetch_add(1, Ordering::Relaxed);
         let last = batch.count().saturating_sub(2);
         self.exchange(what, batch, last).map(|_| ())
     }

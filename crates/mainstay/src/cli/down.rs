@@ -73,10 +73,12 @@ fn one(data_dir: &DataDir, delete_data: bool) -> Result<()> {
         _ => false,
     };
     let holder = if data_dir.path().exists() { Sandbox::kill(data_dir.path())? } else { false };
+    let host = crate::host::restore(data_dir.path())?;
     let _ = std::fs::remove_file(data_dir.instance());
-    match (server, holder) {
+    match (server || holder, host) {
+        (_, true) => println!("stopped; pods and rules of {path} are gone, and this host is as it was"),
+        (true, false) => println!("stopped; pods, networks and rules of {path} are gone"),
         (false, false) => println!("nothing runs in {path}"),
-        _ => println!("stopped; pods, networks and rules of {path} are gone"),
     }
     if delete_data && data_dir.path().exists() {
         std::fs::remove_dir_all(data_dir.path())

@@ -44,6 +44,8 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
         count("endpointslices"),
         count("pods")
     );
+    println!("pod limits  {}", text("limits"));
+    println!("pod users   {}", text("users"));
     println!("lb pools    {}", pools(&status));
     let problems = status["problems"].as_array().cloned().unwrap_or_default();
     println!("problems    {}", if problems.is_empty() { "none".to_owned() } else { problems.len().to_string() });

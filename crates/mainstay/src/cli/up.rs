@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -15,6 +16,7 @@ use super::client::Client;
 use super::{LogFormat, detach};
 use crate::config::{DataDir, Network};
 use crate::exit::Exit;
+use crate::host::{Host, HostFlags, Prepared};
 use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
 use crate::run::phases::Phases;
@@ -26,6 +28,8 @@ pub(crate) struct Flags {
     /// Run in namespaces of its own: nothing of the host is touched, and nothing is left
     #[arg(long)]
     sandbox: bool,
+    #[command(flatten)]
+    host: HostFlags,
     /// Where the API listens on this host; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -94,30 +98,67 @@ enum Switch {
 }
 
 /// Runs the subcommand. The process must still have a single thread.
-pub(crate) fn run(flags: &Flags) -> Result<Exit> {
-    if !flags.sandbox {
-        return Err(Exit::Usage.error(
-            "mainstay up runs in a sandbox for now: host mode comes with a later release.\nType: mainstay up --sandbox",
-        ));
-    }
-    let mut phases = Phases::new();
-    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr).map_err(|error| Exit::Usage.of(error))?;
-    network.pools = crate::pools::choose(&flags.lb_pool, &network).map_err(|error| Exit::Usage.of(error))?;
-    let node = node_name(flags.node_name.as_deref()).map_err(|error| Exit::Usage.of(error))?;
-    let domain = domain(&flags.cluster_domain).map_err(|error| Exit::Usage.of(error))?;
-    let data_dir = DataDir::choose(flags.data_dir.as_deref()).map_err(|error| Exit::Usage.of(error))?;
+pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
+    let mode = match (flags.sandbox, flags.host.host) {
+        (true, _) => Mode::Sandbox,
+        (_, true) => Mode::Host,
+        _ => {
+            return Err(Exit::Usage.error(
+                "mainstay up does not know where to run.\nType: mainstay up --sandbox (this host is not touched), or as root \
+                 mainstay up --host (its programs and network take part)",
+            ));
+        }
+    };
+    let usage = |error| Exit::Usage.of(error);
+    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr).map_err(usage)?;
+    network.pools = crate::pools::choose(&flags.lb_pool, &network, mode).map_err(usage)?;
+    let node = node_name(flags.node_name.as_deref()).map_err(usage)?;
+    let domain = domain(&flags.cluster_domain).map_err(usage)?;
+    let data_dir = DataDir::choose(flags.data_dir.as_deref()).map_err(usage)?;
     if flags.detach && !flags.detached_child {
         detach::check(&data_dir)?;
-        return detach::start(&data_dir, flags.files.iter().any(|file| file == manifest::STDIN));
+        return detach::start(&data_dir, flags.files.iter().any(|file| file == manifest::STDIN)).map(ExitCode::from);
     }
     let background = if flags.detached_child { Some(detach::Start::become_child()?) } else { None };
     log(flags, background.as_ref().map(|_| detach::Log::of_stderr(data_dir.path())));
+    let names = Names { node, domain };
+    if mode == Mode::Sandbox {
+        crate::host::refuse_sandbox(data_dir.path())?;
+        return start(flags, network, data_dir, names, None, background).map(|()| Exit::Fine.into());
+    }
+    let host = match crate::host::prepare(&flags.host, &data_dir, &network)? {
+        Prepared::Go(host) => host,
+        Prepared::End(code) => return Ok(code),
+    };
+    let directory = data_dir.path().to_owned();
+    let ended = start(flags, network, data_dir, names, Some(host.clone()), background);
+    crate::host::end(&host, &directory, ended).map(|()| Exit::Fine.into())
+}
+
+/// What the instance is called.
+struct Names {
+    node: String,
+    domain: String,
+}
+
+/// Starts an instance and serves until told to stop. On a host, pods go on afterwards.
+fn start(
+    flags: &Flags,
+    network: Network,
+    data_dir: DataDir,
+    Names { node, domain }: Names,
+    host: Option<Arc<Host>>,
+    background: Option<detach::Start>,
+) -> Result<()> {
+    let mut phases = Phases::new();
     let start = Start { manifests: manifest::read(&flags.files, flags.recursive)?, wait: flags.wait, background };
     let listener = listen(flags.listen)?;
     data_dir.create()?;
-    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
+    let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
+    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
     let adopted = sandbox.adopted();
-    phases.done("sandbox", if adopted { "adopted with its pods" } else { "new namespaces" });
+    let new = if mode == Mode::Host { "this host" } else { "new namespaces" };
+    phases.done(mode.name(), if adopted { "adopted with its pods" } else { new });
     let settings = Settings {
         data_dir: data_dir.clone(),
         network,
@@ -128,19 +169,20 @@ pub(crate) fn run(flags: &Flags) -> Result<Exit> {
         dataplane: flags.dataplane,
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
+        host,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    if ended.is_err() && adopted {
-        // Pods of an earlier server are not this one's to end.
-        return ended.map(|()| Exit::Fine);
+    if mode == Mode::Host || (ended.is_err() && adopted) {
+        // Pods of an earlier server are not this one's to end, and a host's pods outlive every server.
+        return ended;
     }
     Sandbox::kill(data_dir.path())?;
     let _ = std::fs::remove_file(data_dir.instance());
     ended?;
     eprintln!("stopped");
-    Ok(Exit::Fine)
+    Ok(())
 }
 
 /// Serves until told to stop. An error means that the sandbox was lost or never came to be.
@@ -150,6 +192,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
     let mut terminate = signal(SignalKind::terminate())?;
     let own = settings.data_dir.kubeconfig();
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
+    let (host, mode) = (settings.host.clone(), sandbox.mode().name());
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
@@ -163,6 +206,9 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
         }
     }
     phases.done("ready", "every node has applied the fixed Services");
+    if let Some(host) = host {
+        host.is_ready();
+    }
     let told = tokio::select! {
         told = start.finish(&own) => told?,
         _ = interrupt.recv() => {
@@ -179,9 +225,9 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut running.kubelet => match ended {
-            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --sandbox"),
+            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --{mode}"),
             Ok(Ok(())) => {}
-            Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --sandbox -vv"),
+            Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --{mode} -vv"),
         },
     }
     running.stop();

@@ -141,7 +141,7 @@ fn holder(path: &Path) -> Option<Holder> {
 fn ask(client: &Client) -> (String, u32, Option<usize>, Option<usize>) {
     use pods::holder::message::{Reply, Request};
     let (program, protocol) = match client.call(&Request::Hello, &[]) {
-        Ok((Reply::Hello { version, program }, _)) => (program, version),
+        Ok((Reply::Hello { version, program, .. }, _)) => (program, version),
         _ => Default::default(),
     };
     let containers = client.containers().ok();

@@ -26,6 +26,8 @@ pub(crate) struct Instance {
     pub(crate) data_dir: String,
     /// Name of the dataplane.
     pub(crate) dataplane: &'static str,
+    /// What the holder can give to pods.
+    pub(crate) abilities: pods::holder::message::Abilities,
     /// Newest durable revision.
     pub(crate) store: store::Store,
     /// What the sinks have confirmed.
@@ -87,10 +89,13 @@ impl Instance {
             "node": self.node,
             "dataDir": self.data_dir,
             "dataplane": self.dataplane,
+            "limits": self.abilities.limits_text(),
+            "users": self.abilities.users_text(),
             "revision": self.store.revision().0,
             "applied": self.applied.node().0,
             "sinks": sinks,
             "programming": self.report.totals(),
+            "netlinkWrites": kernel::nl::writes(),
             "problems": self.report.problems(),
             "pools": self.pools(&snapshot),
             "objects": {

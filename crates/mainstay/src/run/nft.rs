@@ -3,6 +3,7 @@
 mod first;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use dataplane::Dataplane;
 use dataplane::memory::Memory;
 use dataplane::nft::{Nft, encoded_len};
 use pods::sandbox::Sandbox;
+use tokio::sync::watch;
 
 use super::faults::Faults;
 
@@ -105,9 +107,13 @@ pub(crate) struct Shared {
     pub(crate) report: Report,
     /// Faults it obeys.
     pub(crate) faults: Faults,
+    /// Addresses that serve node ports.
+    pub(crate) node_ports: watch::Receiver<Vec<IpAddr>>,
 }
 
 struct NftSink {
+    config: Config,
+    node_ports: watch::Receiver<Vec<IpAddr>>,
     programmer: Programmer,
     plane: Box<dyn Dataplane>,
     /// Whether the programmer knows what the kernel holds.
@@ -117,7 +123,18 @@ struct NftSink {
 }
 
 impl NftSink {
+    /// Other addresses for node ports: everything is compiled again, and what differs is written.
+    fn follow_addresses(&mut self) {
+        let addresses = self.node_ports.borrow_and_update().clone();
+        if addresses != self.config.node_port_addresses {
+            self.config.node_port_addresses = addresses;
+            self.programmer = Programmer::new(self.config.clone());
+            self.known = false;
+        }
+    }
+
     fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
+        self.follow_addresses();
         let mut empty = false;
         if !self.known {
             let state = match self.plane.observe()? {
@@ -188,15 +205,16 @@ pub(crate) fn start(
     confirm: SinkHandle,
     shared: Shared,
 ) -> Result<JoinHandle<()>> {
-    let Shared { report, faults } = shared;
+    let Shared { report, faults, node_ports } = shared;
     let (opened, wait) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = sandbox.enter().context("cannot enter the sandbox's network").and_then(|()| open(kind));
+        let plane = sandbox.enter().context("cannot enter the node's network").and_then(|()| open(kind));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
                 let _ = opened.send(Ok(()));
-                let sink = NftSink { programmer: Programmer::new(config), plane, known: false, faults, report };
+                let programmer = Programmer::new(config.clone());
+                let sink = NftSink { config, node_ports, programmer, plane, known: false, faults, report };
                 runtime.block_on(drive(subscription, sink, confirm, Backoff::default()));
             }
             (Err(error), _) => drop(opened.send(Err(error))),

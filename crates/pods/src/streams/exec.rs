@@ -114,7 +114,7 @@ async fn environment(node: &Node, pod: &Pod, container: &Container) -> Vec<(Stri
     let references = crate::references::References::load(node.access.as_ref(), pod).await;
     let ips = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
     let ips: Vec<_> = ips.filter_map(|ip| ip.ip.parse().ok()).collect();
-    let all = environment::of(pod, container, &ips, &node.config.node_addresses, &references);
+    let all = environment::of(pod, container, &ips, &node.host_addresses(), &references);
     all.unwrap_or_else(|_| environment::default_path())
 }
 

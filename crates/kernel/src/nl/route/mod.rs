@@ -2,12 +2,14 @@
 
 mod address;
 mod link;
+mod monitor;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, NewAddress, Scope};
 pub use link::{Link, VethSpec};
+pub use monitor::Monitor;
 pub use table::{NewRoute, Route};
 
 use super::message::{DUMP, Writer};

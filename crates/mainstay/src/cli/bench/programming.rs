@@ -100,6 +100,7 @@ async fn measure(flags: &Flags, throw_away: &ThrowAway) -> Result<Measured> {
         dataplane: flags.backend,
         allow_external_ips: false,
         faults: Faults::new(false, true),
+        host: None,
     };
     let running = run::start(settings, throw_away.sandbox()?, &mut Phases::new()).await?;
     let mut nft = running.applied.subscribe_sink("nft").context("the instance has no sink named nft")?;
