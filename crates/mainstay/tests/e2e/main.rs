@@ -19,6 +19,7 @@ mod networks;
 mod open;
 mod processes;
 mod publish;
+mod refused;
 mod restart;
 mod sandbox;
 mod security;

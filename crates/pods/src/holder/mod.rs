@@ -19,6 +19,7 @@ mod spawn;
 mod spool;
 mod state;
 mod stream;
+mod trial;
 mod user;
 mod watcher;
 
@@ -130,16 +131,16 @@ fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
     places::install_programs(directory, &names)?;
     if mode == Mode::Sandbox {
-        own_namespaces();
+        own_namespaces()?;
+        trial::pods()?;
     }
     Ok(())
 }
 
 /// Makes the sandbox's namespaces fit for use. A host's settings are not the holder's to change.
-fn own_namespaces() {
-    if let Err(error) = mount::proc(Path::new("/proc")) {
-        eprintln!("holder: going on with the old /proc: {error}");
-    }
+fn own_namespaces() -> io::Result<()> {
+    // Where this is refused, no pod can have a /proc of its own either.
+    mount::proc(Path::new("/proc"))?;
     for (name, value) in [
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
@@ -154,6 +155,7 @@ fn own_namespaces() {
         }
     }
     user::allow_ping();
+    Ok(())
 }
 
 #[derive(Default)]
