@@ -9,6 +9,7 @@ pub mod holder;
 pub mod images;
 mod kubelet;
 pub mod limits;
+pub(crate) mod log_files;
 pub mod name_files;
 pub mod network;
 pub mod references;
@@ -17,4 +18,4 @@ mod streams;
 pub mod volumes;
 
 pub use kubelet::{Config, Kubelet};
-pub use streams::Streams;
+pub use streams::{Streams, exec_on_terminal};

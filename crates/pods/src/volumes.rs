@@ -1,5 +1,7 @@
 //! Volumes of a Pod: its spec and the objects it refers to in, directories on the node and their places in containers out.
 
+mod host_path;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -12,11 +14,22 @@ use crate::holder::message;
 use crate::references::References;
 
 /// Makes every volume below `directory`; the error says which volume cannot be had.
-pub fn prepare(pod: &Pod, directory: &Path, references: &References) -> Result<BTreeMap<String, PathBuf>, String> {
+/// `on_host` says that paths of the host may be shown.
+pub fn prepare(
+    pod: &Pod,
+    directory: &Path,
+    references: &References,
+    on_host: bool,
+) -> Result<BTreeMap<String, PathBuf>, String> {
     let mut made = BTreeMap::new();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         if volume.projected.is_some() {
             // The service account token that admission adds elsewhere: nothing here authenticates by it.
+            continue;
+        }
+        if let Some(source) = volume.host_path.as_ref().filter(|_| on_host) {
+            let path = host_path::prepare(source).map_err(|why| format!("volume {:?}: {why}", volume.name))?;
+            made.insert(volume.name.clone(), path);
             continue;
         }
         let at = directory.join(&volume.name);
@@ -51,6 +64,10 @@ fn contents(volume: &Volume, references: &References) -> Result<Vec<Content>, St
     } else if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
         (references.all("Secret", name, source.optional.unwrap_or(false))?, &source.items, source.default_mode)
+    } else if volume.host_path.is_some() {
+        return Err(
+            "hostPath volumes exist in host mode only: start with mainstay up --host, or use an emptyDir".to_owned()
+        );
     } else {
         return Err("only emptyDir, configMap and secret volumes are supported; use one of these".to_owned());
     };

@@ -66,6 +66,7 @@ async fn story(sandbox: &Sandbox, node_runtime: tokio::runtime::Handle) {
     let config = Config {
         node_name: "node".into(),
         node_addresses: ranges.iter().map(Range::node).collect(),
+        host_addresses: tokio::sync::watch::channel(ranges.iter().map(Range::node).collect()).1,
         pod_ranges: ranges.into(),
         names: Names {
             dns: vec!["10.96.0.10".parse().unwrap()],

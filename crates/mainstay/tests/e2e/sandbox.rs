@@ -115,6 +115,11 @@ impl Sandbox {
         serde_json::from_str(&self.kubectl_ok(&["get", "--raw", "/mainstay/status"])).expect("the status is JSON")
     }
 
+    /// The node's own address: whom endpoints see when a client of the host is led to them.
+    pub(crate) fn node_address(&self) -> String {
+        self.kubectl_ok(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"])
+    }
+
     /// `kubectl apply -f -`.
     pub(crate) fn apply(&self, manifest: &str) {
         let file = self.path().join("manifest.yaml");

@@ -8,11 +8,11 @@ use std::path::Path;
 use kernel::process;
 use rustix::process::Signal;
 
+use super::container::Container;
 use super::ends;
 use super::kept::{Found, Kept};
 use super::message::{ContainerRecord, Ended};
 use super::spool::Files;
-use super::state::Container;
 
 /// What is taken over.
 #[derive(Default)]
@@ -63,7 +63,7 @@ fn one(mut kept: Kept, directory: &Path, adopted: &mut Adopted) -> io::Result<()
             for stream in &mut ends.streams {
                 stream.drain(&mut ends.log);
             }
-            kept.record.ended = Some(ended(code));
+            kept.record.ended = Some(ended(code, false));
             kept.write(directory)?;
             Files::beside(&kept.spawn.log).remove();
             adopted.past.insert(key, kept.record);
@@ -73,7 +73,7 @@ fn one(mut kept: Kept, directory: &Path, adopted: &mut Adopted) -> io::Result<()
 }
 
 /// The end of a container now. One that nobody saw is told as Kubernetes does, by the code of a kill.
-pub(super) fn ended(code: Option<i32>) -> Ended {
+pub(super) fn ended(code: Option<i32>, oom: bool) -> Ended {
     let at_ms = jiff::Timestamp::now().as_millisecond();
-    Ended { code: code.unwrap_or(137), at_ms, oom: false, unknown: code.is_none() }
+    Ended { code: code.unwrap_or(137), at_ms, unknown: code.is_none(), oom }
 }

@@ -67,7 +67,7 @@ pub enum Request {
         /// The last one already known; empty names for the start.
         after: (String, String),
     },
-    /// Pods that have a network namespace.
+    /// Pods that have a network namespace or a container, also one that has ended.
     Pods {
         /// The last one already known; empty for the start.
         after: String,
@@ -88,12 +88,12 @@ pub enum Reply {
         version: u32,
         /// Version of the program it runs.
         program: String,
-        /// What it can give to pods.
-        #[serde(default)]
-        abilities: Abilities,
         /// Where its pods live.
         #[serde(default)]
         mode: Mode,
+        /// What it can give to pods.
+        #[serde(default)]
+        abilities: Abilities,
     },
     /// Done.
     Done,
@@ -242,12 +242,12 @@ pub struct Ended {
     pub code: i32,
     /// When, Unix milliseconds.
     pub at_ms: i64,
-    /// The kernel killed a process of it because its memory limit was reached.
-    #[serde(default)]
-    pub oom: bool,
     /// Nobody saw how: the code only stands for that.
     #[serde(default)]
     pub unknown: bool,
+    /// The kernel killed a process of it because its memory limit was reached.
+    #[serde(default)]
+    pub oom: bool,
 }
 
 /// Sends one message.

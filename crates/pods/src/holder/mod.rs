@@ -4,12 +4,14 @@
 //! its end is the end of everything; on a host pods outlive it, and the next one takes them over.
 
 mod adopt;
+mod container;
 mod ends;
 pub(crate) mod kept;
-mod log;
+pub(crate) mod log;
 mod mask;
 pub mod message;
 mod own;
+mod places;
 pub mod root;
 mod seccomp;
 pub mod security;
@@ -33,7 +35,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::limits;
 use crate::sandbox::Mode;
 use message::{Reply, Request};
-pub use state::PROGRAM;
+pub use places::PROGRAM;
 use state::State;
 
 /// Folder of the data directory that says which containers of a host run.
@@ -121,7 +123,7 @@ fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     let run = directory.join("run");
     mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
-    state::install_programs(directory, &names)?;
+    places::install_programs(directory, &names)?;
     if mode == Mode::Sandbox {
         own_namespaces();
     }

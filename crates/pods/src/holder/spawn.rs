@@ -77,7 +77,7 @@ pub(super) fn container(
                 let input = input.map_or_else(|| File::open("/dev/null").map(Into::into), Ok)?;
                 process::set_stdio([input.as_fd(), out.as_fd(), err.as_fd()])?;
             }
-            Given::Terminal { connection, keep } => terminal(connection.as_fd(), keep, owner)?,
+            Given::Terminal { connection, keep } => terminal(connection.as_fd(), owner, keep)?,
         }
         give_pipes(owner);
         if let Some(users) = &users {
@@ -110,7 +110,7 @@ pub(super) fn beside(
             let owner = plan.outside(security.uid, security.gid);
             if exec.tty {
                 rustix::process::setsid()?;
-                terminal(connection.as_fd(), false, owner)?;
+                terminal(connection.as_fd(), owner, false)?;
             } else {
                 session(stdio, false)?;
                 give_pipes(owner);
@@ -168,7 +168,7 @@ pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io
 /// Makes a terminal in the pod's own `/dev/pts`, which is what its programs find it by; the calling process, a session's
 /// leader, is controlled by it. The other side goes out on `connection`; with `keep` this process has it, too, and says as
 /// which descriptor.
-fn terminal(connection: BorrowedFd<'_>, keep: bool, (user, group): (u32, u32)) -> io::Result<()> {
+fn terminal(connection: BorrowedFd<'_>, (user, group): (u32, u32), keep: bool) -> io::Result<()> {
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("make a terminal in /dev/pts: {error}"));
     let make = || -> io::Result<(OwnedFd, OwnedFd)> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -1,24 +1,22 @@
 //! What the holder keeps: network namespaces of pods, containers with their ends, exec sessions; a request in, a reply out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kernel::process::{self, Child};
-use kernel::{mount, namespace, unix_socket};
+use kernel::{namespace, unix_socket};
 use rustix::process::{Pid, Signal};
 
 use super::adopt::{self, Adopted};
-use super::ends::{self, Ends};
+use super::container::Container;
+use super::ends;
 use super::kept::{self, Kept};
-use super::log::Log;
-use super::message::{Abilities, ContainerRecord, Ended, Exec, Reply, Request, Spawn, VERSION};
-use super::security::Security;
-use super::spawn::{self, Bounds, Places};
-use super::spool::Files;
-use super::stream::Stream;
-use super::user::{self, Ids};
+use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn, VERSION};
+use super::places::{places, prepare_netns};
+use super::spawn::{self, Bounds};
+use super::user::Ids;
 use super::watcher::Watcher;
 use crate::cgroup::Groups;
 use crate::limits;
@@ -39,23 +37,6 @@ pub(super) struct State {
     lingering: Vec<Watcher>,
     ids: Ids,
     groups: Groups,
-}
-
-pub(super) struct Container {
-    record: ContainerRecord,
-    child: Child,
-    /// Started by an earlier holder: another process is told of its end.
-    foreign: bool,
-    /// What the next holder finds it by, on a host.
-    kept: Option<Kept>,
-    log: Log,
-    streams: Vec<Stream>,
-    /// Where its input comes from, or its terminal.
-    input: Option<OwnedFd>,
-    stdin: bool,
-    stdin_once: bool,
-    tty: bool,
-    security: Security,
 }
 
 struct Session {
@@ -104,8 +85,8 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                let (abilities, mode) = (self.abilities(), self.mode);
-                Ok((Reply::Hello { version: VERSION, program, abilities, mode }, vec![self.own_net.try_clone()?]))
+                let hello = Reply::Hello { version: VERSION, program, mode: self.mode, abilities: self.abilities() };
+                Ok((hello, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),
             Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),
@@ -122,8 +103,10 @@ impl State {
             }
             Request::Containers { after } => Ok((Reply::Containers(self.list(&after)), Vec::new())),
             Request::Pods { after } => {
-                let pods = self.pods.keys().filter(|pod| **pod > after).take(limits::CONTAINERS_PER_ANSWER);
-                Ok((Reply::Pods(pods.cloned().collect()), Vec::new()))
+                let of_containers = self.containers.keys().chain(self.past.keys()).map(|(pod, _)| pod);
+                let pods: BTreeSet<_> = self.pods.keys().chain(of_containers).filter(|pod| **pod > after).collect();
+                let some = pods.into_iter().take(limits::CONTAINERS_PER_ANSWER);
+                Ok((Reply::Pods(some.cloned().collect()), Vec::new()))
             }
             Request::RemovePod { pod } => {
                 self.remove(&pod);
@@ -185,16 +168,6 @@ impl State {
         reaped
     }
 
-    fn abilities(&self) -> Abilities {
-        let limits = self.groups.kind();
-        Abilities {
-            users: self.ids.many(),
-            groups: self.ids.several(),
-            limits: limits.ok().map(str::to_owned),
-            no_limits: limits.err().unwrap_or_default().to_owned(),
-        }
-    }
-
     /// Processes of running containers that an earlier holder started: a readable one has ended.
     pub(super) fn foreign(&self) -> impl Iterator<Item = (&(String, String), &OwnedFd)> {
         let running = self.containers.iter().filter(|(_, container)| container.record.ended.is_none());
@@ -209,19 +182,17 @@ impl State {
 
     fn note_end(&mut self, key: &(String, String), code: Option<i32>) {
         let Some(container) = self.containers.get_mut(key) else { return };
-        for mut stream in std::mem::take(&mut container.streams) {
-            stream.drain(&mut container.log);
-            self.lingering.extend(stream.watchers.into_iter().filter(Watcher::waits));
-        }
-        container.input = None;
         let oom = self.groups.out_of_memory(&key.0, &key.1);
-        container.record.ended = Some(Ended { oom, ..adopt::ended(code) });
-        if let Some(kept) = &mut container.kept {
-            kept.record = container.record.clone();
-            if let Err(error) = kept.write(&self.directory) {
-                eprintln!("holder: the end of {}/{} is not kept: {error}", key.0, key.1);
-            }
-            Files::beside(&kept.spawn.log).remove();
+        self.lingering.extend(container.end(adopt::ended(code, oom), &self.directory));
+    }
+
+    fn abilities(&self) -> Abilities {
+        let limits = self.groups.kind();
+        Abilities {
+            users: self.ids.many(),
+            groups: self.ids.several(),
+            limits: limits.ok().map(str::to_owned),
+            no_limits: limits.err().unwrap_or_default().to_owned(),
         }
     }
 
@@ -287,8 +258,10 @@ impl State {
         let child = child.inspect_err(|_| kept.iter().for_each(|kept| kept.remove(&self.directory)))?;
         record.started_ms = jiff::Timestamp::now().as_millisecond();
         let mut container = Container::new(record, child, spawn, ends, kept);
-        container.take_terminal()?;
-        container.note_start(&self.directory)?;
+        if let Err(error) = container.take_terminal().and_then(|()| container.note_start(&self.directory)) {
+            container.abandon(&self.directory);
+            return Err(error);
+        }
         self.past.remove(&key);
         self.containers.insert(key, container);
         Ok(())
@@ -374,98 +347,3 @@ impl State {
         self.groups.remove(pod);
     }
 }
-
-impl Container {
-    fn new(record: ContainerRecord, child: Child, spawn: &Spawn, ends: Ends, kept: Option<Kept>) -> Self {
-        let Ends { log, streams, input } = ends;
-        let (stdin, stdin_once, tty) = (spawn.stdin, spawn.stdin_once, spawn.tty);
-        let security = spawn.security.clone();
-        Self { record, child, foreign: false, kept, log, streams, input, stdin, stdin_once, tty, security }
-    }
-
-    /// One that an earlier holder started.
-    pub(super) fn adopted(kept: Kept, child: Child, ends: Ends) -> Self {
-        let (record, spawn) = (kept.record.clone(), kept.spawn.clone());
-        Self { foreign: true, ..Self::new(record, child, &spawn, ends, Some(kept)) }
-    }
-
-    /// Takes over the terminal that the container made, in place of the connection on which it was sent.
-    fn take_terminal(&mut self) -> io::Result<()> {
-        let Some(connection) = self.input.take_if(|_| self.tty) else { return Ok(()) };
-        let (terminal, copy) = spawn::terminal_from(connection.as_fd())?;
-        rustix::io::ioctl_fionbio(&terminal, true)?;
-        self.input = Some(terminal.try_clone()?);
-        self.streams.push(Stream::new(terminal, "stdout"));
-        if let Some(kept) = &mut self.kept {
-            kept.terminal = copy;
-        }
-        Ok(())
-    }
-
-    /// Keeps for the next holder that the program runs.
-    fn note_start(&mut self, directory: &Path) -> io::Result<()> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        (kept.started, kept.record) = (true, self.record.clone());
-        kept.write(directory)
-    }
-}
-
-/// Paths inside the holder's private `run` directory, owned.
-pub(super) struct OwnedPlaces {
-    root: PathBuf,
-    programs: PathBuf,
-    node_resolv: PathBuf,
-}
-
-impl OwnedPlaces {
-    fn borrow(&self) -> Places<'_> {
-        Places { root: &self.root, programs: &self.programs, node_resolv: &self.node_resolv }
-    }
-}
-
-/// Where things are below the data directory.
-pub(super) fn places(directory: &Path) -> OwnedPlaces {
-    OwnedPlaces {
-        root: directory.join("run/root"),
-        programs: directory.join("run/bin"),
-        node_resolv: directory.join("node/resolv.conf"),
-    }
-}
-
-/// Prepares the new network namespace of the calling thread: any port may be bound, ping needs no raw socket.
-fn prepare_netns() -> io::Result<OwnedFd> {
-    user::allow_ping();
-    for (name, value) in [
-        ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv6/conf/all/accept_dad", "0"),
-        ("ipv6/conf/default/accept_dad", "0"),
-        ("ipv6/conf/all/accept_ra", "0"),
-        ("ipv6/conf/default/accept_ra", "0"),
-    ] {
-        // Read-only in some containers; pods then lack low ports, which they report themselves.
-        let _ = std::fs::write(format!("/proc/sys/net/{name}"), value);
-    }
-    namespace::current_net()
-}
-
-/// Makes the directory of built-in programs: this executable and links to it, pinned by a mount so that pods still
-/// start after the file was replaced by an upgrade.
-pub(super) fn install_programs(directory: &Path, applets: &[&str]) -> io::Result<()> {
-    let programs = directory.join("run/bin");
-    std::fs::create_dir_all(&programs)?;
-    std::fs::create_dir_all(directory.join("run/root"))?;
-    let program = programs.join(PROGRAM);
-    std::fs::write(&program, "")?;
-    // The link itself leads through the mounts of the supervisor's namespace, which cannot be bound here; its text names
-    // the same file. A file that is already replaced is copied.
-    if std::fs::read_link("/proc/self/exe").and_then(|path| mount::bind(&path, &program)).is_err() {
-        std::fs::copy("/proc/self/exe", &program)?;
-    }
-    for applet in applets {
-        std::os::unix::fs::symlink(PROGRAM, programs.join(applet))?;
-    }
-    Ok(())
-}
-
-/// Name of this executable inside pods.
-pub const PROGRAM: &str = "mainstay";

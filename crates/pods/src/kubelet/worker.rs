@@ -306,7 +306,7 @@ impl Worker {
                 uid: &self.uid,
                 slots: &self.slots,
                 addresses: &self.addresses,
-                node_addresses: &self.node.config.node_addresses,
+                node_addresses: &self.node.host_addresses(),
                 restart_policy: &policy,
                 generation: self.pod.metadata.generation,
                 finished: self.finished,

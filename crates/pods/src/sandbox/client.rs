@@ -34,11 +34,6 @@ impl Client {
         Self { directory: directory.to_owned(), link: Arc::new(Link::new(directory, socket, keep)) }
     }
 
-    /// From now on a holder that ends is not replaced.
-    pub(super) fn let_go(&self) {
-        self.link.let_go();
-    }
-
     /// How many holders this connection has seen end. Networks of pods without a process end with their holder.
     pub fn replaced(&self) -> u64 {
         self.link.replaced()
@@ -85,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Uids of all pods that have a network namespace.
+    /// Uids of all pods that have a network namespace or a container.
     pub fn pods(&self) -> io::Result<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {

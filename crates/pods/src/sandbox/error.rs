@@ -11,23 +11,25 @@ use crate::holder::message::VERSION;
 pub enum Error {
     /// Another supervisor holds the data directory.
     #[error(
-        "another mainstay runs on {0}: its lock is held; stop that one first (mainstay down --data-dir {0}) or choose another \
-         --data-dir"
+        "another mainstay runs on {0}: its lock is held.\nStop that one first: mainstay down --data-dir {0}\nOr choose another \
+         directory: --data-dir DIR"
     )]
     Locked(PathBuf),
     /// The kernel refuses the namespaces.
     #[error("cannot start a sandbox: {0}")]
     Refused(String),
     /// Host mode without root's powers.
-    #[error("host mode is refused by the kernel ({0}): it needs root with CAP_SYS_ADMIN; try: sudo mainstay up --host")]
+    #[error(
+        "host mode is refused by the kernel ({0}): it needs root with CAP_SYS_ADMIN.\nTry: sudo mainstay up --host"
+    )]
     NotRoot(io::Error),
     /// The holder ended while starting.
-    #[error("the holder of the pods ended while starting: {0}; more may be in {1}")]
+    #[error("the holder of the pods ended while starting: {0}.\nMore may be in {1}; then try again")]
     Died(String, PathBuf),
     /// The holder speaks another version.
     #[error(
-        "the running holder speaks protocol {found}, this program {VERSION}: stop the sandbox (mainstay down) and start it \
-         again; pods restart"
+        "the running holder speaks protocol {found}, this program {VERSION}.\nUse the release that started it, or stop and start \
+         anew (pods restart): mainstay down, then mainstay up --sandbox"
     )]
     Version {
         /// What it speaks.
@@ -35,8 +37,8 @@ pub enum Error {
     },
     /// The directory is in use by the other mode.
     #[error(
-        "pods of {directory} run in {} mode, not in {} mode: stop them first (mainstay down --data-dir {directory}) or choose \
-         another --data-dir", found.name(), wanted.name()
+        "pods of {directory} run in {} mode, not in {} mode.\nStop them first: mainstay down --data-dir {directory}\nOr choose \
+         another directory: --data-dir DIR", found.name(), wanted.name()
     )]
     Mode {
         /// The data directory.

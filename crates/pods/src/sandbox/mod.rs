@@ -29,8 +29,8 @@ pub struct Sandbox {
     directory: PathBuf,
     client: Client,
     netns: OwnedFd,
-    abilities: Abilities,
     mode: Mode,
+    abilities: Abilities,
     adopted: bool,
     /// Held for the life of the supervisor.
     _lock: File,
@@ -51,6 +51,7 @@ impl Sandbox {
     pub fn start_or_adopt(directory: &Path, applets: &[&str], mode: Mode) -> Result<Self, Error> {
         let directory = start::prepare(directory)?;
         let lock = start::lock(&directory)?;
+        start::end_of_end(&directory);
         let applets: Vec<String> = applets.iter().map(|&name| name.to_owned()).collect();
         let fresh = || start::start(&directory, &applets, mode);
         let (mut socket, mut adopted) = match start::adopt(&directory)? {
@@ -82,7 +83,8 @@ impl Sandbox {
         let holder = process::open(peer).map_err(io_of("open the holder's process"))?;
         start::join_user(peer, &holder)?;
         let client = Client::of(&directory, socket, (mode == Mode::Host).then_some((applets, holder)));
-        Ok(Self { directory, client, netns, abilities: greeting.abilities, mode, adopted, _lock: lock })
+        let abilities = greeting.abilities;
+        Ok(Self { directory, client, netns, mode, abilities, adopted, _lock: lock })
     }
 
     /// Whether the holder of an earlier supervisor was found, or (on a host) one that had to be replaced.
@@ -90,14 +92,14 @@ impl Sandbox {
         self.adopted
     }
 
-    /// What the holder can give to pods.
-    pub fn abilities(&self) -> &Abilities {
-        &self.abilities
-    }
-
     /// Where the pods live.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// What the holder can give to pods.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
     }
 
     /// The data directory.
@@ -120,14 +122,9 @@ impl Sandbox {
         &self.client
     }
 
-    /// Ends the pods of this supervisor: from now on a holder that ends is not replaced.
-    pub fn end(&self) -> Result<bool, Error> {
-        self.client.let_go();
-        Self::kill(&self.directory)
-    }
-
     /// Ends the holder and the pods of `directory`; whether there were any.
     pub fn kill(directory: &Path) -> Result<bool, Error> {
+        start::begin_end(directory)?;
         let holder = start::kill_holder(directory)?;
         let pods = kept::end_all(directory).map_err(io_of("end the pods of the host"))?;
         cgroup::remove_recorded(directory);

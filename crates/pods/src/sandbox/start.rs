@@ -17,6 +17,9 @@ use super::{Mode, probe};
 use crate::holder::message::SOCKET;
 use crate::{holder, limits};
 
+/// File that says that the pods of a data directory are to end.
+const ENDING: &str = "ending";
+
 /// Makes the data directory's folders.
 pub(super) fn prepare(directory: &Path) -> Result<PathBuf, Error> {
     for name in ["", "run", "node", "pods", holder::RECORDS] {
@@ -128,6 +131,21 @@ pub(super) fn join_user(pid: i32, holder: &OwnedFd) -> Result<(), Error> {
     ))
 }
 
+/// From now on no supervisor replaces the holder of a directory, whichever process ends it.
+pub(super) fn begin_end(directory: &Path) -> Result<(), Error> {
+    fs::write(directory.join(ENDING), "").map_err(io_of("note that the pods end"))
+}
+
+/// The pods of a directory are wanted again.
+pub(super) fn end_of_end(directory: &Path) {
+    let _ = fs::remove_file(directory.join(ENDING));
+}
+
+/// Whether somebody ends the pods of a directory, or has ended them.
+pub(super) fn ending(directory: &Path) -> bool {
+    directory.join(ENDING).exists()
+}
+
 /// Ends the holder of `directory`; whether there was one.
 pub(super) fn kill_holder(directory: &Path) -> Result<bool, Error> {
     let connected = unix_socket::connect(directory, SOCKET).ok();
@@ -139,7 +157,9 @@ pub(super) fn kill_holder(directory: &Path) -> Result<bool, Error> {
     process::signal(holder.as_fd(), rustix::process::Signal::KILL.as_raw()).map_err(io_of("kill the holder"))?;
     let wait = i32::try_from(limits::HOLDER_END.as_millis()).unwrap_or(i32::MAX);
     if !process::wait_end(holder.as_fd(), wait).map_err(io_of("wait for the holder"))? {
-        let text = "it was killed but something outside (a stopped `nsenter`?) keeps a process of it alive".to_owned();
+        let text = "it was killed but something outside keeps a process of it alive.\nFind it (a stopped nsenter?) and end it: ps -eo \
+                    pid,stat,args | grep -w T"
+            .to_owned();
         return Err(Error::Refused(text));
     }
     process::forget(holder.as_fd());

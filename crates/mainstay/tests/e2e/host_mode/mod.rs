@@ -1,0 +1,8 @@
+//! Host mode on real packets: the binary runs in a network namespace of the test, with a second one as its LAN.
+
+mod addresses;
+mod kills;
+mod packets;
+mod refusals;
+mod restore;
+mod world;
