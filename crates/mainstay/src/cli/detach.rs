@@ -55,12 +55,13 @@ pub(crate) fn start(data_dir: &DataDir, reads_stdin: bool) -> Result<Exit> {
 fn make(directory: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.with_context(|| {
+    let made = made.with_context(|| {
         format!(
             "cannot make the data directory {}.\nChoose one that you may write: --data-dir DIR",
             directory.display()
         )
-    })
+    });
+    made.map_err(|error| crate::exit::tag(crate::messages::MS0110, error))
 }
 
 /// Why a start failed: what the child wrote into its log. A directory that was made for it goes again.

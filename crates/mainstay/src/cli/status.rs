@@ -87,7 +87,7 @@ fn down(output: Output, local: Option<&Listed>, error: &anyhow::Error) -> ExitCo
 
 fn down_page(local: &Listed, error: &anyhow::Error) -> String {
     let directory = local.data_dir.display();
-    let start = format!("mainstay up --{} --data-dir {directory}", local.mode);
+    let start = format!("mainstay up --{} --data-dir {directory}", local.mode.as_deref().unwrap_or("sandbox"));
     let data = format!("data        {directory}\n");
     match (&local.state, &local.holder) {
         (State::Running, _) => format!(
@@ -254,7 +254,7 @@ mod tests {
             instances::Holder { pid: 8, program: "0.1.0".into(), protocol: 1, pods: Some(3), containers: Some(4) };
         let mut local = Listed {
             data_dir: "/tmp/a".into(),
-            mode: "sandbox".into(),
+            mode: Some("sandbox".to_owned()),
             state: State::PodsOnly,
             server: None,
             pid: None,

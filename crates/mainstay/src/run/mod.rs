@@ -116,7 +116,7 @@ impl Running {
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
     let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults, host, .. } = settings;
-    let (allow_external_ips, publish, on_host) = (settings.allow_external_ips, settings.publish, host.is_some());
+    let (allow_external_ips, publish) = (settings.allow_external_ips, settings.publish);
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -135,7 +135,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     write_node_resolver(&data_dir, &network, &domain)?;
     let node_runtime = node_thread::start(sandbox.clone(), network.clone(), host.clone())?;
     if let Some(host) = &host {
-        host.meet_neighbours(&domain, phases)?;
+        host.meet_neighbours(data_dir.path(), &domain, phases)?;
         host.note_fixed()?;
         host::follow(host)?;
     }
@@ -170,12 +170,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("addresses", &crate::pools::describe(&network.pools));
     let source = health_source(&reach, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
-    // A host's own programs reach load-balancer addresses themselves, and a node port has one number there.
-    let (renumber, pools) =
-        if on_host { (false, compile::load_balancer::Pools::default()) } else { (true, network.pools.clone()) };
-    let scope = publish::Scope { node_addresses: network.node_addresses.clone(), pools };
-    let file = data_dir.path().join("published.json");
-    let publish = publish::Config { addresses: publish, renumber, scope, file };
+    let publish = publish_config(publish, &network, &reach, host.is_none(), &data_dir);
     let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
     let config = kubelet_config(&network, &node, &domain, &faults, node_runtime.clone(), &reach)?;
@@ -229,6 +224,23 @@ fn health_source(reach: &Reach, node: &str, feed: &Feed, report: &nft::Report) -
         addresses: reach.node_ports.clone(),
         latest: feed.latest(),
         report: report.clone(),
+    }
+}
+
+/// On a host, load-balancer addresses can be reached as they are, and a node port has one number everywhere.
+fn publish_config(
+    addresses: Vec<IpAddr>,
+    network: &Network,
+    reach: &Reach,
+    sandboxed: bool,
+    data_dir: &DataDir,
+) -> publish::Config {
+    publish::Config {
+        addresses,
+        node_ports: reach.node_ports.clone(),
+        pools: if sandboxed { network.pools.clone() } else { Default::default() },
+        renumber: sandboxed,
+        file: data_dir.path().join("published.json"),
     }
 }
 

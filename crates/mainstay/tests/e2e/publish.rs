@@ -258,10 +258,10 @@ fn much_is_carried_both_ways_and_a_slow_reader_is_waited_for() {
     assert_eq!(answer.trim(), format!("{BYTES} {}", sum.split(' ').next().unwrap_or_default()));
 
     // Out: while nobody reads, the relay stops taking; then every byte arrives.
-    let mut download = TcpStream::connect(address).expect("a connection");
-    download.write_all(format!("send {BYTES}\n").as_bytes()).expect("the command is sent");
     let carried = |sandbox: &Sandbox| sandbox.status()["published"]["relay"]["bytesOut"].as_u64().unwrap_or(0);
     let start = carried(&sandbox);
+    let mut download = TcpStream::connect(address).expect("a connection");
+    download.write_all(format!("send {BYTES}\n").as_bytes()).expect("the command is sent");
     let mut before = u64::MAX;
     sandbox.until("the relay waits for the reader", |sandbox| {
         let now = carried(sandbox);

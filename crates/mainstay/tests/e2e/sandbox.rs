@@ -127,6 +127,11 @@ impl Sandbox {
         self.kubectl_ok(&["apply", "-f", &file.to_string_lossy()]);
     }
 
+    /// A subcommand, as the user who runs the instance.
+    pub(crate) fn mainstay(&self, arguments: &[&str]) -> Output {
+        self.account.command().args(arguments).stdin(Stdio::null()).output().expect("mainstay runs")
+    }
+
     /// A command in the node's network.
     pub(crate) fn exec(&self, argv: &[&str]) -> Output {
         let mut command = self.account.command();

@@ -3,6 +3,7 @@
 //!
 //! Needs root and Debian's docker.io, ufw, firewalld, dbus-daemon, iptables, nftables, iproute2, curl.
 
+mod hosted;
 mod owners;
 mod rules;
 mod world;

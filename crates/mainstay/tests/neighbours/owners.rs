@@ -3,7 +3,7 @@
 use super::world::host;
 
 /// Starts a dockerd of this host's own; it needs no image.
-const DOCKERD: &str = r#"
+pub(crate) const DOCKERD: &str = r#"
 docker_start() {
     dockerd --data-root "$W/docker" --exec-root "$W/docker-run" -H "unix://$W/docker.sock" --pidfile "$W/docker.pid" \
         --storage-driver vfs > "$W/dockerd.log" 2>&1 &
@@ -54,7 +54,7 @@ podman rm -f -t 0 sleeper > "$W/podman.log" 2>&1 || fail "podman does not stop"
 }
 
 /// ufw with files of its own.
-const UFW: &str = r#"
+pub(crate) const UFW: &str = r#"
 cp -a /etc/ufw "$W/ufw"; mount --bind "$W/ufw" /etc/ufw
 cp /etc/default/ufw "$W/ufw.default"; mount --bind "$W/ufw.default" /etc/default/ufw
 ufw --force enable > "$W/ufw.log"
@@ -84,7 +84,7 @@ diff "$W/before" "$W/after" || fail "something stays"
 }
 
 /// firewalld with a message bus and files of its own.
-const FIREWALLD: &str = r#"
+pub(crate) const FIREWALLD: &str = r#"
 cp -a /etc/firewalld "$W/firewalld"; mount --bind "$W/firewalld" /etc/firewalld
 mkdir -p /run/dbus
 dbus-daemon --system --nofork --nopidfile > "$W/dbus.log" 2>&1 &

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 /// Functions of every script. `$M` is the binary, `$W` a directory of this test.
 const PRELUDE: &str = r#"
+[ $$ = 1 ] || { echo "FAIL: this script is for a host of its own: run it by cargo test" >&2; exit 1; }
 fail() { echo "FAIL: $*" >&2; cat "$W"/*.log >&2 2>/dev/null; exit 1; }
 # Waits for a state; the pause is only there to leave the processor to others.
 until_ok() { tries=0; until "$@" >/dev/null 2>&1; do tries=$((tries + 1)); [ $tries -lt 600 ] || fail "never: $*"; sleep 0.1; done; }
@@ -40,7 +41,7 @@ one_pod() { # NAME NUMBER
 # Whether one of them reaches a server in the other.
 passes() {
     one_pod a 1; one_pod b 2
-    ip netns exec b python3 -m http.server --bind 10.244.200.2 8080 > /dev/null 2>&1 &
+    ip netns exec b python3 -c 'import http.server as h; h.ThreadingHTTPServer.server_bind = lambda s: (s.socket.bind(s.server_address), setattr(s, "server_name", "b"), setattr(s, "server_port", 8080)); h.ThreadingHTTPServer(("10.244.200.2", 8080), h.SimpleHTTPRequestHandler).serve_forever()' > /dev/null 2>&1 &
     server=$!
     until_ok ip netns exec b curl -s -o /dev/null http://10.244.200.2:8080/
     ip netns exec a curl -s -o /dev/null --connect-timeout 1 http://10.244.200.2:8080/ && code=0 || code=$?
@@ -50,8 +51,8 @@ passes() {
     [ $code = 0 ]
 }
 look() { # what others have on this host
-    nft -s list ruleset | grep -v '^# Warning'
-    ip rule; ip -6 rule; ip -br link; ip -br addr; ip route show table all; ip -6 route show table all | grep -v '^fe80\|^ff00\|^multicast'
+    nft -s list ruleset | sed '/^# Warning/d'
+    ip rule; ip -6 rule; ip -br link; ip -br addr; ip route show table all; ip -6 route show table all | sed '/^fe80/d; /^ff00/d; /^multicast/d'
 }
 doctor() { "$M" doctor host --data-dir "$W/data"; }
 # Says what it says, with this code and this text in it.

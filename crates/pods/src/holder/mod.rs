@@ -7,7 +7,7 @@ mod adopt;
 mod container;
 mod ends;
 pub(crate) mod kept;
-pub(crate) mod log;
+mod log;
 mod mask;
 pub mod message;
 mod own;
@@ -19,6 +19,7 @@ mod spawn;
 mod spool;
 mod state;
 mod stream;
+mod trial;
 mod user;
 mod watcher;
 
@@ -51,9 +52,14 @@ struct Connection {
 /// Runs the holder: arguments are the data directory, the number of the bound socket, where pods live and the names of
 /// the applets.
 pub fn main(arguments: &[String]) -> ! {
+    speak(message::VERSION, arguments)
+}
+
+/// Runs the holder as a release would that speaks this version of the protocol.
+pub fn speak(version: u32, arguments: &[String]) -> ! {
     let done = match arguments {
         [directory, socket, mode, applets @ ..] => match (socket.parse(), Mode::parse(mode)) {
-            (Ok(socket), Some(mode)) => run(Path::new(directory), socket, mode, applets),
+            (Ok(socket), Some(mode)) => run(Path::new(directory), socket, (version, mode), applets),
             (Err(_), _) => Err(io::Error::other("the socket is not a number")),
             (_, None) => Err(io::Error::other("the mode is neither sandbox nor host")),
         },
@@ -69,11 +75,11 @@ pub fn main(arguments: &[String]) -> ! {
     process::exit_now(code)
 }
 
-fn run(directory: &Path, socket: i32, mode: Mode, applets: &[String]) -> io::Result<()> {
+fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[String]) -> io::Result<()> {
     let listener = process::keep_only_as_three(socket)?;
     prepare(directory, mode, applets)?;
     let signals = process::child_signals()?;
-    let mut state = State::new(directory, mode)?;
+    let mut state = State::new(directory, version, mode)?;
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
     let mut next = 0;
     // Listening comes last: a client that can connect finds everything ready.
@@ -125,16 +131,16 @@ fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
     places::install_programs(directory, &names)?;
     if mode == Mode::Sandbox {
-        own_namespaces();
+        own_namespaces()?;
+        trial::pods()?;
     }
     Ok(())
 }
 
 /// Makes the sandbox's namespaces fit for use. A host's settings are not the holder's to change.
-fn own_namespaces() {
-    if let Err(error) = mount::proc(Path::new("/proc")) {
-        eprintln!("holder: going on with the old /proc: {error}");
-    }
+fn own_namespaces() -> io::Result<()> {
+    // Where this is refused, no pod can have a /proc of its own either.
+    mount::proc(Path::new("/proc"))?;
     for (name, value) in [
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
@@ -149,6 +155,7 @@ fn own_namespaces() {
         }
     }
     user::allow_ping();
+    Ok(())
 }
 
 #[derive(Default)]

@@ -29,7 +29,7 @@ pub enum Error {
     /// The holder speaks another version.
     #[error(
         "the running holder speaks protocol {found}, this program {VERSION}.\nUse the release that started it, or stop and start \
-         anew (pods restart): mainstay down, then mainstay up --sandbox"
+         anew (pods restart): mainstay down"
     )]
     Version {
         /// What it speaks.

@@ -22,7 +22,7 @@ fn explain(step: &str, error: &io::Error, host: &Host) -> String {
             "the own user or group has no number in this user namespace".to_owned(),
             "Run it as a user that is mapped here: see /proc/self/uid_map and /proc/self/gid_map".to_owned(),
         ),
-        _ if host.surroundings != Surroundings::Host => container(host),
+        _ if host.surroundings != Surroundings::Host => container(step, host),
         _ if host.userns_clone_off => (
             "kernel.unprivileged_userns_clone is 0: only root may make them".to_owned(),
             "Allow them:        sudo sysctl -w kernel.unprivileged_userns_clone=1\n\
@@ -44,11 +44,11 @@ fn explain(step: &str, error: &io::Error, host: &Host) -> String {
                 .to_owned(),
         ),
         _ => (
-            "the kernel or a security module of this host forbids them".to_owned(),
+            "the kernel or a security module of this host forbids them, or the program runs in a chroot".to_owned(),
             "See what it logged:  sudo dmesg | tail\nOr run as root:      sudo mainstay up --sandbox".to_owned(),
         ),
     };
-    format!("user namespaces are refused at {step} ({error}): {why}.\n{next}")
+    format!("namespaces are refused at {step} ({error}): {why}.\n{next}")
 }
 
 /// A limit is used up: the one that is 0 is the likeliest.
@@ -82,8 +82,10 @@ fn kernel(host: &Host) -> (String, String) {
 }
 
 /// What a container needs to be started with.
-fn container(host: &Host) -> (String, String) {
-    let cause = if host.seccomp_filter {
+fn container(step: &str, host: &Host) -> (String, String) {
+    let cause = if step.starts_with("mount proc") {
+        "the container hides parts of /proc, so that no fresh one may be mounted for pods"
+    } else if host.seccomp_filter {
         "the container's seccomp filter forbids them"
     } else {
         "the container may not make them"
@@ -206,7 +208,7 @@ mod tests {
             assert!(text.contains(expected), "{expected}: {text}");
             let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
             assert!(
-                first.starts_with("user namespaces are refused at clone (") && first.ends_with('.') && !rest.is_empty(),
+                first.starts_with("namespaces are refused at clone (") && first.ends_with('.') && !rest.is_empty(),
                 "{text}"
             );
         }

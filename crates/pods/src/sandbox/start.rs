@@ -112,7 +112,8 @@ fn await_answer(directory: &Path, child: &Child, log: &Path) -> Result<OwnedFd, 
             let text = fs::read_to_string(log).unwrap_or_default();
             let last = text.lines().last().unwrap_or("it said nothing").to_owned();
             if last.contains("Operation not permitted") || last.contains("Permission denied") {
-                return Err(probe::refused("mount", &io::Error::from_raw_os_error(libc::EPERM)));
+                let step = last.trim_start_matches("holder: ").split(": Operation not").next().unwrap_or("mount");
+                return Err(probe::refused(step, &io::Error::from_raw_os_error(libc::EPERM)));
             }
             return Err(Error::Died(last, log.to_owned()));
         }

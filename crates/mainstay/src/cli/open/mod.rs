@@ -63,6 +63,14 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     }
     let port = place::port(&service, flags.port.as_deref())?;
     if flags.print {
+        if port.udp {
+            bail!(
+                "kubectl port-forward carries no UDP, and port {} speaks it.\nType: mainstay open {}/{} --port {0}",
+                port.number,
+                target.namespace,
+                target.name
+            );
+        }
         println!("{}", place::forward(&target, &port));
         return Ok(ExitCode::from(Exit::Fine));
     }
@@ -105,7 +113,7 @@ fn alias(flags: &Flags, service: &Value) -> Result<ExitCode> {
 /// Prints where the Service is, and stays while a temporary port is open.
 async fn show(flags: &Flags, client: &Client, target: &Target, port: &place::Port, place: Place) -> Result<ExitCode> {
     let at = match &place {
-        Place::Here(at) => at.clone(),
+        Place::Here(at) => *at,
         Place::Nowhere => lease::ask(client, target, port).await?,
         Place::Headless => bail!(
             "{}/{} is headless: it has no address that a port of this host could lead to.\nType: {}",

@@ -171,11 +171,6 @@ impl Facts {
         let is_it = |chain: &&Chain| chain.backend == backend && chain.family == family && chain.table == table;
         self.chains.iter().filter(is_it).any(|chain| chain.name.starts_with(prefix))
     }
-
-    /// Whether any rules of iptables-legacy are loaded.
-    pub(crate) fn legacy(&self) -> bool {
-        self.chains.iter().any(|chain| chain.backend == Backend::Legacy)
-    }
 }
 
 /// Whether two networks share an address.

@@ -23,7 +23,7 @@ const CALM: Duration = Duration::from_millis(500);
 const LEGACY: Duration = Duration::from_secs(20);
 
 /// Our own tables.
-const OWN: [&str; 2] = [TABLE, probe::TABLE];
+pub(super) const OWN: [&str; 2] = [TABLE, probe::TABLE];
 
 /// What to do when something was lost.
 pub(crate) struct Guard {
@@ -33,6 +33,8 @@ pub(crate) struct Guard {
     pub(crate) ledger: Arc<Ledger>,
     /// Whether to make fixes (`--fix-forward`).
     pub(crate) fix: bool,
+    /// How many rules our own table has.
+    pub(crate) own_rules: usize,
     /// Called when our own table is gone, or its rules.
     pub(crate) table_lost: Box<dyn Fn() + Send>,
     /// Called with what is closed now, or with nothing when all is open.
@@ -78,7 +80,8 @@ impl Guard {
             return Ok(seen);
         }
         let firewalls = read::Fingerprint::take(&mut socket, &OWN)?;
-        if firewalls.own_rules < seen.firewalls.own_rules {
+        // Their number is fixed; fewer before were those of a table that is only being made.
+        if firewalls.own_rules < self.own_rules && seen.firewalls.own_rules >= self.own_rules {
             tracing::warn!("somebody removed rules of the table inet mainstay: programming it anew");
             (self.table_lost)();
         }
@@ -112,7 +115,7 @@ impl Guard {
 }
 
 /// Whether rules are loaded of which the kernel keeps no generation.
-fn legacy_in_use() -> bool {
+pub(super) fn legacy_in_use() -> bool {
     ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
         .iter()
         .any(|path| std::fs::read_to_string(path).is_ok_and(|names| !names.trim().is_empty()))

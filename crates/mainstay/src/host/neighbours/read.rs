@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use compile::allocate::Cidr;
+use compile::nft::rules::TABLE;
 use kernel::nl::route::Rtnetlink;
 use kernel::nl::rulesets::{self, IP, IP6};
 use kernel::nl::{Protocol, Socket};
@@ -61,7 +62,7 @@ pub(crate) fn facts() -> Facts {
 pub(crate) struct Fingerprint {
     /// Of everybody else's chains and rules.
     pub(crate) others: u64,
-    /// How many rules our own tables have.
+    /// How many rules our own table has.
     pub(crate) own_rules: usize,
 }
 
@@ -76,7 +77,7 @@ impl Fingerprint {
         let mut own_rules = 0;
         for rule in rulesets::rules(socket)? {
             if ours(&rule.table) {
-                own_rules += 1;
+                own_rules += usize::from(rule.table.name == TABLE);
             } else {
                 (&rule.table.name, rule.table.family, &rule.chain, rule.handle).hash(&mut hasher);
             }

@@ -26,28 +26,30 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use api::object::ObjectKey;
 use api::status::Status;
+use compile::load_balancer::Pools;
 use controller::{Events, Subscription};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use lease::Ask;
 
 pub(crate) use flag::Choice;
 pub(crate) use report::Report;
-pub(crate) use wanted::Scope;
 
 /// What is published, and where.
 pub(crate) struct Config {
     /// Addresses of this host to listen on; empty: nothing is published.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Addresses of the node at which node ports answer, as they are now.
+    pub(crate) node_ports: watch::Receiver<Vec<IpAddr>>,
+    /// Load-balancer addresses whose ports are published as well.
+    pub(crate) pools: Pools,
     /// Whether a port may get another number when its own is taken.
     pub(crate) renumber: bool,
-    /// What of the cluster is published.
-    pub(crate) scope: Scope,
     /// Where numbers are kept for the next start.
     pub(crate) file: PathBuf,
 }
@@ -76,12 +78,13 @@ pub(crate) fn start(config: Config, node: Handle, snapshots: Subscription, event
         connections: Arc::new(Semaphore::new((room / 2).clamp(1, limits::CONNECTIONS))),
         udp_clients: Arc::new(Semaphore::new((room / 4).clamp(1, limits::UDP_CLIENTS))),
     };
-    let Config { addresses, renumber, scope, file } = config;
+    let Config { addresses, node_ports, pools, renumber, file } = config;
+    let scope = wanted::Scope { node_addresses: Vec::new(), pools };
     let numbers = numbers::Numbers::load(&file);
     let state = reconcile::State::default();
     let relay = reconcile::Relay { addresses, renumber, scope, numbers, report, shared, events, state };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let run = move || runtime.block_on(relay.run(snapshots, asked));
+    let run = move || runtime.block_on(relay.run(snapshots, node_ports, asked));
     std::thread::Builder::new().name("publish".into()).spawn(run).context("cannot start the thread of the relay")?;
     Ok(publish)
 }

@@ -9,7 +9,7 @@ use api::object::ObjectKey;
 use compile::snapshot::Snapshot;
 use compile::write::{Note, Target};
 use controller::{Events, Subscription};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -66,8 +66,14 @@ struct Port {
 
 impl Relay {
     /// Works until there are no more snapshots.
-    pub(super) async fn run(mut self, mut snapshots: Subscription, mut asks: mpsc::Receiver<Ask>) {
+    pub(super) async fn run(
+        mut self,
+        mut snapshots: Subscription,
+        mut node_ports: watch::Receiver<Vec<IpAddr>>,
+        mut asks: mpsc::Receiver<Ask>,
+    ) {
         loop {
+            self.scope.node_addresses.clone_from(&node_ports.borrow_and_update());
             let wake = self.state.leases.next_end().into_iter().chain(self.state.retry).min();
             tokio::select! {
                 next = snapshots.next() => match next {
@@ -77,6 +83,12 @@ impl Relay {
                     }
                     None => return,
                 },
+                // Addresses of a node that keeps them are never heard of again.
+                Ok(()) = node_ports.changed() => {
+                    self.scope.node_addresses.clone_from(&node_ports.borrow_and_update());
+                    let all = self.state.snapshot.services.keys().cloned().collect();
+                    self.reconcile(&all).await;
+                }
                 Some(ask) = asks.recv() => self.answer(ask).await,
                 () = until(wake) => {
                     let mut keys = self.state.leases.end(Instant::now());

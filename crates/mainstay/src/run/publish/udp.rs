@@ -24,15 +24,18 @@ struct Session {
     last: AtomicU64,
 }
 
+/// Sessions and their tasks, by client.
+type Known = HashMap<SocketAddr, (Arc<Session>, AbortHandle)>;
+
 /// The clients of one socket.
 #[derive(Clone)]
 struct Clients {
     opened: Instant,
-    known: Arc<Mutex<HashMap<SocketAddr, (Arc<Session>, AbortHandle)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Clients {
-    fn known(&self) -> MutexGuard<'_, HashMap<SocketAddr, (Arc<Session>, AbortHandle)>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,8 +70,12 @@ pub(super) async fn serve(socket: UdpSocket, targets: Targets, shared: Shared) {
             match with_chunk(|chunk| take(&socket, &clients, &shared, chunk)) {
                 Ok(None) => {}
                 Ok(Some((client, datagram))) => {
-                    let sent = begin(&socket, client, &targets, &clients, &shared, &mut answers).await;
-                    let sent = sent.and_then(|session| session.socket.try_send(&datagram).map(drop));
+                    let begun = begin(&socket, client, &targets, &clients, &shared, &mut answers).await;
+                    // Whether a new socket can be written to is not known before it was waited for.
+                    let sent = match begun {
+                        Ok(session) => session.socket.send(&datagram).await,
+                        Err(error) => Err(error),
+                    };
                     if sent.is_err() {
                         more(&shared.counts.udp_dropped);
                     }

@@ -61,11 +61,11 @@ pub(crate) struct Wanted {
 
 /// What of the cluster is published.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Scope {
+pub(super) struct Scope {
     /// Addresses of the node at which node ports answer.
-    pub(crate) node_addresses: Vec<IpAddr>,
+    pub(super) node_addresses: Vec<IpAddr>,
     /// Load-balancer addresses; only these are led to. None: those ports are not published.
-    pub(crate) pools: Pools,
+    pub(super) pools: Pools,
 }
 
 /// Ports of a Service that should be open; empty if there is no such Service. `asked` are ports of its cluster address.
