@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing on a Debian or Ubuntu machine: a C compiler, and with the argument "test" also the stock
-# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3). Says what it
-# does; changes nothing else.
+# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3); with "dist" what
+# `cargo xtask dist` and `cargo xtask stranger` need instead. Says what it does; changes nothing else.
 set -eu
 
 want() { # want PROGRAM PACKAGE: remember the package if the program is missing
@@ -77,5 +77,15 @@ if [ "${1:-}" = test ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 fi
+if [ "${1:-}" = dist ]; then
+    want musl-gcc musl-tools
+    want aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    want qemu-aarch64-static qemu-user-static
+    want mmdebstrap mmdebstrap
+    want systemd-nspawn systemd-container
+    want lintian lintian
+    want shellcheck shellcheck
+fi
 install_missing
 [ "${1:-}" != test ] || install_kubectl
+[ "${1:-}" != dist ] || rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl

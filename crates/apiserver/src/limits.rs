@@ -26,9 +26,11 @@ pub const NAME_ATTEMPTS: usize = 8;
 pub const NAME_BASE: usize = 58;
 /// Records read from the store at once while a selector filters a limited list.
 pub const LIST_CHUNK: usize = 500;
-/// Age at which Events are swept.
+/// Age at which Events end.
 pub const EVENT_SECONDS: i64 = 3600;
-/// Events deleted in one transaction of a sweep.
+/// Longest time between two looks at the clock while Events wait for their end.
+pub const EVENT_LOOK_SECONDS: i64 = 60;
+/// Events deleted in one transaction.
 pub const SWEEP_BATCH: usize = 200;
 /// How long the API server tries to connect to a pod for a proxied request.
 pub const PROXY_CONNECT: Duration = Duration::from_secs(30);

@@ -13,3 +13,4 @@ pub mod process;
 pub mod seccomp;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod unix_socket;
+pub mod usage;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use pods::sandbox::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::InstanceFlags;
@@ -36,11 +37,11 @@ fn sandbox() -> String {
 
 impl Instance {
     /// Facts about this process.
-    pub(crate) fn of_this_process(server: String, node: String, data_dir: &DataDir) -> Result<Self> {
+    pub(crate) fn of_this_process(server: String, node: String, data_dir: &DataDir, mode: Mode) -> Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let start_time =
             start_time(pid).context("cannot read /proc/self/stat.\nIs /proc mounted? Try: mount | grep proc")?;
-        Ok(Self { pid, start_time, server, node, data_dir: data_dir.path().to_owned(), mode: sandbox() })
+        Ok(Self { pid, start_time, server, node, data_dir: data_dir.path().to_owned(), mode: mode.name().to_owned() })
     }
 
     /// Writes the facts, atomically.

@@ -7,6 +7,7 @@ mod guest;
 mod host;
 mod instance;
 mod instances;
+mod keep;
 mod manifest;
 mod messages;
 mod pools;
@@ -82,15 +83,17 @@ fn report(error: &anyhow::Error) -> String {
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Up(flags) => return cli::up::run(&flags),
+        Command::Up(flags) => return Ok(cli::up::run(&flags)?.into()),
         Command::Down(flags) => return Ok(cli::down::run(&flags)?.into()),
         Command::Load(flags) => cli::load::run(&flags)?,
         Command::Bench(flags) => cli::bench::run(&flags)?,
         Command::Dump(flags) => cli::dump::run(&flags)?,
         Command::Ls(flags) => cli::ls::run(&flags)?,
-        Command::Status(flags) => client(cli::status::run(&flags))?,
+        Command::Status(flags) => return client(cli::status::run(&flags)),
+        Command::Open(flags) => return client(cli::open::run(&flags)),
         Command::Explain(flags) => return client(cli::explain::run(&flags)),
         Command::Doctor(flags) => return client(cli::doctor::run(&flags)),
+        Command::Store(flags) => return client(cli::store::run(&flags)),
         Command::Image(flags) => client(cli::image::run(&flags))?,
         Command::Apply(flags) => cli::apply::run(&flags)?,
         Command::Wait(flags) => return Ok(client(cli::wait::run(&flags))?.into()),
@@ -99,6 +102,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let code = client(cli::exec::run(&flags))?;
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
         }
+        Command::Version(flags) => cli::version::run(&flags)?,
+        Command::Completions(flags) => cli::completions::run(&flags)?,
+        Command::Man(flags) => cli::man::run(&flags)?,
         Command::Demo(flags) => {
             let all_seen = client(cli::demo::run(&flags))?;
             return Ok(if all_seen { Exit::Fine } else { Exit::Error }.into());

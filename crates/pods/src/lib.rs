@@ -9,6 +9,7 @@ pub mod holder;
 pub mod images;
 mod kubelet;
 pub mod limits;
+pub(crate) mod log_files;
 pub mod name_files;
 pub mod network;
 pub mod references;

@@ -8,8 +8,10 @@ pub const MESSAGE_BYTES: usize = 128 << 10;
 pub const CONTAINERS_PER_ANSWER: usize = 128;
 /// Connections the holder serves at once (supervisor, `mainstay exec`, exec sessions).
 pub const CONNECTIONS: usize = 512;
-/// A log file is rotated when it grows beyond this; one old file is kept.
+/// A log file is rotated when it grows beyond this, as by a kubelet.
 pub const LOG_BYTES: u64 = 10 << 20;
+/// Files of one container's log, the one that is written included.
+pub const LOG_FILES: usize = 5;
 /// A log line longer than this is split, as container runtimes do.
 pub const LOG_LINE_BYTES: usize = 16 << 10;
 /// Output on its way to a log file: beyond this it is not kept any longer than needed.

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kernel::process;
-use pods::holder::message::{ContainerRecord, Root, Spawn};
+use pods::holder::message::{ContainerRecord, Root, Spawn, VERSION};
 use pods::sandbox::{Mode, Sandbox};
 use pods::{holder, network};
 use rustix::process::Signal;
@@ -24,7 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some(role) if role == holder::ROLE => holder::main(&arguments[2..]),
+        Some(role) if role == holder::ROLE => {
+            // A holder of another release, where the test says so.
+            let version = fs::read_to_string(Path::new(&arguments[2]).join("protocol")).ok();
+            holder::speak(version.map_or(VERSION, |version| version.parse().unwrap()), &arguments[2..])
+        }
         Some("story") => story(),
         _ => {
             let program = std::env::current_exe().unwrap();
@@ -42,6 +46,8 @@ fn story() {
         ("a pod without a process gets its network again", networks),
         ("everything dies but the pods", everything),
         ("a boot later", boot),
+        ("another release", release),
+        ("another release of a sandbox", sandbox),
     ] {
         println!("test {name} ...");
         let home = tempfile::tempdir().unwrap();
@@ -283,4 +289,31 @@ fn boot(home: &Path) {
     assert_eq!(log(home, "old"), ["up"], "its log stays");
     // Nothing but its end is left of the pod: what asks for its network gets a new one.
     assert_eq!(sandbox.client().pods().unwrap(), ["old"]);
+}
+
+fn release(home: &Path) {
+    let sandbox = start(home);
+    run(&sandbox, spawn(home, "lives", "echo up; sleep 1000"));
+    let before = record(&sandbox, "lives").unwrap();
+    fs::write(home.join("protocol"), "7").unwrap();
+    kill_holder(&sandbox);
+    assert_eq!(record(&sandbox, "lives").unwrap(), before, "the same protocol is not asked for while a server runs");
+    let other = sandbox.client().peer_pid().unwrap();
+    drop(sandbox);
+    fs::remove_file(home.join("protocol")).unwrap();
+    let sandbox = start(home);
+    assert_ne!(sandbox.client().peer_pid().unwrap(), other, "a holder of another protocol is replaced");
+    assert!(sandbox.adopted());
+    assert_eq!(record(&sandbox, "lives").unwrap(), before, "and its pods go on");
+}
+
+fn sandbox(home: &Path) {
+    fs::create_dir_all(home).unwrap();
+    fs::write(home.join("protocol"), "7").unwrap();
+    let Err(error) = Sandbox::start_or_adopt(home, &[], Mode::Sandbox) else { panic!("another protocol is refused") };
+    let text = error.to_string();
+    assert!(text.contains("speaks protocol 7") && text.contains("mainstay down"), "{text}");
+    let Err(error) = Sandbox::start_or_adopt(home, &[], Mode::Host) else { panic!("another mode is refused") };
+    let text = error.to_string();
+    assert!(text.contains("run in sandbox mode, not in host mode") && text.contains("mainstay down"), "{text}");
 }

@@ -24,15 +24,15 @@ impl Loads {
     pub(super) fn start(world: &World, binary: &std::path::Path, options: &Options) -> Result<Self> {
         let node_port = format!("{HOST}:{NODE_PORT}");
         let (rate, kept) = ((options.rate / 3).max(1).to_string(), (options.kept / 2).max(1).to_string());
-        let begin = |mut command: Command, target: &str, flags: [&str; 2]| -> Result<Child> {
+        let begin = |mut command: Command, target: &str, flags: &[&str]| -> Result<Child> {
             command.args(["load", target, "--seconds", "86400"]).args(flags);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start a client")
         };
         Ok(Self(vec![
-            ("new, host to ClusterIP", begin(world.host(binary), CLUSTER_IP, ["--rate", &rate])?),
-            ("new, LAN to NodePort", begin(world.lan(binary), &node_port, ["--rate", &rate])?),
-            ("kept, host to ClusterIP", begin(world.host(binary), CLUSTER_IP, ["--kept", &kept])?),
-            ("kept, LAN to NodePort", begin(world.lan(binary), &node_port, ["--kept", &kept])?),
+            ("new, host to ClusterIP", begin(world.host(binary), CLUSTER_IP, &["--reset", "--rate", &rate])?),
+            ("new, LAN to NodePort", begin(world.lan(binary), &node_port, &["--reset", "--rate", &rate])?),
+            ("kept, host to ClusterIP", begin(world.host(binary), CLUSTER_IP, &["--kept", &kept])?),
+            ("kept, LAN to NodePort", begin(world.lan(binary), &node_port, &["--kept", &kept])?),
         ]))
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     binary: Option<PathBuf>,
     upgrade_to: Option<PathBuf>,
     json: bool,
+    /// Kill nobody: what the same load meets on a quiet instance.
+    calm: bool,
     host_flags: Vec<String>,
 }
 
@@ -49,6 +51,7 @@ impl Options {
             binary: None,
             upgrade_to: None,
             json: false,
+            calm: false,
             host_flags: vec!["--host".to_owned(), "--yes".to_owned()],
         };
         let mut rest = arguments.iter();
@@ -64,6 +67,7 @@ impl Options {
                 "--upgrade-to" => options.upgrade_to = Some(value()?.into()),
                 "--host-flags" => options.host_flags = value()?.split(' ').map(str::to_owned).collect(),
                 "--json" => options.json = true,
+                "--calm" => options.calm = true,
                 other => bail!("unknown argument {other:?}.\nType: {}", crate::USAGE),
             }
         }
@@ -95,6 +99,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut kills = Kills::default();
     for round in 1..=options.rounds {
         std::thread::sleep(random.milliseconds(100, 900));
+        if options.calm {
+            continue;
+        }
         let what = play(&mut server, &builds, &mut random, &mut kills)
             .with_context(|| format!("round {round}; the server said:\n{}", server.log_tail()))?;
         eprintln!("xtask: round {round}: {what}");

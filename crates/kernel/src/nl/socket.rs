@@ -86,6 +86,30 @@ impl Socket {
         self.send_max
     }
 
+    /// Joins a multicast group: from now [`Socket::heard`] returns what the kernel tells everybody.
+    pub fn join(&self, group: libc::c_int) -> Result<()> {
+        if set(&self.fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group) {
+            return Ok(());
+        }
+        Err(Error::last_os("join a netlink group"))
+    }
+
+    /// Waits at most `patience` for messages of a joined group; then returns all that are queued.
+    pub fn heard(&mut self, patience: std::time::Duration) -> Result<Vec<Reply>> {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let milliseconds = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one live pollfd.
+        if unsafe { libc::poll(&raw mut poll, 1, milliseconds) } <= 0 {
+            return Ok(Vec::new());
+        }
+        let mut replies = Vec::new();
+        while let Some(length) = self.receive("listen to a netlink group")? {
+            let all = parse::messages(&self.buffer[..length]);
+            replies.extend(all.map(|message| Reply { kind: message.kind, payload: message.payload.into() }));
+        }
+        Ok(replies)
+    }
+
     /// Sends a request (or several in one datagram) whose last message asks for an acknowledgement; waits for it.
     pub fn request(&mut self, what: &str, mut messages: Writer) -> Result<()> {
         WRITES.fetch_add(1, Ordering::Relaxed);

@@ -19,12 +19,19 @@ use crate::exit::Exit;
 pub(crate) struct Flags {
     #[command(flatten)]
     instance: InstanceFlags,
-    /// Only this: `dns` checks that DNS runs, its log, a pod's resolv.conf and a real answer
+    /// Only this: `dns` checks that DNS runs, its log, a pod's resolv.conf and a real answer; `host` looks for firewalls, VPNs
+    /// and other programs of this host that would eat the packets of pods (no instance is needed; as root it sends some)
     #[arg(value_enum, value_name = "TOPIC")]
     topic: Option<Topic>,
     /// For `dns`: the pod that asks, pod/NAME or NAMESPACE/NAME [default: any that is ready]
     #[arg(long, value_name = "POD", requires = "topic")]
     from: Option<String>,
+    /// For `host`: ranges of Services, as given to `mainstay up`
+    #[arg(long, default_value = super::doctor_host::SERVICE_CIDR, value_name = "CIDR[,CIDR]", hide_default_value = true)]
+    service_cidr: String,
+    /// For `host`: ranges of pods, as given to `mainstay up`
+    #[arg(long, default_value = super::doctor_host::POD_CIDR, value_name = "CIDR[,CIDR]", hide_default_value = true)]
+    pod_cidr: String,
     /// Only this namespace
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -38,10 +45,15 @@ pub(crate) struct Flags {
 enum Topic {
     /// Names.
     Dns,
+    /// This host's firewalls, VPNs and container engines.
+    Host,
 }
 
 /// Runs the subcommand; its exit code says what was found.
 pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
+    if flags.topic == Some(Topic::Host) {
+        return super::doctor_host::run(&flags.instance, &flags.service_cidr, &flags.pod_cidr, flags.output);
+    }
     let client = flags.instance.client()?;
     if flags.topic == Some(Topic::Dns) {
         let from = flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from));

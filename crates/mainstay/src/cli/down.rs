@@ -84,6 +84,7 @@ fn one(data_dir: &DataDir, delete_data: bool) -> Result<()> {
         std::fs::remove_dir_all(data_dir.path())
             .with_context(|| format!("cannot delete {path}.\nDelete it as the user that owns it: rm -r {path}"))?;
         println!("deleted {path}");
+        crate::instances::forget();
     }
     Ok(())
 }

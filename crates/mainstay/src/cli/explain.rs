@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use compile::diagnose::{CODES, by_id};
+use compile::diagnose::{CODES, HOST_CODES, by_id};
 use serde_json::{Value, json};
 
 use super::InstanceFlags;
@@ -56,10 +56,13 @@ pub(super) enum Output {
 
 /// What is asked about.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
-    kind: &'static str,
-    namespace: String,
-    name: String,
+pub(super) struct Target {
+    /// `services` or `pods`.
+    pub(super) kind: &'static str,
+    /// Namespace.
+    pub(super) namespace: String,
+    /// Name.
+    pub(super) name: String,
 }
 
 /// Runs the subcommand; its exit code says what was found.
@@ -118,16 +121,17 @@ fn list(output: Output) -> Result<String> {
                 "meaning": common.meaning, "found": "", "mend": common.mend,
             })
         };
-        let all: Vec<Value> = CODES.iter().map(code).chain(messages::ALL.iter().map(common)).collect();
+        let all: Vec<Value> =
+            CODES.iter().chain(HOST_CODES).map(code).chain(messages::ALL.iter().map(common)).collect();
         return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
     let line = |id: &str, word: &str, title: &str| format!("{id}  {word:<17} {title}\n");
-    let codes = CODES.iter().map(|code| line(code.id, code.word, code.title));
+    let codes = CODES.iter().chain(HOST_CODES).map(|code| line(code.id, code.word, code.title));
     Ok(codes.chain(messages::ALL.iter().map(|common| line(common.id, common.word, common.title))).collect())
 }
 
 /// `svc/NAME`, `pod/NAME`, `NAMESPACE/NAME`, `NAMESPACE/svc/NAME` or a bare name of a Service.
-fn parse(what: &str, namespace: &str) -> Result<Target, String> {
+pub(super) fn parse(what: &str, namespace: &str) -> Result<Target, String> {
     let kind = |word: &str| match word.to_ascii_lowercase().as_str() {
         "svc" | "service" | "services" => Some("services"),
         "po" | "pod" | "pods" => Some("pods"),

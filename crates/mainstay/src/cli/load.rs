@@ -31,6 +31,10 @@ pub(crate) struct Flags {
     /// Instead of new connections, keep so many and use each once a second
     #[arg(long, value_name = "CONNECTIONS")]
     kept: Option<u32>,
+    /// Reset each connection once it is answered: thousands a second from one address would use up its ports, which rest
+    /// for a minute after an ordinary end
+    #[arg(long)]
+    reset: bool,
     /// Print what happened so far once a second
     #[arg(long)]
     report: bool,
@@ -99,6 +103,7 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
         kept::run(address, kept, flags.seconds, &outcome).await;
         return Ok(copy(&outcome));
     }
+    let reset = flags.reset;
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
     let started_at = Instant::now();
     let end = started_at + Duration::from_secs(flags.seconds);
@@ -124,7 +129,7 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
             let outcome = outcome.clone();
             tokio::spawn(async move {
                 let began = Instant::now();
-                let result = once(address).await;
+                let result = once(address, reset).await;
                 record(&outcome, result, began.elapsed());
                 drop(slot);
             });
@@ -168,20 +173,24 @@ fn record(outcome: &Mutex<Outcome>, result: Result<String, (&'static str, String
 }
 
 /// One new connection: request, whole answer, name of the pod that answered.
-async fn once(address: SocketAddr) -> Result<String, (&'static str, String)> {
-    match timeout(CONNECTION_TIMEOUT, exchange(address)).await {
+async fn once(address: SocketAddr, reset: bool) -> Result<String, (&'static str, String)> {
+    match timeout(CONNECTION_TIMEOUT, exchange(address, reset)).await {
         Ok(Ok(answer)) => judge(&answer),
         Ok(Err(error)) => Err((kind_of(&error), error.to_string())),
         Err(_) => Err(("timeout", format!("no whole answer from {address} in {CONNECTION_TIMEOUT:?}"))),
     }
 }
 
-async fn exchange(address: SocketAddr) -> std::io::Result<String> {
+async fn exchange(address: SocketAddr, reset: bool) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    (&mut stream).take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    if reset {
+        // Without a word of farewell from here: the answer is whole, or has failed already.
+        let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    }
     Ok(answer)
 }
 

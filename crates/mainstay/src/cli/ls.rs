@@ -49,7 +49,7 @@ fn table(all: &[Listed], now: Timestamp) -> String {
             one.holder.as_ref().map(|holder| holder.pods.map_or_else(|| "?".to_owned(), |pods| pods.to_string()));
         [
             one.data_dir.display().to_string(),
-            one.mode.clone(),
+            one.mode.clone().unwrap_or_else(|| "-".to_owned()),
             one.state.text().to_owned(),
             one.server.clone().unwrap_or_else(|| "-".to_owned()),
             pods.unwrap_or_else(|| "-".to_owned()),
@@ -99,7 +99,7 @@ mod tests {
         let holder = Holder { pid: 8, program: "0.1.0".into(), protocol: 1, pods: Some(3), containers: Some(3) };
         let one = |directory: &str, state, server: Option<&str>, holder| Listed {
             data_dir: PathBuf::from(directory),
-            mode: "sandbox".into(),
+            mode: (state != State::Stopped).then(|| "sandbox".to_owned()),
             state,
             server: server.map(str::to_owned),
             pid: None,
@@ -116,7 +116,7 @@ mod tests {
             "DIRECTORY  MODE     STATE      API                     PODS  AGE\n\
              /tmp/a     sandbox  running    https://127.0.0.1:6443  3     1h0m\n\
              /tmp/long  sandbox  pods only  -                       ?     1h0m\n\
-             /tmp/c     sandbox  stopped    -                       -     -\n"
+             /tmp/c     -        stopped    -                       -     -\n"
         );
         let json = serde_json::to_value(&all[0]).unwrap();
         assert_eq!((json["state"].as_str(), json["holder"]["pods"].as_u64()), (Some("running"), Some(3)));

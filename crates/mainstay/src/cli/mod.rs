@@ -7,9 +7,11 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod client;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod detach;
 pub(crate) mod doctor;
+mod doctor_host;
 pub(crate) mod down;
 pub(crate) mod dump;
 pub(crate) mod duration;
@@ -19,11 +21,17 @@ pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod man;
+pub(crate) mod open;
+#[cfg(test)]
+mod reference;
 pub(crate) mod status;
+pub(crate) mod store;
 mod target;
 mod terminal;
 mod throw_away;
 pub(crate) mod up;
+pub(crate) mod version;
 pub(crate) mod wait;
 
 /// Takes a command line apart; help says what exit codes mean.
@@ -67,6 +75,8 @@ pub(crate) enum Command {
     Logs(logs::Flags),
     /// Show what runs, where, and which revision is applied.
     Status(status::Flags),
+    /// Print the URL of a Service on this host, once it answers; with a desktop, open it
+    Open(open::Flags),
     /// List the instances of this user
     Ls(ls::Flags),
     /// Say why an object has no traffic: the first failing step, evidence, a fix to paste. Also what a code means.
@@ -75,12 +85,20 @@ pub(crate) enum Command {
     Doctor(doctor::Flags),
     /// Give images other names, so that manifests run as printed.
     Image(image::Flags),
+    /// Check, save, restore or compact what an instance holds.
+    Store(store::Flags),
     /// Print what a stage holds: the applied rules or maps, the DNS zone.
     Dump(dump::Flags),
     /// Play a Service's life on a throw-away sandbox and prove every step.
     Demo(demo::Flags),
     /// Measure.
     Bench(bench::Flags),
+    /// Say what this program is, how it was built and which formats it reads.
+    Version(version::Flags),
+    /// Print a script that completes this command line in a shell.
+    Completions(completions::Flags),
+    /// Print the manual, or write a page for each subcommand.
+    Man(man::Flags),
     /// Open many short connections and count what happens (used by the demo inside a pod).
     #[command(hide = true)]
     Load(load::Flags),
@@ -105,4 +123,14 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Prints to standard output. A reader that closed the pipe has seen enough: that is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
+        _ => Ok(()),
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,9 @@ use crate::exit::Exit;
 use crate::host::{Host, HostFlags, Prepared};
 use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
+use crate::run::notify::Notify;
 use crate::run::phases::Phases;
+use crate::run::publish::Choice;
 use crate::run::{self, Settings, nft};
 
 /// Flags of `mainstay up`.
@@ -77,6 +78,11 @@ pub(crate) struct Flags {
     /// Hold SIGTERM until nothing routes to a pod any more
     #[arg(long, value_enum, default_value = "on", value_name = "on|off")]
     drain: Switch,
+    /// Publish node ports and load-balancer ports on this host: on (127.0.0.1 and ::1), off, or other addresses. A number
+    /// that is taken is replaced by a free one, which is printed and kept
+    #[arg(long, value_name = "on|off|ADDRESS[,ADDRESS]", default_value = "on", num_args = 0..=1, require_equals = true,
+        default_missing_value = "on")]
+    publish: Choice,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -98,7 +104,7 @@ enum Switch {
 }
 
 /// Runs the subcommand. The process must still have a single thread.
-pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
+pub(crate) fn run(flags: &Flags) -> Result<Exit> {
     let mode = match (flags.sandbox, flags.host.host) {
         (true, _) => Mode::Sandbox,
         (_, true) => Mode::Host,
@@ -109,51 +115,54 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             ));
         }
     };
-    let usage = |error| Exit::Usage.of(error);
-    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr).map_err(usage)?;
-    network.pools = crate::pools::choose(&flags.lb_pool, &network, mode).map_err(usage)?;
-    let node = node_name(flags.node_name.as_deref()).map_err(usage)?;
-    let domain = domain(&flags.cluster_domain).map_err(usage)?;
-    let data_dir = DataDir::choose(flags.data_dir.as_deref()).map_err(usage)?;
+    let known = Known::read(flags, mode).map_err(|error| Exit::Usage.of(error))?;
     if flags.detach && !flags.detached_child {
-        detach::check(&data_dir)?;
-        return detach::start(&data_dir, flags.files.iter().any(|file| file == manifest::STDIN)).map(ExitCode::from);
+        detach::check(&known.data_dir)?;
+        return detach::start(&known.data_dir, flags.files.iter().any(|file| file == manifest::STDIN));
     }
     let background = if flags.detached_child { Some(detach::Start::become_child()?) } else { None };
-    log(flags, background.as_ref().map(|_| detach::Log::of_stderr(data_dir.path())));
-    let names = Names { node, domain };
+    log(flags, background.as_ref().map(|_| detach::Log::of_stderr(known.data_dir.path())));
+    let start = Start { manifests: manifest::read(&flags.files, flags.recursive)?, wait: flags.wait, background };
     if mode == Mode::Sandbox {
-        crate::host::refuse_sandbox(data_dir.path())?;
-        return start(flags, network, data_dir, names, None, background).map(|()| Exit::Fine.into());
+        crate::host::refuse_sandbox(known.data_dir.path())?;
+        serve_in(flags, known, start, None)?;
+        return Ok(Exit::Fine);
     }
-    let host = match crate::host::prepare(&flags.host, &data_dir, &network)? {
+    let host = match crate::host::prepare(&flags.host, &known.data_dir, &known.network)? {
         Prepared::Go(host) => host,
-        Prepared::End(code) => return Ok(code),
+        Prepared::End(exit) => return Ok(exit),
     };
-    let directory = data_dir.path().to_owned();
-    let ended = start(flags, network, data_dir, names, Some(host.clone()), background);
-    crate::host::end(&host, &directory, ended).map(|()| Exit::Fine.into())
+    let directory = known.data_dir.path().to_owned();
+    let ended = serve_in(flags, known, start, Some(host.clone()));
+    crate::host::end(&host, &directory, ended).map(|()| Exit::Fine)
 }
 
-/// What the instance is called.
-struct Names {
+/// What the flags say, checked before anything starts.
+struct Known {
+    network: Network,
     node: String,
     domain: String,
+    data_dir: DataDir,
+    publish: Vec<std::net::IpAddr>,
+}
+
+impl Known {
+    fn read(flags: &Flags, mode: Mode) -> Result<Self> {
+        let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
+        network.pools = crate::pools::choose(&flags.lb_pool, &network, mode)?;
+        let (node, domain) = (node_name(flags.node_name.as_deref())?, domain(&flags.cluster_domain)?);
+        let (publish, data_dir) = (flags.publish.addresses()?, DataDir::choose(flags.data_dir.as_deref())?);
+        Ok(Self { network, node, domain, data_dir, publish })
+    }
 }
 
 /// Starts an instance and serves until told to stop. On a host, pods go on afterwards.
-fn start(
-    flags: &Flags,
-    network: Network,
-    data_dir: DataDir,
-    Names { node, domain }: Names,
-    host: Option<Arc<Host>>,
-    background: Option<detach::Start>,
-) -> Result<()> {
+fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) -> Result<()> {
+    let Known { network, node, domain, data_dir, publish } = known;
     let mut phases = Phases::new();
-    let start = Start { manifests: manifest::read(&flags.files, flags.recursive)?, wait: flags.wait, background };
     let listener = listen(flags.listen)?;
     data_dir.create()?;
+    crate::keep::format::admit(&data_dir)?;
     let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
     let adopted = sandbox.adopted();
@@ -170,6 +179,7 @@ fn start(
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
         host,
+        publish,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases));
@@ -193,6 +203,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
     let own = settings.data_dir.kubeconfig();
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
     let (host, mode) = (settings.host.clone(), sandbox.mode().name());
+    let notify = Notify::from_environment();
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
         () = running.ready() => {}
@@ -221,7 +232,10 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
         }
     };
     start.tell(told, &format!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display()))?;
+    let pulse = running.pulse();
+    notify.ready(&pulse.beat().await.unwrap_or_default());
     tokio::select! {
+        _ = notify.signs_of_life(|| pulse.beat()) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut running.kubelet => match ended {
@@ -230,6 +244,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
             Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --{mode} -vv"),
         },
     }
+    notify.stopping("stopping");
     running.stop();
     Ok(())
 }

@@ -29,6 +29,8 @@ pub(crate) fn list(changes: &[Change], node_ports: &[std::net::IpAddr], data_dir
     let ports: Vec<String> = node_ports.iter().map(ToString::to_string).collect();
     let ports = if ports.is_empty() { "no address yet".to_owned() } else { ports.join(", ") };
     text.push_str(&format!("  node ports  30000-32767 of {ports}, as Services ask for them\n"));
+    text.push_str("  cgroups     mainstay/NAME below this program's own, with one per container\n");
+    text.push_str("  mounts      none that others see: pods have them in namespaces of their own\n");
     text.push_str(&format!("  directory   {} (stays until: mainstay down --delete-data)\n", data_dir.display()));
     text
 }

@@ -17,6 +17,10 @@ pub(crate) struct HostFlags {
     /// Agree to the changes of this host without being asked
     #[arg(long, requires = "host")]
     pub(super) yes: bool,
+    /// Where a firewall, Docker or a VPN of this host would eat packets of pods, make the lines that let them pass, and make
+    /// them again when they are lost; mainstay down takes them back. Without it, such a host is refused with those lines
+    #[arg(long, requires = "host")]
+    pub(super) fix_forward: bool,
     /// Only list what would be changed on this host
     #[arg(long, requires = "host")]
     pub(super) dry_run: bool,

@@ -9,6 +9,7 @@ mod forwarding;
 mod kill_points;
 pub(crate) mod ledger;
 mod look;
+pub(crate) mod neighbours;
 mod netlock;
 mod overlaps;
 mod prepare;
@@ -47,6 +48,8 @@ pub(crate) struct Host {
     closed: Mutex<bool>,
     /// Nothing of the instance was in place before this start.
     fresh: AtomicBool,
+    /// Whether neighbours that eat packets of pods are told to let them pass.
+    fix_forward: bool,
 }
 
 impl Host {

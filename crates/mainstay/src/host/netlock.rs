@@ -70,7 +70,9 @@ fn who(address: &SocketAddr) -> Option<(String, String)> {
     let mut text = String::new();
     Read::by_ref(&mut stream).take(4096).read_to_string(&mut text).ok()?;
     let (pid, directory) = text.trim_end().split_once('\n')?;
-    Some((pid.to_owned(), directory.to_owned()))
+    // Anybody may hold the name: what he says must not move the reader's cursor.
+    let plain = |text: &str| text.chars().filter(|letter| !letter.is_control()).collect::<String>();
+    Some((plain(pid), plain(directory)))
 }
 
 fn taken(who: Option<(String, String)>) -> anyhow::Error {

@@ -1,6 +1,5 @@
 //! Before an instance in host mode starts: flags and the host as it is in, leave to change it (or a refusal) out.
 
-use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -15,16 +14,14 @@ use super::ledger::{Change, Ledger};
 use super::look::Look;
 use super::{Host, consent, families, netlock, overlaps, own_addresses, plan};
 use crate::config::{DataDir, Network};
-
-/// Exit code of a start that nobody has agreed to.
-const NOT_AGREED: u8 = 3;
+use crate::exit::Exit;
 
 /// What came of it.
 pub(crate) enum Prepared {
     /// Go on; the lock of the network namespace is held.
     Go(Arc<Host>),
     /// End with this code; everything was said.
-    End(ExitCode),
+    End(Exit),
 }
 
 /// Root is needed, and the powers that containers often take from it.
@@ -65,7 +62,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
     if flags.dry_run {
         refuse_overlaps(network, &look, Ledger::exists(directory))?;
         print!("{}", planned()?);
-        return Ok(Prepared::End(ExitCode::SUCCESS));
+        return Ok(Prepared::End(Exit::Fine));
     }
     let lock = netlock::take()?;
     netlock::refuse_other(directory)?;
@@ -73,7 +70,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
     if !consent::given(directory) {
         let list = planned()?;
         if consent::ask(&list, flags.yes)? == consent::Answer::No {
-            return Ok(Prepared::End(ExitCode::from(NOT_AGREED)));
+            return Ok(Prepared::End(Exit::Usage));
         }
         data_dir.create()?;
         consent::remember(directory, &list)?;
@@ -92,6 +89,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
         node_ports: channel::Sender::new(Vec::new()),
         closed: Mutex::new(false),
         fresh: AtomicBool::new(fresh),
+        fix_forward: flags.fix_forward,
     };
     Ok(Prepared::Go(Arc::new(host)))
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::config::DataDir;
 use crate::instance::Instance;
 
-pub(crate) use registry::remember;
+pub(crate) use registry::{forget, remember};
 
 /// How long a holder may take to say which pods it has. One that is stopped never does.
 const HOLDER_PATIENCE: Duration = Duration::from_secs(2);
@@ -64,8 +64,8 @@ pub(crate) struct Holder {
 pub(crate) struct Listed {
     /// Directory of the instance.
     pub(crate) data_dir: PathBuf,
-    /// `sandbox` or `host`.
-    pub(crate) mode: String,
+    /// `sandbox` or `host`; none once it was stopped in order.
+    pub(crate) mode: Option<String>,
     /// How much of it runs.
     pub(crate) state: State,
     /// URL of the API while the server runs.
@@ -117,7 +117,7 @@ pub(crate) fn look(path: &Path) -> Option<Listed> {
     let began = server.as_ref().map(|server| server.pid).or(holder.as_ref().map(|holder| holder.pid));
     Some(Listed {
         data_dir: path.to_owned(),
-        mode: instance.map_or_else(|| crate::instance::SANDBOX.to_owned(), |instance| instance.mode),
+        mode: instance.map(|instance| instance.mode),
         state,
         pid: server.as_ref().map(|server| server.pid),
         server: server.map(|server| server.server),

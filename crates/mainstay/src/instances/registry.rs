@@ -22,6 +22,13 @@ pub(crate) fn remember(data_dir: &DataDir) {
     }
 }
 
+/// Removes the files of directories that are gone, and the place that holds none any more.
+pub(crate) fn forget() {
+    directories();
+    // Refused while it holds a file.
+    places().iter().for_each(|place| drop(std::fs::remove_dir(place)));
+}
+
 /// Directories that the files name. Files of directories that are gone are removed.
 pub(super) fn directories() -> BTreeSet<PathBuf> {
     let files = places().into_iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();

@@ -1,6 +1,7 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
 mod advice;
+mod certificates;
 mod dial;
 mod dns;
 mod extension;
@@ -9,7 +10,10 @@ mod health_check;
 pub(crate) mod network;
 pub(crate) mod nft;
 mod node_thread;
+pub(crate) mod notify;
 pub(crate) mod phases;
+pub(crate) mod publish;
+mod pulse;
 mod reach;
 mod service_routes;
 
@@ -64,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) faults: Faults,
     /// The host that is changed; none in a sandbox.
     pub(crate) host: Option<Arc<Host>>,
+    /// Addresses of the host on which Services are published.
+    pub(crate) publish: Vec<IpAddr>,
 }
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
@@ -72,6 +78,8 @@ pub(crate) struct Running {
     pub(crate) applied: Applied,
     /// Snapshots.
     pub(crate) feed: Feed,
+    /// The API, in this process.
+    api: Api,
     /// The durable store under the API.
     pub(crate) store: Store,
     /// What the nftables sink did.
@@ -79,8 +87,9 @@ pub(crate) struct Running {
     /// The kubelet's task; it ends with an error when the sandbox is gone.
     pub(crate) kubelet: tokio::task::JoinHandle<Result<(), String>>,
     stop: watch::Sender<bool>,
+    node_runtime: tokio::runtime::Handle,
     _controllers: Controllers,
-    _dataplane: JoinHandle<()>,
+    dataplane: Arc<JoinHandle<()>>,
 }
 
 impl Running {
@@ -106,8 +115,8 @@ impl Running {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, allow_external_ips, faults, host } =
-        settings;
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults, host, .. } = settings;
+    let (allow_external_ips, publish) = (settings.allow_external_ips, settings.publish);
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -119,11 +128,14 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let (stop, stopping) = watch::channel(false);
     serve_host(listener, &https, &stopping)?;
     write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
+    let kept = certificates::Kept { data_dir: data_dir.clone(), kubeconfig, server: server.clone() };
+    tokio::spawn(certificates::keep(credentials.clone(), https.clone(), kept));
     phases.done("api", &server);
 
     write_node_resolver(&data_dir, &network, &domain)?;
     let node_runtime = node_thread::start(sandbox.clone(), network.clone(), host.clone())?;
     if let Some(host) = &host {
+        host.meet_neighbours(data_dir.path(), &domain, phases)?;
         host.note_fixed()?;
         host::follow(host)?;
     }
@@ -148,6 +160,9 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         feed.latest(),
         host.clone(),
     ));
+    if let Some(host) = &host {
+        host.guard_neighbours(&domain, &feed, &report)?;
+    }
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
@@ -155,8 +170,10 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("addresses", &crate::pools::describe(&network.pools));
     let source = health_source(&reach, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
+    let publish = publish_config(publish, &network, &reach, host.is_none(), &data_dir);
+    let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
-    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime, &reach)?;
+    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime.clone(), &reach)?;
     let named = contract::access::named(&access, "mainstay-kubelet");
     let kubelet = Kubelet::new(config, named, &sandbox, feed.latest(), applied.clone(), vec![names.built_in()])
         .context("cannot start the kubelet")?;
@@ -164,15 +181,16 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let abilities = sandbox.abilities().clone();
     let asked = advice::Pods { streams: kubelet.streams(), abilities: abilities.clone() };
     let advisor = advice::start(&network, &domain, &api, asked, &applied, &feed, names.addresses());
-    tokio::spawn(sweep_events(api.clone()));
+    tokio::spawn(api.clone().expire_events());
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
 
-    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
+    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir, sandbox.mode())?;
     api.set_extension(Arc::new(extension::Instance {
         server,
         node,
+        mode: instance.mode.clone(),
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
         abilities,
@@ -184,9 +202,11 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         faults,
         zone: names.text(),
         advisor,
+        publish,
     }));
     instance.write(&data_dir)?;
-    Ok(Running { applied, feed, store, report, kubelet, stop, _controllers: controllers, _dataplane: thread })
+    let (dataplane, _controllers) = (Arc::new(thread), controllers);
+    Ok(Running { applied, feed, api, store, report, kubelet, stop, node_runtime, _controllers, dataplane })
 }
 
 async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) -> Result<Api> {
@@ -207,15 +227,20 @@ fn health_source(reach: &Reach, node: &str, feed: &Feed, report: &nft::Report) -
     }
 }
 
-/// How often old Events are looked for; they are kept for an hour.
-const EVENT_SWEEP: std::time::Duration = std::time::Duration::from_secs(300);
-
-async fn sweep_events(api: Api) {
-    loop {
-        tokio::time::sleep(EVENT_SWEEP).await;
-        if let Err(status) = api.sweep_events(jiff::Timestamp::now()).await {
-            tracing::warn!(%status, "old Events could not be dropped");
-        }
+/// On a host, load-balancer addresses can be reached as they are, and a node port has one number everywhere.
+fn publish_config(
+    addresses: Vec<IpAddr>,
+    network: &Network,
+    reach: &Reach,
+    sandboxed: bool,
+    data_dir: &DataDir,
+) -> publish::Config {
+    publish::Config {
+        addresses,
+        node_ports: reach.node_ports.clone(),
+        pools: if sandboxed { network.pools.clone() } else { Default::default() },
+        renumber: sandboxed,
+        file: data_dir.path().join("published.json"),
     }
 }
 
@@ -274,7 +299,8 @@ fn credentials(
     }
     addresses.extend(&network.node_addresses);
     addresses.extend(network.service_cidrs.iter().map(|cidr| crate::config::offset(cidr.network, 1)));
-    Ok(Credentials::load_or_create(&data_dir.pki(), &names, &addresses)?)
+    let (now, lives) = (jiff::Timestamp::now(), certificates::lives());
+    Ok(Credentials::load_or_create_at(now, lives, &data_dir.pki(), &names, &addresses)?)
 }
 
 /// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.
@@ -352,7 +378,7 @@ fn kubelet_config(
     let names = pods::name_files::Names {
         dns: network.dns_addresses.clone(),
         domain: domain.to_owned(),
-        host_resolv: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        host_resolv: crate::host::neighbours::resolv_conf_for_pods(),
     };
     Ok(KubeletConfig {
         node_name: node.to_owned(),

@@ -65,13 +65,25 @@ struct Inner {
     failures: u64,
     first: Option<(Revision, Duration)>,
     last_error: Option<String>,
+    lost: bool,
+    neighbours: Option<String>,
 }
 
 impl Report {
     /// What is not programmed, and why.
     pub(crate) fn problems(&self) -> Vec<String> {
         let inner = self.lock();
-        inner.last_error.iter().chain(&inner.problems).cloned().collect()
+        inner.last_error.iter().chain(&inner.neighbours).chain(&inner.problems).cloned().collect()
+    }
+
+    /// Somebody removed the table or its rules: the next apply makes all of it anew.
+    pub(crate) fn lose(&self) {
+        self.lock().lost = true;
+    }
+
+    /// What somebody else on this host does to the packets of pods.
+    pub(crate) fn set_neighbours(&self, problem: Option<String>) {
+        self.lock().neighbours = problem;
     }
 
     /// Whether the kernel follows.
@@ -136,6 +148,12 @@ impl NftSink {
     fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
         self.follow_addresses();
         let mut empty = false;
+        let lost = std::mem::take(&mut self.report.lock().lost);
+        if lost {
+            self.plane.install().inspect_err(|_| self.report.lose())?;
+            self.programmer.adopt(State::new());
+            (self.known, empty) = (true, true);
+        }
         if !self.known {
             let state = match self.plane.observe()? {
                 Some(state) => state,

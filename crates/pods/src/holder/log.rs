@@ -1,19 +1,22 @@
-//! A container's log: lines with time and stream in, a bounded file out.
+//! A container's log: lines with time and stream in, a bounded number of bounded files out: the newest keeps its name, older
+//! ones are numbered.
 //!
 //! The holder writes it itself, so that pods keep writing while the supervisor is away.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::spool::Mark;
-use crate::limits;
+use crate::limits::{LOG_BYTES, LOG_FILES};
+use crate::log_files;
 
 /// A log file, rotated by size.
 pub(super) struct Log {
     path: PathBuf,
     file: File,
     bytes: u64,
+    limit: u64,
     /// What the next holder needs to go on.
     mark: Option<Mark>,
 }
@@ -23,7 +26,7 @@ impl Log {
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes, mark: None })
+        Ok(Self { path, file, bytes, limit: LOG_BYTES, mark: None })
     }
 
     /// Opens a log where `mark` says: what is behind that was written without being noted, and comes again.
@@ -60,19 +63,30 @@ impl Log {
 
     /// Starts a new file when this one is full; the one before is kept.
     pub(super) fn rotate_if_large(&mut self) {
-        if self.bytes <= limits::LOG_BYTES {
-            return;
+        if self.bytes > self.limit {
+            self.rotate();
+            let done = self.done("stdout");
+            self.move_mark("stdout", done);
         }
-        let mut old = self.path.clone().into_os_string();
-        old.push(".old");
-        if std::fs::rename(&self.path, old).is_ok()
-            && let Ok(file) = OpenOptions::new().create(true).append(true).open(&self.path)
-        {
-            self.file = file;
+    }
+
+    /// Begins a new file. Readers hold the old one open and find the next by what follows it.
+    fn rotate(&mut self) {
+        for number in (1..LOG_FILES).rev() {
+            // What is not there yet cannot be renamed, and the oldest is replaced.
+            let _ = fs::rename(log_files::rotated(&self.path, number - 1), log_files::rotated(&self.path, number));
         }
-        self.bytes = 0;
-        let done = self.done("stdout");
-        self.move_mark("stdout", done);
+        match OpenOptions::new().create(true).append(true).open(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                self.bytes = 0;
+            }
+            // No file to go on in (no inodes left): the lines go on in the one that has just been renamed, and the next
+            // line tries again.
+            Err(_) => {
+                let _ = fs::rename(log_files::rotated(&self.path, 1), &self.path);
+            }
+        }
     }
 }
 
@@ -81,4 +95,38 @@ pub(super) fn line(out: &mut Vec<u8>, stream: &str, part: char, text: &[u8]) {
     out.extend_from_slice(format!("{:.9} {stream} {part} ", jiff::Timestamp::now()).as_bytes());
     out.extend_from_slice(text);
     out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(log: &mut Log, stream: &str, part: char, text: &str) {
+        let mut out = Vec::new();
+        line(&mut out, stream, part, text.as_bytes());
+        log.append(&out);
+        log.rotate_if_large();
+    }
+
+    #[test]
+    fn files_are_bounded_in_length_and_number_and_hold_whole_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0.log");
+        let mut log = Log { limit: 1000, ..Log::open(path.clone()).unwrap() };
+        for number in 0..500 {
+            add(&mut log, "stdout", 'F', &format!("line {number}"));
+        }
+        let files: Vec<PathBuf> = log_files::all(&path).filter(|file| file.exists()).collect();
+        assert_eq!(files.len(), LOG_FILES);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), LOG_FILES);
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() < 1100));
+        let numbers: Vec<usize> = text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(*numbers.last().unwrap(), 499);
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "the newest lines, in order, none missing");
+        drop(log);
+        let mut again = Log { limit: 1000, ..Log::open(path).unwrap() };
+        add(&mut again, "stderr", 'P', "line 500");
+        assert!(again.bytes < 1100);
+    }
 }

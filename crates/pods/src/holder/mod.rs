@@ -52,9 +52,14 @@ struct Connection {
 /// Runs the holder: arguments are the data directory, the number of the bound socket, where pods live and the names of
 /// the applets.
 pub fn main(arguments: &[String]) -> ! {
+    speak(message::VERSION, arguments)
+}
+
+/// Runs the holder as a release would that speaks this version of the protocol.
+pub fn speak(version: u32, arguments: &[String]) -> ! {
     let done = match arguments {
         [directory, socket, mode, applets @ ..] => match (socket.parse(), Mode::parse(mode)) {
-            (Ok(socket), Some(mode)) => run(Path::new(directory), socket, mode, applets),
+            (Ok(socket), Some(mode)) => run(Path::new(directory), socket, (version, mode), applets),
             (Err(_), _) => Err(io::Error::other("the socket is not a number")),
             (_, None) => Err(io::Error::other("the mode is neither sandbox nor host")),
         },
@@ -70,11 +75,11 @@ pub fn main(arguments: &[String]) -> ! {
     process::exit_now(code)
 }
 
-fn run(directory: &Path, socket: i32, mode: Mode, applets: &[String]) -> io::Result<()> {
+fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[String]) -> io::Result<()> {
     let listener = process::keep_only_as_three(socket)?;
     prepare(directory, mode, applets)?;
     let signals = process::child_signals()?;
-    let mut state = State::new(directory, mode)?;
+    let mut state = State::new(directory, version, mode)?;
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
     let mut next = 0;
     // Listening comes last: a client that can connect finds everything ready.

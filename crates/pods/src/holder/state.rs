@@ -13,7 +13,7 @@ use super::adopt::{self, Adopted};
 use super::container::Container;
 use super::ends;
 use super::kept::{self, Kept};
-use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn, VERSION};
+use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn};
 use super::places::{places, prepare_netns};
 use super::spawn::{self, Bounds};
 use super::user::Ids;
@@ -25,6 +25,7 @@ use crate::sandbox::Mode;
 /// Everything the holder holds.
 pub(super) struct State {
     directory: PathBuf,
+    version: u32,
     mode: Mode,
     own_net: OwnedFd,
     own_pid: OwnedFd,
@@ -55,13 +56,14 @@ pub(super) struct Reaped {
 
 impl State {
     /// What is there at the start; `directory` is the data directory with the holder's private `run` inside.
-    pub(super) fn new(directory: &Path, mode: Mode) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, version: u32, mode: Mode) -> io::Result<Self> {
         let Adopted { pods, containers, past } = match mode {
             Mode::Sandbox => Adopted::default(),
             Mode::Host => adopt::all(directory),
         };
         Ok(Self {
             directory: directory.to_owned(),
+            version,
             mode,
             own_net: namespace::current_net()?,
             own_pid: namespace::current_pid()?,
@@ -85,7 +87,8 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                let hello = Reply::Hello { version: VERSION, program, mode: self.mode, abilities: self.abilities() };
+                let (version, mode, abilities) = (self.version, self.mode, self.abilities());
+                let hello = Reply::Hello { version, program, mode, abilities };
                 Ok((hello, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),

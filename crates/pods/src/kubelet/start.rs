@@ -308,7 +308,7 @@ fn write_if_other(path: &Path, text: &str) -> std::io::Result<()> {
 /// Keeps the log of the run before the coming one.
 fn remove_old_logs(logs: &Path, attempt: u32) {
     let Some(old) = attempt.checked_sub(2) else { return };
-    for name in [format!("{old}.log"), format!("{old}.log.old")] {
-        let _ = fs::remove_file(logs.join(name));
+    for file in crate::log_files::all(&logs.join(format!("{old}.log"))) {
+        let _ = fs::remove_file(file);
     }
 }

@@ -34,11 +34,6 @@ impl Client {
         Self { directory: directory.to_owned(), link: Arc::new(Link::new(directory, socket, keep)) }
     }
 
-    /// From now on a holder that ends is not replaced.
-    pub(super) fn let_go(&self) {
-        self.link.let_go();
-    }
-
     /// How many holders this connection has seen end. Networks of pods without a process end with their holder.
     pub fn replaced(&self) -> u64 {
         self.link.replaced()

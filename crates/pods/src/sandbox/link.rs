@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use kernel::{process, unix_socket};
@@ -17,7 +17,6 @@ pub(super) struct Link {
     now: Mutex<Now>,
     /// Names of the applets; none where a holder is not replaced.
     applets: Option<Vec<String>>,
-    let_go: AtomicBool,
     replaced: AtomicU64,
 }
 
@@ -32,8 +31,7 @@ impl Link {
     pub(super) fn new(directory: &Path, socket: OwnedFd, keep: Option<(Vec<String>, OwnedFd)>) -> Self {
         let (applets, holder) = keep.unzip();
         let now = Mutex::new(Now { socket, holder });
-        let (let_go, replaced) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { directory: directory.to_owned(), now, applets, let_go, replaced }
+        Self { directory: directory.to_owned(), now, applets, replaced: AtomicU64::new(0) }
     }
 
     /// Uses the connection; when the holder has ended, a second time with the next one.
@@ -52,14 +50,9 @@ impl Link {
         use_it(now.socket.as_fd())
     }
 
-    /// Whether a holder that ends is replaced.
+    /// Whether a holder that ends is replaced: on a host, unless somebody is ending the pods.
     pub(super) fn keeps(&self) -> bool {
-        self.applets.is_some() && !self.let_go.load(Ordering::Acquire)
-    }
-
-    /// From now on it is not.
-    pub(super) fn let_go(&self) {
-        self.let_go.store(true, Ordering::Release);
+        self.applets.is_some() && !start::ending(&self.directory)
     }
 
     /// How many holders were replaced.

@@ -51,6 +51,7 @@ impl Sandbox {
     pub fn start_or_adopt(directory: &Path, applets: &[&str], mode: Mode) -> Result<Self, Error> {
         let directory = start::prepare(directory)?;
         let lock = start::lock(&directory)?;
+        start::end_of_end(&directory);
         let applets: Vec<String> = applets.iter().map(|&name| name.to_owned()).collect();
         let fresh = || start::start(&directory, &applets, mode);
         let (mut socket, mut adopted) = match start::adopt(&directory)? {
@@ -121,14 +122,9 @@ impl Sandbox {
         &self.client
     }
 
-    /// Ends the pods of this supervisor: from now on a holder that ends is not replaced.
-    pub fn end(&self) -> Result<bool, Error> {
-        self.client.let_go();
-        Self::kill(&self.directory)
-    }
-
     /// Ends the holder and the pods of `directory`; whether there were any.
     pub fn kill(directory: &Path) -> Result<bool, Error> {
+        start::begin_end(directory)?;
         let holder = start::kill_holder(directory)?;
         let pods = kept::end_all(directory).map_err(io_of("end the pods of the host"))?;
         cgroup::remove_recorded(directory);

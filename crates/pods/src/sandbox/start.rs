@@ -17,6 +17,9 @@ use super::{Mode, probe};
 use crate::holder::message::SOCKET;
 use crate::{holder, limits};
 
+/// File that says that the pods of a data directory are to end.
+const ENDING: &str = "ending";
+
 /// Makes the data directory's folders.
 pub(super) fn prepare(directory: &Path) -> Result<PathBuf, Error> {
     for name in ["", "run", "node", "pods", holder::RECORDS] {
@@ -127,6 +130,21 @@ pub(super) fn join_user(pid: i32, holder: &OwnedFd) -> Result<(), Error> {
     namespace::enter_user_of(holder.as_fd()).map_err(io_of(
         "join the holder's user namespace (refused with EINVAL when the program already runs several threads)",
     ))
+}
+
+/// From now on no supervisor replaces the holder of a directory, whichever process ends it.
+pub(super) fn begin_end(directory: &Path) -> Result<(), Error> {
+    fs::write(directory.join(ENDING), "").map_err(io_of("note that the pods end"))
+}
+
+/// The pods of a directory are wanted again.
+pub(super) fn end_of_end(directory: &Path) {
+    let _ = fs::remove_file(directory.join(ENDING));
+}
+
+/// Whether somebody ends the pods of a directory, or has ended them.
+pub(super) fn ending(directory: &Path) -> bool {
+    directory.join(ENDING).exists()
 }
 
 /// Ends the holder of `directory`; whether there was one.

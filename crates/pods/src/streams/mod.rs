@@ -3,6 +3,7 @@
 mod attach;
 mod exec;
 mod forward;
+mod log_reader;
 mod logs;
 mod pipe;
 mod sockets;

@@ -7,8 +7,12 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
 use super::super::{Error, Result};
 
-/// `RTMGRP_...` bits: links, and addresses and routes of both families.
-const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/// `RTMGRP_...` bits: links, addresses and routes of both families, and links' settings such as forwarding.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400 | 1 << (IPV4_NETCONF - 1) | 1 << (IPV6_NETCONF - 1);
+/// `RTNLGRP_IPV4_NETCONF`.
+const IPV4_NETCONF: u32 = 24;
+/// `RTNLGRP_IPV6_NETCONF`.
+const IPV6_NETCONF: u32 = 25;
 
 /// Waits for changes of links, addresses and routes in one network namespace.
 #[derive(Debug)]

@@ -20,22 +20,7 @@ pub(super) fn write(name: &str, value: &str) -> std::io::Result<()> {
     std::fs::write(path(name), value)
 }
 
-/// The change that would make a setting `value`; None if it is already so.
-pub(crate) fn plan(name: &str, value: &str) -> Option<Change> {
-    let (name, after) = (name.to_owned(), value.to_owned());
-    let before = read(&name).filter(|before| *before != after)?;
-    Some(Change::Sysctl { name, before, after, along: Vec::new(), only_if: Vec::new() })
-}
-
 impl Ledger {
-    /// Makes a setting `value`, noting what it was; whether it had to be written.
-    pub(crate) fn set_sysctl(&self, name: &str, value: &str) -> Result<bool> {
-        match plan(name, value) {
-            Some(change) => self.apply_sysctl(change).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
     /// Makes a planned change of a setting.
     pub(crate) fn apply_sysctl(&self, change: Change) -> Result<()> {
         let Change::Sysctl { name, after, .. } = &change else { return Ok(()) };

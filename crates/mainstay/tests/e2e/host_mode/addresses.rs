@@ -43,6 +43,12 @@ fn node_ports_follow_the_address_of_the_default_route() {
     world.host.script("ip addr replace 192.168.77.20/24 dev eth0; ip route replace default via 192.168.77.1");
     world.until("the node has the new address", |world| internal(world).starts_with("192.168.77.20"));
     world.answer(&world.lan, "http://192.168.77.20:30080/");
+    // Somebody starts and ends a program that forwards (Docker, a hotspot): the link goes on forwarding for pods.
+    world.host.script("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/ip_forward");
+    world.until("the link forwards again", |world| {
+        world.host.ok(&["cat", "/proc/sys/net/ipv4/conf/eth0/forwarding"]).trim() == "1"
+    });
+    world.answer(&world.lan, "http://192.168.77.20:30080/");
     // An address that is not the primary one serves no node port.
     world.host.script("ip addr add 192.168.77.30/24 dev eth0");
     world.until("the address is there", |world| world.host.ok(&["ip", "addr"]).contains("192.168.77.30"));

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod kills;
+mod loopback;
+mod outlive;
 mod packets;
 mod refusals;
 mod restore;

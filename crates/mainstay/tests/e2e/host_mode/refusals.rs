@@ -1,6 +1,6 @@
 //! What host mode refuses, and what it says.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use super::world::World;
 use crate::account;
@@ -89,4 +89,36 @@ fn one_instance_per_network_namespace() {
     assert!(!refused.status.success() && text(&refused).contains("does not run"), "{}", text(&refused));
     let sandbox = world.mainstay(&["up", "--sandbox"]).output().expect("mainstay up runs");
     assert!(!sandbox.status.success() && text(&sandbox).contains("host mode"), "{}", text(&sandbox));
+}
+
+/// `mainstay up --host` on a terminal on which somebody types.
+fn typed(world: &World, answer: &str) -> std::process::Child {
+    use std::io::Write;
+    let program = account::program();
+    let line = format!("{} up --host --listen 127.0.0.1:0 --data-dir {}", program.display(), world.path().display());
+    // util-linux' script gives a terminal.
+    let mut command = world.host.command(&["script", "--quiet", "--return", "--command", &line, "/dev/null"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script must be installed");
+    let mut input = child.stdin.take().expect("its standard input");
+    input.write_all(answer.as_bytes()).expect("the answer can be typed");
+    // Kept open: the end of the input would be the end of the terminal.
+    child.stdin = Some(input);
+    child
+}
+
+#[test]
+fn a_typed_y_agrees_and_is_remembered() {
+    let mut world = World::new();
+    let refused = typed(&world, "n\n").wait_with_output().expect("script ends");
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+    assert!(!world.path().join("host").exists());
+    let mut agreed = typed(&world, "y\n");
+    let ready =
+        |world: &World| world.path().join("kubeconfig").exists() && world.kubectl(&["get", "svc"]).status.success();
+    world.until("a typed y starts it", |world| ready(world));
+    let output = world.down();
+    assert!(output.status.success(), "{}", text(&output));
+    agreed.wait().expect("script ends");
+    let again = up(&world, &["--nodeport-addresses", "none"]);
+    assert!(!text(&again).contains("nobody has agreed"), "it is asked once: {}", text(&again));
 }

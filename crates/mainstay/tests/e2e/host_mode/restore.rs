@@ -15,6 +15,11 @@ fn with_pods(world: &mut World, flags: &[&str]) {
     world.kubectl_ok(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]);
 }
 
+fn pool_address(world: &World) -> String {
+    let path = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+    world.kubectl_ok(&["get", "service", "my-clusterip-service", "-o", path])
+}
+
 #[test]
 fn down_leaves_the_host_as_it_was() {
     let mut world = World::new();
@@ -24,6 +29,10 @@ fn down_leaves_the_host_as_it_was() {
     for word in ["+ link:", "+ address:", "+ route:", "+ nft: table inet mainstay", "+ sysctl: "] {
         assert!(during.iter().any(|line| line.starts_with(word)), "no {word}: {during:#?}");
     }
+    world.kubectl_ok(&["patch", "service", "my-clusterip-service", "-p", "{\"spec\": {\"type\": \"LoadBalancer\"}}"]);
+    world.until("the Service has an address of the pool", |world| pool_address(world).starts_with("10.99.0."));
+    let url = format!("http://{}/", pool_address(&world));
+    assert!(world.answer(&world.host, &url).contains("my-app-"), "addresses of pools are local to the host");
     let ours = Ours::on_host(world.path(), world.host.pid());
     let output = world.down();
     assert!(output.status.success() && text(&output).contains("as it was"), "{}", text(&output));

@@ -99,6 +99,16 @@ fn joined() -> (Net, Net) {
         "ip addr add {gateway}/24 dev lan0; ip addr add {gateway6}/64 dev lan0 nodad; ip link set lan0 up"
     ));
     host.script(&format!("ip route add default via {gateway}; ip -6 route add default via {gateway6}"));
+    // The kernel tells the state of a link, and gives it an address of its own, a moment later.
+    let began = Instant::now();
+    let settled = || {
+        let seen = host.ok(&["ip", "-o", "addr", "show", "eth0"]);
+        host.ok(&["ip", "-o", "link", "show", "eth0"]).contains("state UP") && seen.contains("fe80:")
+    };
+    while !settled() {
+        assert!(began.elapsed() < PATIENCE, "eth0 does not come up");
+        pause();
+    }
     (host, lan)
 }
 

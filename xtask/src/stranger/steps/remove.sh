@@ -1,0 +1,4 @@
+dpkg -P mainstay >/tmp/said 2>&1 || fail "$(cat /tmp/said)"
+if grep -i warning /tmp/said; then fail "dpkg warned"; fi
+sh /root/stranger/dump.sh >/tmp/after
+same /root/before /tmp/after "after dpkg --purge the machine is as before ($(wc -l </tmp/after) lines compared)"
