@@ -268,10 +268,8 @@ fn damage_is_reported_with_the_file_and_the_object() {
     log.append(&[entry("pods", 7), entry("services", 2)]).unwrap();
     drop(log);
     let text = Store::open_dir(dir.path()).err().unwrap().to_string();
-    let start = format!(
-        "cannot open the store {}: reading its objects: pods perf/a has revision 7",
-        dir.path().join(FILE).display()
-    );
+    let start =
+        format!("cannot open the store {}: verifying it: pods perf/a has revision 7", dir.path().join(FILE).display());
     assert!(text.starts_with(&start) && text.ends_with("or choose another --data-dir"), "{text}");
 }
 
