@@ -86,11 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let image = image(&place, options)?;
     unpack(&image, &root)?;
     bring(&options.dist, &root)?;
-    let network = Network::make()?;
+    let mut network = Network::make(0)?;
     let mut guest = Guest::boot(&root, &network.namespace())?;
     println!("{} {} with systemd is up", if options.suite.is_empty() { "a root" } else { "clean" }, options.suite);
     let mut failed = 0;
-    for (name, script, then) in STEPS {
+    for (number, (name, script, then)) in STEPS.iter().enumerate() {
         if options.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             continue;
         }
@@ -100,10 +100,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("{verdict} {name} ({:.1} s)", began.elapsed().as_secs_f32());
         outcome.lines.iter().for_each(|line| println!("     {line}"));
         failed += usize::from(!outcome.success);
-        match then {
-            Then::Continue => {}
-            Then::Reboot => guest = guest.reboot(&root, &network.namespace())?,
-            Then::PowerCut => guest = guest.power_cut(&root, &network.namespace())?,
+        if *then != Then::Continue {
+            guest.end(*then == Then::Reboot)?;
+            // A kernel that boots has forgotten its links, addresses and rules.
+            drop(std::mem::replace(&mut network, Network::make(number + 1)?));
+            guest = Guest::boot(&root, &network.namespace())?;
         }
     }
     if options.keep {
