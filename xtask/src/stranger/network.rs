@@ -48,6 +48,16 @@ impl Network {
         format!("/run/netns/{}", self.host)
     }
 
+    /// What a neighbour on the LAN gets from the machine.
+    pub(crate) fn ask(&self, url: &str) -> Result<String> {
+        let ask = ["netns", "exec", &self.lan, "curl", "-fsS", "--globoff", "--max-time", "10", url];
+        let output = Command::new("ip").args(ask).output().context("cannot start ip")?;
+        if !output.status.success() {
+            bail!("{url} from the LAN: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+    }
+
     /// Leaves both when this ends.
     pub(crate) fn keep(&self) {
         self.keep.set(true);
