@@ -25,10 +25,10 @@ const ADDRESSES: usize = 1 << 16;
 fn allocate(txn: &mut Txn<'_>, name: &str) -> Result<String, String> {
     let services = txn.scan("services", None);
     if services.len() % 7 == 6 {
-        let (key, body) = (services[3].key.clone(), services[3].body.clone());
+        let (key, body) = (services[3].key.clone(), services[3].body.bytes());
         txn.delete("services", &key, body);
     }
-    let taken: BTreeSet<Bytes> = txn.scan("services", None).iter().map(|record| record.body.clone()).collect();
+    let taken: BTreeSet<Bytes> = txn.scan("services", None).iter().map(|record| record.body.bytes()).collect();
     let mut free = (0..ADDRESSES).map(|n| format!("10.96.{}.{}", n / 256, n % 256));
     let address = free.find(|address| !taken.contains(address.as_bytes())).ok_or("the range is exhausted")?;
     for table in ["services", "ledger"] {
@@ -108,13 +108,17 @@ fn killed_writers_lose_nothing_acknowledged() {
         let page = store.list("services", &Range::default(), None).unwrap();
         let mut holders = BTreeMap::new();
         for record in &page.records {
-            let twice = holders.insert(record.body.clone(), record.key.clone());
+            let twice = holders.insert(record.body.bytes(), record.key.clone());
             assert_eq!(twice, None, "round {round}: {:?} belongs to two Services", record.body);
         }
         for (revision, name, address) in &acknowledged {
             let key = ObjectKey::new("perf", name.as_str());
             let entry = store.get("ledger", &key, None).unwrap().expect("an acknowledged write is there");
-            assert_eq!((entry.revision, &entry.body[..]), (*revision, address.as_bytes()), "round {round}: {name}");
+            assert_eq!(
+                (entry.revision, &entry.body.bytes()[..]),
+                (*revision, address.as_bytes()),
+                "round {round}: {name}"
+            );
         }
         // A transaction is whole: no Service without its line in the ledger.
         for record in &page.records {

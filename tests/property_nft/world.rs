@@ -50,6 +50,7 @@ pub(crate) fn config() -> Config {
         node: NODE.into(),
         pod_cidrs: ["10.244.0.0/16", "fd24::/64"].map(|range| range.parse().unwrap()).into(),
         service_cidrs: ["10.96.0.0/16", "fd96::/112"].map(|range| range.parse().unwrap()).into(),
+        egress: false,
         node_port_addresses: ["198.51.100.1", "2001:db8:2::1"].map(ip).into(),
         dns_addresses: vec![ip("10.96.0.10")],
         // The last of LB_IPS is in no pool.

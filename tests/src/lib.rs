@@ -1,5 +1,7 @@
 //! What the tests beside this crate share: where the repository is and which files it tracks.
 
+pub mod crash;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

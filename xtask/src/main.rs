@@ -1,17 +1,26 @@
 //! Repository chores: a name in, the chore done out.
 
 mod bench;
+mod chaos;
+mod crash;
 mod dist;
 mod golden;
+mod soak;
 mod stranger;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N] | golden KUBECONFIG [SECTION...] | \
-     dist [--target x86_64|aarch64]... [--binary FILE] [--out DIR] | \
-     stranger [--suite NAME] [--mirror URL] [--dist DIR] [--only STEP] [--keep]";
+const USAGE: &str = "\
+  cargo xtask bench [--markdown] [--binary FILE] [--idle-seconds N]
+  cargo xtask chaos [--rounds N] [--rate R] [--kept N] [--seed N] [--binary FILE] [--upgrade-to FILE] [--calm] [--json]
+  cargo xtask crash [--rounds N] [--seed N]
+  cargo xtask dist [--target x86_64|aarch64]... [--binary FILE] [--out DIR]
+  cargo xtask golden KUBECONFIG [SECTION...]
+  cargo xtask growth [--writes N]
+  cargo xtask soak [--minutes N] [--rate N] [--cycle-seconds N] [--binary FILE] [--json FILE]
+  cargo xtask stranger [--suite NAME] [--mirror URL] [--dist DIR] [--only STEP] [--keep]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,12 +34,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<()> {
-    match arguments.split_first() {
-        Some((chore, rest)) if chore == "bench" => bench::run(&bench::Options::parse(rest)?),
-        Some((chore, rest)) if chore == "dist" => dist::run(&dist::Options::parse(rest)?),
-        Some((chore, rest)) if chore == "stranger" => stranger::run(&stranger::Options::parse(rest)?),
-        Some((chore, rest)) if chore == "golden" => golden::run(rest),
-        Some((chore, _)) => bail!("there is no chore {chore:?}.\nType: {USAGE}"),
-        None => bail!("which chore?\nType: {USAGE}"),
+    let Some((chore, rest)) = arguments.split_first() else { bail!("which chore?\n{USAGE}") };
+    match chore.as_str() {
+        "bench" => bench::run(&bench::Options::parse(rest)?),
+        "chaos" => chaos::run(&chaos::Options::parse(rest)?),
+        "crash" => crash::crash(rest),
+        "dist" => dist::run(&dist::Options::parse(rest)?),
+        "golden" => golden::run(rest),
+        "growth" => crash::growth(rest),
+        "soak" => soak::run(&soak::Options::parse(rest)?),
+        "stranger" => stranger::run(&stranger::Options::parse(rest)?),
+        _ => bail!("there is no chore {chore:?}.\n{USAGE}"),
     }
 }

@@ -10,6 +10,7 @@ mod advice;
 mod ask;
 mod auth;
 mod body;
+mod bookings;
 mod bootstrap;
 pub mod clock;
 mod credentials;
@@ -42,7 +43,7 @@ mod watch;
 mod write;
 mod yaml;
 
-pub use crate::credentials::{Credentials, CredentialsError};
+pub use crate::credentials::{Credentials, CredentialsError, Lives};
 pub use crate::pipeline::{Api, Config, Extension, VersionInfo};
 pub use crate::server::Server;
 pub use crate::watch::Stop;

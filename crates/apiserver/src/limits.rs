@@ -26,9 +26,11 @@ pub const NAME_ATTEMPTS: usize = 8;
 pub const NAME_BASE: usize = 58;
 /// Records read from the store at once while a selector filters a limited list.
 pub const LIST_CHUNK: usize = 500;
-/// Age at which Events are swept.
+/// Age at which Events end.
 pub const EVENT_SECONDS: i64 = 3600;
-/// Events deleted in one transaction of a sweep.
+/// Longest time between two looks at the clock while Events wait for their end.
+pub const EVENT_LOOK_SECONDS: i64 = 60;
+/// Events deleted in one transaction.
 pub const SWEEP_BATCH: usize = 200;
 /// How long the API server tries to connect to a pod for a proxied request.
 pub const PROXY_CONNECT: Duration = Duration::from_secs(30);
@@ -46,6 +48,8 @@ pub const STREAM_CONNECTIONS: usize = 1024;
 pub const STREAM_CHUNK: usize = 32 << 10;
 /// How long a connection of streams may be silent, as in kubelets.
 pub const STREAM_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
+/// How often a client that nothing is read of (its pod is slow) is asked whether it lives.
+pub const STREAM_PING: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 10_000 });
 /// How long a client has to open the streams that belong together.
 pub const STREAM_CREATION: Duration = Duration::from_secs(30);
 /// Longest WebSocket message that a client may send on a connection of streams.

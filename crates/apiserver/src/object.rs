@@ -81,7 +81,7 @@ pub(crate) fn key_of(object: &Value) -> ObjectKey {
 
 /// A stored object as the API hands it out.
 pub(crate) fn shown(record: &Record) -> Arc<Object> {
-    Arc::new(Object { key: record.key.clone(), revision: record.revision, json: record.body.clone() })
+    Arc::new(Object { key: record.key.clone(), revision: record.revision, json: record.body.bytes() })
 }
 
 /// The JSON of a stored object.

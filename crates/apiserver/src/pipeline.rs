@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::kind::Kind;
-use api::kinds;
 use api::object::{ObjectKey, Revision};
 use api::status::Status;
 use arc_swap::ArcSwapOption;
@@ -16,8 +15,9 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use store::{ReadError, Store};
 
+use crate::bookings;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
-use crate::object::{parsed, shown, table};
+use crate::object::{shown, table};
 use crate::token::Tokens;
 
 /// What an API needs to know besides its objects.
@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     /// Addresses and ports in use; only touched inside write transactions, which run one at a time.
     taken: Mutex<Taken>,
+    /// The life of the store's log that `taken` was read in.
+    life: Mutex<u64>,
     streams: ArcSwapOption<Arc<dyn PodStreams>>,
     extension: ArcSwapOption<Arc<dyn Extension>>,
     dial: ArcSwapOption<Arc<dyn Dial>>,
@@ -99,6 +101,10 @@ pub trait Extension: Send + Sync + 'static {
 }
 
 impl Inner {
+    pub(crate) fn life(&self) -> MutexGuard<'_, u64> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,23 +117,14 @@ impl Api {
     /// An API over a store. Reads Services, ServiceCIDRs and IPAddresses once, to know which addresses and ports are in
     /// use.
     pub fn new(store: Store, config: Config) -> Result<Self, Status> {
-        let mut taken = Taken::default();
-        // Services first: an IPAddress says something new only if its address is not a Service's.
-        let books: [(&Kind, Book); 3] = [
-            (&kinds::SERVICE, Taken::add),
-            (&kinds::SERVICE_CIDR, Taken::put_network),
-            (&kinds::IP_ADDRESS, Taken::claim),
-        ];
-        for (kind, book) in books {
-            let page = store.list(table(kind), &store::Range::default(), None).map_err(read_failure)?;
-            for record in page.records {
-                book(&mut taken, &parsed(&record.body)?);
-            }
-        }
+        let all = store::Range::default();
+        let taken =
+            bookings::read(|kind| store.list(table(kind), &all, None).map(|page| page.records).map_err(read_failure))?;
         let inner = Inner {
             store,
             config,
             taken: Mutex::new(taken),
+            life: Mutex::new(0),
             streams: ArcSwapOption::empty(),
             extension: ArcSwapOption::empty(),
             dial: ArcSwapOption::empty(),

@@ -84,7 +84,8 @@ impl Selection {
     fn matches_labels(&self, record: &Record) -> bool {
         let Some(labels) = &self.labels else { return true };
         // Only the labels are read; the rest of the object is skipped over without being built.
-        serde_json::from_slice::<Labelled>(&record.body).is_ok_and(|object| labels.matches(&object.metadata.labels))
+        serde_json::from_slice::<Labelled>(&record.body.bytes())
+            .is_ok_and(|object| labels.matches(&object.metadata.labels))
     }
 
     fn matches_fields(&self, record: &Record) -> bool {
@@ -95,8 +96,8 @@ impl Selection {
                 "metadata.name" => *record.key.name == *requirement.value,
                 "metadata.namespace" => *record.key.namespace == *requirement.value,
                 other => {
-                    let object =
-                        object.get_or_insert_with(|| serde_json::from_slice(&record.body).unwrap_or(Value::Null));
+                    let object = object
+                        .get_or_insert_with(|| serde_json::from_slice(&record.body.bytes()).unwrap_or(Value::Null));
                     self.kind.rules.field(object, other).unwrap_or_default() == requirement.value
                 }
             };

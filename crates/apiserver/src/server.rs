@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{Identity, Peer};
-use crate::credentials::{Credentials, CredentialsError};
+use crate::credentials::{Credentials, CredentialsError, Resolver};
 use crate::handle::handle;
 use crate::limits;
 use crate::pipeline::Api;
@@ -25,15 +25,23 @@ use crate::watch::Stop;
 pub struct Server {
     api: Api,
     tls: TlsAcceptor,
+    shown: Arc<Resolver>,
 }
 
 impl Server {
     /// A server that shows `credentials` to its clients.
     pub fn new(api: Api, credentials: &Credentials) -> Result<Self, CredentialsError> {
-        let tls = TlsAcceptor::from(Arc::new(credentials.server_config()?));
+        let shown = Arc::new(Resolver::new(credentials.shown()?));
+        let tls = TlsAcceptor::from(Arc::new(credentials.tls(shown.clone())?));
         let tokens = credentials.tokens()?;
         api.inner.tokens.get_or_init(|| tokens);
-        Ok(Self { api, tls })
+        Ok(Self { api, tls, shown })
+    }
+
+    /// Shows the certificate of renewed credentials (of the same authority) to the clients that connect from now on.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
+        self.shown.show(credentials.shown()?);
+        Ok(())
     }
 
     /// Serves connections until `stop` turns true (or its sender is gone), then ends watches, lets requests finish for

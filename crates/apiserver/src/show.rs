@@ -55,7 +55,7 @@ pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Liste
             return Ok(reply::json_bytes(200, accepted.format, object_list(ask.kind, &meta, listed)));
         }
         Shape::Metadata => {
-            let items = listed.records.iter().map(|record| parsed(&record.body).map(table::metadata));
+            let items = listed.records.iter().map(|record| parsed(&record.body.bytes()).map(table::metadata));
             let items = items.collect::<Result<Vec<_>, _>>()?;
             json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items,
@@ -63,7 +63,8 @@ pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Liste
         }
         Shape::Table => {
             let include = Include::parse(ask.query.get("includeObject"))?;
-            let row = |body: &Bytes| parsed(body).map(|object| advice::row(api, ask.kind, object, include));
+            let row =
+                |body: &store::Body| parsed(&body.bytes()).map(|object| advice::row(api, ask.kind, object, include));
             let rows = listed.records.iter().map(|record| row(&record.body)).collect::<Result<Vec<_>, _>>()?;
             table::table(table::definitions(ask.kind), rows, meta)
         }
@@ -85,7 +86,7 @@ fn object_list(kind: &Kind, meta: &Value, listed: &Listed) -> Bytes {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&record.body);
+        out.extend_from_slice(&record.body.bytes());
     }
     out.extend_from_slice(b"]}");
     out.into()

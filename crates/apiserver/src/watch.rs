@@ -197,7 +197,7 @@ impl Feed {
         if !self.initial.is_empty() {
             let count = self.initial.len().min(limits::LIST_CHUNK);
             for record in self.initial.drain(..count).collect::<Vec<_>>() {
-                self.line(&mut out, "ADDED", &record.body);
+                self.line(&mut out, "ADDED", &record.body.bytes());
             }
             return out;
         }
@@ -255,12 +255,12 @@ impl Feed {
         let after = !event.deleted && self.selection.matches(&event.new);
         match (before, after) {
             (false, false) => return,
-            (false, true) => self.line(out, "ADDED", &event.new.body),
-            (true, true) => self.line(out, "MODIFIED", &event.new.body),
-            (true, false) if event.deleted => self.line(out, "DELETED", &event.new.body),
+            (false, true) => self.line(out, "ADDED", &event.new.body.bytes()),
+            (true, true) => self.line(out, "MODIFIED", &event.new.body.bytes()),
+            (true, false) if event.deleted => self.line(out, "DELETED", &event.new.body.bytes()),
             (true, false) => {
                 // The last state this client could see, under the revision that took it out of sight.
-                let old = event.old.as_ref().map(|old| old.body.clone()).unwrap_or_default();
+                let old = event.old.as_ref().map(|old| old.body.bytes()).unwrap_or_default();
                 let mut last: Value = serde_json::from_slice(&old).unwrap_or_default();
                 last["metadata"]["resourceVersion"] = event.revision.to_string().into();
                 self.line(out, "DELETED", &last.to_string().into());

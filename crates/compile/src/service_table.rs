@@ -22,6 +22,8 @@ pub struct Config {
     pub pod_cidrs: Vec<Cidr>,
     /// Ranges of Services: unknown addresses in them are refused.
     pub service_cidrs: Vec<Cidr>,
+    /// Whether pods have a way out of the node: then it is masqueraded.
+    pub egress: bool,
     /// Local addresses on which node ports are served.
     pub node_port_addresses: Vec<IpAddr>,
     /// Addresses of the cluster DNS: local to the node, never translated.

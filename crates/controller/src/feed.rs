@@ -85,6 +85,19 @@ impl Feed {
         Subscription { slot, first: true }
     }
 
+    /// Delivers the newest snapshot to every subscriber once more, with no change: for a sink whose target lost what it
+    /// held.
+    pub fn again(&self) {
+        let slots = lock(&self.inner.slots);
+        if !slots.published {
+            return;
+        }
+        for slot in slots.list.iter().filter_map(Weak::upgrade) {
+            lock(&slot.pending).snapshot.get_or_insert_with(|| self.inner.latest.borrow().clone());
+            slot.wake.notify_one();
+        }
+    }
+
     /// The newest snapshot, for those who only look. Empty at revision 0 until the first publication.
     pub fn latest(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.inner.latest.subscribe()
@@ -184,6 +197,11 @@ mod tests {
         let (snapshot, changes) = late.next().await.unwrap();
         assert_eq!((snapshot.revision, changes), (Revision(5), changed(&["a"])));
         assert_eq!(feed.latest().borrow().revision, Revision(5));
+        feed.again();
+        assert_eq!(
+            late.next().await.map(|(snapshot, changes)| (snapshot.revision, changes)),
+            Some((Revision(5), changed(&[])))
+        );
         drop(publisher);
         assert!(late.next().await.is_none());
         assert!(feed.subscribe().next().await.is_some(), "what was published stays readable");

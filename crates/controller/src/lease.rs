@@ -21,13 +21,18 @@ pub const APPLIED_REVISION: &str = "mainstay.dev/applied-revision";
 pub(crate) async fn run(access: Arc<dyn Access>, applied: Applied, config: Arc<Config>) {
     let mut round = 0_u64;
     let mut pause = limits::RETRY_FIRST;
+    let mut addresses = config.host_addresses.clone();
     loop {
         let full = round.is_multiple_of(limits::RENEWALS_PER_STATUS);
         match beat(&access, &applied, &config, full).await {
             Ok(()) => {
                 round += 1;
                 pause = limits::RETRY_FIRST;
-                tokio::time::sleep(limits::LEASE_RENEW).await;
+                tokio::select! {
+                    () = tokio::time::sleep(limits::LEASE_RENEW) => {}
+                    // Nobody is left who could change them: wait for the time alone.
+                    Ok(()) = addresses.changed() => round = 0,
+                }
             }
             Err(status) => {
                 tracing::debug!(%status, node = %config.node, "the node is not registered yet: trying again");
@@ -98,7 +103,8 @@ fn node(config: &Config) -> Value {
 
 fn status(config: &Config, now: &str, since: &str) -> Value {
     let mut addresses: Vec<Value> = config
-        .node_addresses
+        .host_addresses
+        .borrow()
         .iter()
         .map(|address| json!({ "type": "InternalIP", "address": address.to_string() }))
         .collect();

@@ -45,8 +45,10 @@ use crate::writer::Writer;
 pub struct Config {
     /// Name of this node.
     pub node: String,
-    /// Addresses of this node, primary family first.
+    /// Addresses of this node on which the API serves pods, primary family first.
     pub node_addresses: Vec<IpAddr>,
+    /// Addresses by which others know this node, primary family first; they may change.
+    pub host_addresses: tokio::sync::watch::Receiver<Vec<IpAddr>>,
     /// Pod ranges of this node, as text.
     pub pod_cidrs: Vec<String>,
     /// Port on which the API listens on the node addresses.

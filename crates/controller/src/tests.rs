@@ -280,6 +280,7 @@ fn config() -> Config {
         pools: Pools::parse(&["10.99.0.1-10.99.0.2"]).unwrap(),
         node: "n1".to_owned(),
         node_addresses: vec!["10.244.0.1".parse().unwrap()],
+        host_addresses: tokio::sync::watch::channel(vec!["10.244.0.1".parse().unwrap()]).1,
         pod_cidrs: vec!["10.244.0.0/24".to_owned()],
         api_port: 6443,
         kubernetes_address: "10.96.0.1".parse().unwrap(),

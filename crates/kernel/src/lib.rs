@@ -6,6 +6,11 @@ pub mod mount;
 pub mod namespace;
 pub mod nl;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
+pub mod pidfd;
+#[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod process;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
+pub mod seccomp;
+#[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod unix_socket;
+pub mod usage;

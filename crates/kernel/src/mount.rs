@@ -25,7 +25,12 @@ pub fn bind_recursive(source: &Path, target: &Path) -> io::Result<()> {
 
 /// Mounts an empty tmpfs of at most `bytes` with the given octal mode.
 pub fn tmpfs(target: &Path, mode: &str, bytes: u64) -> io::Result<()> {
-    let options = CString::new(format!("mode={mode},size={bytes}"))?;
+    tmpfs_of(target, mode, bytes, (0, 0))
+}
+
+/// The same, owned by a user and a group.
+pub fn tmpfs_of(target: &Path, mode: &str, bytes: u64, (user, group): (u32, u32)) -> io::Result<()> {
+    let options = CString::new(format!("mode={mode},size={bytes},uid={user},gid={group}"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let done = rustix::mount::mount("mainstay", target, "tmpfs", flags, options.as_c_str());
     explain(&format!("mount a tmpfs on {}", target.display()), done)
@@ -39,7 +44,16 @@ pub fn proc(target: &Path) -> io::Result<()> {
 
 /// Mounts `sysfs` for the network namespace of the caller, read-only.
 pub fn sysfs(target: &Path) -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    sysfs_with(target, MountFlags::RDONLY)
+}
+
+/// Mounts a writable `sysfs` for the network namespace of the caller.
+pub fn sysfs_writable(target: &Path) -> io::Result<()> {
+    sysfs_with(target, MountFlags::empty())
+}
+
+fn sysfs_with(target: &Path, more: MountFlags) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | more;
     explain(
         &format!("mount sysfs on {}", target.display()),
         rustix::mount::mount("sysfs", target, "sysfs", flags, None),
@@ -55,6 +69,15 @@ pub fn devpts(target: &Path) -> io::Result<()> {
 
 /// Makes a mount and everything mounted below it read-only.
 pub fn read_only_recursive(target: &Path) -> io::Result<()> {
+    read_only_with(target, libc::AT_RECURSIVE)
+}
+
+/// Makes one mount read-only, not those below it.
+pub fn read_only(target: &Path) -> io::Result<()> {
+    read_only_with(target, 0)
+}
+
+fn read_only_with(target: &Path, flags: i32) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let path = CString::new(target.as_os_str().as_bytes())?;
     // SAFETY: all-zero mount_attr is valid ("change nothing").
@@ -66,7 +89,7 @@ pub fn read_only_recursive(target: &Path) -> io::Result<()> {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            libc::AT_RECURSIVE,
+            flags,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
 
@@ -55,6 +56,66 @@ pub fn enter_pid_for_children(namespace: BorrowedFd<'_>) -> io::Result<()> {
 /// Joins the user namespace of a process; the caller must have one thread and be in another user namespace.
 pub fn enter_user_of(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     rustix::thread::move_into_thread_name_spaces(pidfd, ThreadNameSpaceType::USER).map_err(Into::into)
+}
+
+/// Moves the calling process, which must have one thread, into a user namespace; it has every capability there.
+pub fn enter_user(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::User)).map_err(Into::into)
+}
+
+/// One line of a user namespace's map: first id inside, first id outside, how many.
+pub type Extent = (u32, u32, u32);
+
+/// A new user namespace with the given maps of users and groups, held by the descriptor alone. With `deny_groups` nobody
+/// inside may set supplementary groups, which the kernel asks of those who map without privileges.
+pub fn new_user(users: &[Extent], groups: &[Extent], deny_groups: bool) -> io::Result<OwnedFd> {
+    let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let child = match crate::process::fork(USER)? {
+        crate::process::Fork::Child => {
+            drop(go);
+            let _end = rustix::io::read(&wait, &mut [0u8; 1]);
+            crate::process::exit_now(0)
+        }
+        crate::process::Fork::Parent(child) => child,
+    };
+    let mapped = map(child.pidfd.as_fd(), users, groups, deny_groups);
+    drop(go);
+    // It ends by itself at the end of its pipe; it must not be left for a reaper that knows nothing of it.
+    if let Some(pid) = rustix::process::Pid::from_raw(child.pid) {
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
+    }
+    mapped
+}
+
+/// Writes the maps of a process and opens its user namespace.
+fn map(process: BorrowedFd<'_>, users: &[Extent], groups: &[Extent], deny_groups: bool) -> io::Result<OwnedFd> {
+    let at = PathBuf::from(format!("/proc/{}", pid_in_proc(process)?));
+    let lines = |extents: &[Extent]| -> String {
+        extents.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect()
+    };
+    if deny_groups {
+        fs::write(at.join("setgroups"), "deny")?;
+    }
+    fs::write(at.join("uid_map"), lines(users))?;
+    fs::write(at.join("gid_map"), lines(groups))?;
+    Ok(fs::File::open(at.join("ns/user"))?.into())
+}
+
+/// The number of a process under `/proc`, which may be of another pid namespace than the caller's.
+fn pid_in_proc(process: BorrowedFd<'_>) -> io::Result<i32> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or_else(|| io::Error::other("/proc does not show the process"))
+}
+
+/// The extents of a map file such as `/proc/self/uid_map`.
+pub fn extents(path: &str) -> io::Result<Vec<Extent>> {
+    let text = fs::read_to_string(path)?;
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map_while(|number| number.parse().ok());
+        Some((numbers.next()?, numbers.next()?, numbers.next()?))
+    };
+    Ok(text.lines().filter_map(line).collect())
 }
 
 /// Joins the mount, network, host-name and IPC namespaces of a process, and its pid namespace for children.

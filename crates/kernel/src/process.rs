@@ -195,6 +195,24 @@ pub fn wait_end(pidfd: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
     }
 }
 
+/// A descriptor of a process, which cannot come to mean a later one of the same id.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::other("no process id"))?;
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Lets the kernel forget a process that has ended, if it is a child of this one.
+pub fn forget(pidfd: BorrowedFd<'_>) {
+    let flags = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOHANG;
+    // Somebody else's child is reaped by its own parent.
+    let _ = rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd), flags);
+}
+
+/// Identity of this boot of the machine: process ids and start times mean something within it only.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
 /// Start time of a process in clock ticks since boot (field 22 of `/proc/PID/stat`); none for a zombie or no process.
 pub fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

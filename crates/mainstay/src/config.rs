@@ -35,12 +35,13 @@ impl DataDir {
 
     /// Makes the directory, so that one that cannot be written is noticed before anything is started.
     pub(crate) fn create(&self) -> Result<()> {
-        std::fs::create_dir_all(self.0.join("run")).with_context(|| {
+        let made = std::fs::create_dir_all(self.0.join("run")).with_context(|| {
             format!(
                 "cannot make the data directory {}.\nChoose one that you may write: --data-dir DIR",
                 self.0.display()
             )
-        })
+        });
+        made.map_err(|error| crate::exit::tag(crate::messages::MS0110, error))
     }
 
     /// The directory itself.
@@ -69,7 +70,8 @@ impl DataDir {
     }
 }
 
-fn state_home() -> Result<PathBuf> {
+/// Where a user's programs keep their state.
+pub(crate) fn state_home() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("XDG_STATE_HOME").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }

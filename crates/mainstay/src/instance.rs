@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use pods::sandbox::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::InstanceFlags;
@@ -22,14 +23,25 @@ pub(crate) struct Instance {
     pub(crate) node: String,
     /// Directory of the instance.
     pub(crate) data_dir: PathBuf,
+    /// `sandbox` or `host`.
+    #[serde(default = "sandbox")]
+    pub(crate) mode: String,
+}
+
+/// The mode of an instance with namespaces of its own.
+pub(crate) const SANDBOX: &str = "sandbox";
+
+fn sandbox() -> String {
+    SANDBOX.to_owned()
 }
 
 impl Instance {
     /// Facts about this process.
-    pub(crate) fn of_this_process(server: String, node: String, data_dir: &DataDir) -> Result<Self> {
+    pub(crate) fn of_this_process(server: String, node: String, data_dir: &DataDir, mode: Mode) -> Result<Self> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let start_time = start_time(pid).context("cannot read /proc/self/stat. Is /proc mounted?")?;
-        Ok(Self { pid, start_time, server, node, data_dir: data_dir.path().to_owned() })
+        let start_time =
+            start_time(pid).context("cannot read /proc/self/stat.\nIs /proc mounted? Try: mount | grep proc")?;
+        Ok(Self { pid, start_time, server, node, data_dir: data_dir.path().to_owned(), mode: mode.name().to_owned() })
     }
 
     /// Writes the facts, atomically.
@@ -38,7 +50,9 @@ impl Instance {
         let new = path.with_extension("new");
         std::fs::write(&new, serde_json::to_vec_pretty(self)?)
             .with_context(|| format!("cannot write {}", new.display()))?;
-        std::fs::rename(&new, &path).with_context(|| format!("cannot rename to {}", path.display()))
+        std::fs::rename(&new, &path).with_context(|| format!("cannot rename to {}", path.display()))?;
+        crate::instances::remember(data_dir);
+        Ok(())
     }
 
     /// Reads the facts, if a server ever ran in the directory.

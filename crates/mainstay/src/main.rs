@@ -2,16 +2,21 @@
 
 mod cli;
 mod config;
+mod exit;
 mod guest;
+mod host;
 mod instance;
+mod instances;
+mod keep;
 mod manifest;
+mod messages;
 mod pools;
 mod run;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use cli::{Cli, Command};
+use exit::Exit;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,21 +36,30 @@ fn main() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed already");
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match cli::parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and the version come this way, too; nothing can be done about a closed terminal.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(cli::USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Fine.into() };
         }
     };
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mainstay: {}", report(&error));
-            ExitCode::FAILURE
+            eprintln!("mainstay: {}", told(&error));
+            exit::code(&error).into()
         }
     }
+}
+
+/// What the user reads: the report, with the code of a common error at the end of its first line.
+fn told(error: &anyhow::Error) -> String {
+    let report = report(error);
+    let Some(common) = messages::of(error) else { return report };
+    let (first, rest) =
+        report.split_once('\n').map_or((report.as_str(), String::new()), |(first, rest)| (first, format!("\n{rest}")));
+    format!("{first} [{}]{rest}", common.id)
 }
 
 /// One line that says what failed and why, then the lines that say what to type next. A cause that its effect quotes
@@ -69,15 +83,21 @@ fn report(error: &anyhow::Error) -> String {
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Up(flags) => cli::up::run(&flags)?,
-        Command::Down(flags) => cli::down::run(&flags)?,
+        Command::Up(flags) => return Ok(cli::up::run(&flags)?.into()),
+        Command::Down(flags) => return Ok(cli::down::run(&flags)?.into()),
         Command::Load(flags) => cli::load::run(&flags)?,
         Command::Bench(flags) => cli::bench::run(&flags)?,
         Command::Dump(flags) => cli::dump::run(&flags)?,
-        Command::Status(flags) => client(cli::status::run(&flags))?,
+        Command::Ls(flags) => cli::ls::run(&flags)?,
+        Command::Status(flags) => return client(cli::status::run(&flags)),
+        Command::Open(flags) => return client(cli::open::run(&flags)),
         Command::Explain(flags) => return client(cli::explain::run(&flags)),
         Command::Doctor(flags) => return client(cli::doctor::run(&flags)),
+        Command::Store(flags) => return client(cli::store::run(&flags)),
         Command::Image(flags) => client(cli::image::run(&flags))?,
+        Command::Apply(flags) => cli::apply::run(&flags)?,
+        Command::Wait(flags) => return Ok(client(cli::wait::run(&flags))?.into()),
+        Command::Logs(flags) => client(cli::logs::run(&flags))?,
         Command::Exec(flags) => {
             let code = client(cli::exec::run(&flags))?;
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
@@ -87,15 +107,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Man(flags) => cli::man::run(&flags)?,
         Command::Demo(flags) => {
             let all_seen = client(cli::demo::run(&flags))?;
-            return Ok(if all_seen { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if all_seen { Exit::Fine } else { Exit::Error }.into());
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Fine.into())
 }
 
-/// Runs a subcommand that only talks to an instance.
+/// Runs a subcommand that only talks to an instance. What it leaves behind (a read of a terminal that nobody types on) is
+/// not waited for.
 fn client<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(future);
+    runtime.shutdown_background();
+    ended
 }
 
 #[cfg(test)]

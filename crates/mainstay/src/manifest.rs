@@ -1,22 +1,106 @@
 //! Manifests in, objects and the URL paths of their collections out.
 
+mod fetch;
+mod sources;
+mod split;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The objects of a text of YAML (or JSON) documents; members of a List are taken apart.
-pub(crate) fn parse(text: &str) -> Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("the manifest is not YAML")?;
-    let mut objects = Vec::new();
-    for document in documents {
-        match document["items"].as_array() {
-            Some(items) if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => {
-                objects.extend(items.iter().cloned());
+pub(crate) use sources::STDIN;
+use split::Document;
+
+use crate::{exit, messages};
+
+/// An object of a manifest and where it stands.
+#[derive(Clone)]
+pub(crate) struct Manifest {
+    /// `web.yaml, document 2 (line 14)`.
+    pub(crate) place: String,
+    /// Its kind.
+    pub(crate) kind: &'static api::kind::Kind,
+    /// The object, with its namespace.
+    pub(crate) object: Value,
+}
+
+impl Manifest {
+    /// Name of the object.
+    pub(crate) fn name(&self) -> &str {
+        self.object["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// `service/web`, as kubectl prints it.
+    pub(crate) fn resource(&self) -> String {
+        let group = if self.kind.group.is_empty() { String::new() } else { format!(".{}", self.kind.group) };
+        format!("{}{group}/{}", self.kind.singular, self.name())
+    }
+
+    /// URL path of the object.
+    pub(crate) fn path(&self) -> Result<String> {
+        Ok(format!("{}/{}", collection(&self.object)?, self.name()))
+    }
+}
+
+/// The objects of files, folders, URLs and standard input, in the order given. Must not start a thread.
+pub(crate) fn read(sources: &[String], recursive: bool) -> Result<Vec<Manifest>> {
+    let read = || {
+        let mut all = Vec::new();
+        for source in sources {
+            for (name, text) in sources::texts(source, recursive)? {
+                all.extend(of_text(&name, &text)?);
             }
-            _ if document.is_null() => {}
-            _ => objects.push(document),
+        }
+        Ok(all)
+    };
+    read().map_err(|error| exit::tag(messages::MS0108, error))
+}
+
+/// The objects of one text.
+fn of_text(name: &str, text: &str) -> Result<Vec<Manifest>> {
+    let documents = split::documents(name, text)?;
+    if documents.iter().all(|document| document.value.is_null()) {
+        bail!("{name} holds no object.\nA manifest begins like this: apiVersion: v1, kind: Service");
+    }
+    let several = documents.len() > 1;
+    let mut all = Vec::new();
+    for (index, Document { value, line }) in documents.into_iter().enumerate() {
+        let place = match several {
+            true => format!("{name}, document {} (line {line})", index + 1),
+            false => name.to_owned(),
+        };
+        for (number, object) in members(value).into_iter().enumerate() {
+            let place = if number == 0 { place.clone() } else { format!("{place}, item {}", number + 1) };
+            all.push(manifest(place, object)?);
         }
     }
-    Ok(objects)
+    Ok(all)
+}
+
+fn manifest(place: String, mut object: Value) -> Result<Manifest> {
+    let kind = kind(&object).with_context(|| format!("cannot use {place}"))?;
+    if !object["metadata"]["name"].is_string() {
+        let generated = object["metadata"]["generateName"].is_string();
+        let why = if generated { "metadata.generateName cannot be applied again" } else { "metadata.name is missing" };
+        bail!("cannot use {place}: {why}.\nGive the {} a name: metadata: {{name: ...}}", kind.kind);
+    }
+    if kind.namespaced && object["metadata"]["namespace"].is_null() {
+        object["metadata"]["namespace"] = "default".into();
+    }
+    Ok(Manifest { place, kind, object })
+}
+
+/// The objects of a text of YAML (or JSON) documents; members of a List are taken apart.
+pub(crate) fn parse(text: &str) -> Result<Vec<Value>> {
+    Ok(split::documents("the manifest", text)?.into_iter().flat_map(|document| members(document.value)).collect())
+}
+
+/// The members of a List, or the object itself.
+fn members(document: Value) -> Vec<Value> {
+    match document["items"].as_array() {
+        Some(items) if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => items.clone(),
+        _ if document.is_null() => Vec::new(),
+        _ => vec![document],
+    }
 }
 
 /// The kind of an object.
@@ -35,12 +119,17 @@ pub(crate) fn kind(object: &Value) -> Result<&'static api::kind::Kind> {
 /// The path of the collection an object belongs to: `/api/v1/namespaces/default/services`.
 pub(crate) fn collection(object: &Value) -> Result<String> {
     let kind = kind(object)?;
-    let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", kind.api_version()) };
-    if !kind.namespaced {
-        return Ok(format!("{root}/{}", kind.plural));
-    }
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-    Ok(format!("{root}/namespaces/{namespace}/{}", kind.plural))
+    Ok(collection_of(kind, namespace))
+}
+
+/// The path of a kind's collection in a namespace; in all of them when that is empty.
+pub(crate) fn collection_of(kind: &api::kind::Kind, namespace: &str) -> String {
+    let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}", kind.api_version()) };
+    if !kind.namespaced || namespace.is_empty() {
+        return format!("{root}/{}", kind.plural);
+    }
+    format!("{root}/namespaces/{namespace}/{}", kind.plural)
 }
 
 #[cfg(test)]
@@ -55,5 +144,40 @@ mod tests {
         assert_eq!(paths, ["/api/v1/namespaces", "/apis/apps/v1/namespaces/default/deployments"]);
         assert!(collection(&serde_json::json!({"kind": "Pod"})).is_err());
         assert!(collection(&serde_json::json!({"apiVersion": "v9", "kind": "Pod"})).is_err());
+    }
+
+    #[test]
+    fn objects_know_where_they_stand() {
+        let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v1\nkind: List\nitems:\n\
+                    - {apiVersion: apps/v1, kind: Deployment, metadata: {name: b, namespace: shop}}\n\
+                    - {apiVersion: v1, kind: Node, metadata: {name: c}}\n";
+        let all = of_text("w.yaml", text).unwrap();
+        let told: Vec<_> = all.iter().map(|one| (one.place.as_str(), one.resource(), one.path().unwrap())).collect();
+        let row = |place, resource: &str, path: &str| (place, resource.to_owned(), path.to_owned());
+        assert_eq!(
+            told,
+            [
+                row("w.yaml, document 1 (line 1)", "service/a", "/api/v1/namespaces/default/services/a"),
+                row("w.yaml, document 2 (line 4)", "deployment.apps/b", "/apis/apps/v1/namespaces/shop/deployments/b"),
+                row("w.yaml, document 2 (line 4), item 2", "node/c", "/api/v1/nodes/c"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_applied_says_where_and_why() {
+        for (text, expected) in [
+            ("", "w.yaml holds no object.\n"),
+            ("# nothing\n---\n", "w.yaml holds no object.\n"),
+            ("kind: Service", "cannot use w.yaml: a manifest has no apiVersion or no kind.\n"),
+            ("kind: Pod\napiVersion: v1", "cannot use w.yaml: metadata.name is missing.\n"),
+            ("kind: Pod\napiVersion: v1\nmetadata: {generateName: a-}", "generateName cannot be applied again.\n"),
+            ("a: 1\n---\nb: 1", "cannot use w.yaml, document 1 (line 1): "),
+            ("apiVersion: v2\nkind: Pod", "v2 Pod is not a kind that Mainstay serves.\n"),
+            ("- 1", "cannot use w.yaml: a manifest has no apiVersion"),
+        ] {
+            let said = crate::report(&of_text("w.yaml", text).err().unwrap());
+            assert!(said.contains(expected), "{text:?}: {said}");
+        }
     }
 }

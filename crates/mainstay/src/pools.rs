@@ -4,6 +4,8 @@ use anyhow::{Result, bail};
 use compile::load_balancer::{Pools, Range};
 use compile::snapshot::Family;
 
+use pods::sandbox::Mode;
+
 use crate::config::Network;
 
 /// Where a sandbox takes its pool from: the first of these per family that is nothing else's. They need not be unique on
@@ -11,9 +13,10 @@ use crate::config::Network;
 const SANDBOX: [&str; 6] =
     ["10.99.0.0/24", "172.31.99.0/24", "192.168.99.0/24", "fd00:10:99::/120", "fd00:172:99::/120", "fd00:192:99::/120"];
 
-/// The pools that were asked for; for none the sandbox's own, for `none` none at all.
-pub(crate) fn choose(texts: &[String], network: &Network) -> Result<Pools> {
+/// The pools that were asked for; for none the sandbox's own (a host has none), for `none` none at all.
+pub(crate) fn choose(texts: &[String], network: &Network, mode: Mode) -> Result<Pools> {
     match texts {
+        [] if mode == Mode::Host => Ok(Pools::default()),
         [] => Ok(default(network)),
         [only] if only == "none" => Ok(Pools::default()),
         _ => parse(texts, network),
@@ -96,7 +99,7 @@ mod tests {
 
     fn chosen(texts: &[&str], service: &str, pod: &str) -> Result<String> {
         let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
-        choose(&texts, &Network::parse(service, pod)?).map(|pools| describe(&pools))
+        choose(&texts, &Network::parse(service, pod)?, Mode::Sandbox).map(|pools| describe(&pools))
     }
 
     #[test]

@@ -19,6 +19,20 @@ pub enum Image {
     BuiltIn(String),
 }
 
+/// User and group of the images with a program of ours, which need no rights.
+const UNPRIVILEGED: u32 = 65_532;
+
+impl Image {
+    /// The user (and group) that the image runs as unless the manifest names one: ours as an ordinary one, a program of
+    /// the host as root, since nothing is known of it.
+    pub fn user(&self) -> u32 {
+        match self {
+            Self::Program(program) if program.is_empty() => 0,
+            _ => UNPRIVILEGED,
+        }
+    }
+}
+
 /// The aliases in the data of their ConfigMap. A value is NAME=IMAGE, since a key cannot hold the `/` and `:` of a name;
 /// anything else says nothing.
 pub fn aliases(data: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -2,11 +2,14 @@
 
 pub mod addresses;
 pub mod builtin;
+pub mod cgroup;
+pub mod enforced;
 pub mod environment;
 pub mod holder;
 pub mod images;
 mod kubelet;
 pub mod limits;
+pub(crate) mod log_files;
 pub mod name_files;
 pub mod network;
 pub mod references;
@@ -15,4 +18,4 @@ mod streams;
 pub mod volumes;
 
 pub use kubelet::{Config, Kubelet};
-pub use streams::Streams;
+pub use streams::{Streams, exec_on_terminal};

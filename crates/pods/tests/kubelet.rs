@@ -21,7 +21,7 @@ use futures::StreamExt;
 use memory::Memory;
 use pods::addresses::Range;
 use pods::name_files::Names;
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use pods::{Config, Kubelet, holder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +37,7 @@ fn main() {
         _ => {}
     }
     let home = tempfile::tempdir().unwrap();
-    let sandbox = Sandbox::start_or_adopt(home.path(), &[]).unwrap();
+    let sandbox = Sandbox::start_or_adopt(home.path(), &[], Mode::Sandbox).unwrap();
     let netns = sandbox.netns().try_clone_to_owned().unwrap();
     let (handle, given) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -66,6 +66,7 @@ async fn story(sandbox: &Sandbox, node_runtime: tokio::runtime::Handle) {
     let config = Config {
         node_name: "node".into(),
         node_addresses: ranges.iter().map(Range::node).collect(),
+        host_addresses: tokio::sync::watch::channel(ranges.iter().map(Range::node).collect()).1,
         pod_ranges: ranges.into(),
         names: Names {
             dns: vec!["10.96.0.10".parse().unwrap()],

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use pods::holder::message::{Exec, Root, Spawn};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use pods::{holder, network};
 
 const ADDRESSES: [&str; 2] = ["10.244.0.2", "fd00:10:244::2"];
@@ -115,7 +115,7 @@ fn members(holder: i32) -> Vec<i32> {
 
 /// The supervisor's part: start or adopt, make sure the pod runs, look at it from inside and from the node, report, wait.
 fn supervise(directory: &Path) {
-    let sandbox = match Sandbox::start_or_adopt(directory, &["curl"]) {
+    let sandbox = match Sandbox::start_or_adopt(directory, &["curl"], Mode::Sandbox) {
         Ok(sandbox) => sandbox,
         Err(error) => {
             eprintln!("{error}");

@@ -32,8 +32,8 @@ pub enum WriteError<E> {
     /// The closure refused; nothing was written.
     #[error("refused")]
     Refused(E),
-    /// The log failed (disk full, I/O error). Nothing that was not acknowledged before is promised; the store only
-    /// reads from now on, until it is opened again.
+    /// The log failed (disk full, I/O error). Whether this write is in it is not known; the store only reads from now on,
+    /// until there is space again or it is opened again.
     #[error("the log failed: {0}")]
     Log(String),
 }

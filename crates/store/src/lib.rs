@@ -8,18 +8,24 @@
 //! Two revisions matter. `head` is the newest change that a writer made; `published` is the newest durable one. Readers
 //! and watchers only ever see what is published, the next writer sees the head. One number per change, without holes.
 
+mod body;
 mod commit;
 mod error;
+mod failure;
 pub mod limits;
 pub mod log;
 mod mvcc;
+mod quiet;
 mod record;
+pub mod save;
 mod store;
 mod txn;
 mod watch;
 
+pub use body::{Body, Packer};
 pub use error::{OpenError, ReadError, WriteError};
 pub use limits::Limits;
+pub use log::redb::Findings;
 pub use log::{Loaded, Log, LogEntry};
 pub use record::{Event, Page, Range, Record};
 pub use store::Store;

@@ -13,6 +13,8 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// Changes that one `Watch::next` hands out at most.
     pub watch_events: usize,
+    /// Time after which a log that found its disk full is tried again.
+    pub retry_after: std::time::Duration,
 }
 
 impl Default for Limits {
@@ -23,6 +25,7 @@ impl Default for Limits {
             pending_writes: 4096,
             batch_bytes: 16 << 20,
             watch_events: 1024,
+            retry_after: std::time::Duration::from_secs(1),
         }
     }
 }
@@ -32,3 +35,12 @@ pub(crate) const EVENT_BYTES: usize = 192;
 
 /// Memory that redb may use for pages: reads are served by ours, so only the upper part of its tree is worth keeping.
 pub(crate) const LOG_CACHE_BYTES: usize = 8 << 20;
+
+/// Bodies shorter than this are kept as they are.
+pub(crate) const PACK_LEAST_BYTES: usize = 160;
+/// Bytes of one body that go into a dictionary.
+pub(crate) const PACK_SAMPLE_BYTES: usize = 4 << 10;
+/// Longest dictionary of a table.
+pub(crate) const PACK_DICTIONARY_BYTES: usize = 16 << 10;
+/// Dictionaries that one table makes at most.
+pub(crate) const PACK_DICTIONARIES: usize = 16;

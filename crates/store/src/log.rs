@@ -7,6 +7,8 @@ use std::sync::Arc;
 use api::object::Revision;
 
 use crate::Record;
+use crate::body::Packer;
+use crate::log::redb::Findings;
 
 pub mod faulty;
 pub mod memory;
@@ -34,10 +36,21 @@ pub struct Loaded {
 
 /// Keeps changes. Used by one thread.
 pub trait Log: Send + 'static {
-    /// The newest state. Called once, before anything is appended.
-    fn load(&mut self) -> io::Result<Loaded>;
+    /// The newest state, its bodies packed. Called once, before anything is appended.
+    fn load(&mut self, packer: &Packer) -> io::Result<Loaded>;
 
     /// Appends changes with consecutive revisions; all of them are durable when it returns, and after a crash in the
-    /// middle either all or none are there. After an error nothing more is appended.
+    /// middle either all or none are there. After an error nothing more is appended until `reopen` succeeded.
     fn append(&mut self, batch: &[LogEntry]) -> io::Result<()>;
+
+    /// Makes a log usable again whose append failed without harm to what was durable before (a full disk). Returns the
+    /// revision at which it is: the last one acknowledged, or that of the failed batch if it became durable after all.
+    fn reopen(&mut self) -> io::Result<Revision> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Verifies what is durable, without changing it.
+    fn examine(&mut self) -> io::Result<Findings> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

@@ -59,8 +59,8 @@ impl Versions {
 /// What a kept change holds that nothing else does: the version it replaced and, for a deletion, the last state. The new
 /// version of a put is either live or the `old` of a later change, so each body counts once.
 fn cost(event: &Event) -> usize {
-    let old = event.old.as_ref().map_or(0, |record| record.body.len());
-    EVENT_BYTES + old + if event.deleted { event.new.body.len() } else { 0 }
+    let old = event.old.as_ref().map_or(0, |record| record.body.held());
+    EVENT_BYTES + old + if event.deleted { event.new.body.held() } else { 0 }
 }
 
 impl Mvcc {
@@ -159,6 +159,29 @@ impl Mvcc {
             self.oldest = event.revision;
             self.forget(&event);
         }
+    }
+
+    /// Forgets the changes after a revision: they were never published, and the log does not have them.
+    pub(crate) fn retract(&mut self, to: Revision) {
+        while let Some(event) = self.ring.pop_back_if(|event| event.revision > to) {
+            self.ring_bytes -= cost(&event);
+            let Some(objects) = self.tables.get_mut(event.table) else { continue };
+            let Some(versions) = objects.get_mut(&event.new.key) else { continue };
+            match versions.older.pop_back() {
+                Some(before) => versions.newest = before,
+                None => {
+                    objects.remove(&event.new.key);
+                    if objects.is_empty() {
+                        self.tables.remove(event.table);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The tables that hold or held something.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &str> {
+        self.tables.keys().map(|table| &**table)
     }
 
     /// Drops the versions that only revisions before this change could see; for a deletion that is the object itself.

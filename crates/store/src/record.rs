@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use api::object::{ObjectKey, Revision};
-use bytes::Bytes;
+
+use crate::Body;
 
 /// One version of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +16,7 @@ pub struct Record {
     /// Revision at which the object was created.
     pub created: Revision,
     /// The object as the API shows it.
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// A change, as watchers see it.

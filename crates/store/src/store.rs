@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use api::object::{ObjectKey, Revision};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::commit::{self, Pending};
-use crate::log::redb::{FILE, RedbLog};
+use crate::body::Packer;
+use crate::commit::{self, Message, Pending};
+use crate::failure::Failure;
+use crate::log::redb::{FILE, Findings, RedbLog};
 use crate::mvcc::Mvcc;
 use crate::{Event, Limits, Log, LogEntry, OpenError, Page, Range, ReadError, Record, Txn, Watch, WriteError};
 
@@ -25,12 +27,15 @@ pub struct Store {
 pub(crate) struct Shared {
     state: RwLock<State>,
     pub(crate) limits: Limits,
+    pub(crate) packer: Packer,
 }
 
 pub(crate) struct State {
     pub(crate) mvcc: Mvcc,
-    /// Why the log failed; from then on the store only reads.
-    pub(crate) failed: Option<String>,
+    /// Why the log failed; as long as this is set, the store only reads.
+    pub(crate) failed: Option<Failure>,
+    /// How often the log was opened again: what was staged before is forgotten.
+    pub(crate) life: u64,
 }
 
 impl Shared {
@@ -50,7 +55,7 @@ struct Inner {
     writer: tokio::sync::Mutex<()>,
     published: watch::Receiver<Revision>,
     /// Taken only when the store closes.
-    queue: Option<mpsc::Sender<Pending>>,
+    queue: Option<mpsc::Sender<Message>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -71,13 +76,14 @@ impl Store {
             path: "log".into(),
             step,
             source,
-            next: "restore the data directory from a copy, or choose another --data-dir",
+            next: "restore a save (`mainstay store restore FILE`), or choose another --data-dir",
         };
-        let loaded = log.load().map_err(|error| failed("reading its objects", error))?;
+        let packer = Packer::default();
+        let loaded = log.load(&packer).map_err(|error| failed("reading its objects", error))?;
         let mvcc = Mvcc::new(loaded);
         let (queue, receiver) = mpsc::channel(limits.pending_writes.max(1));
         let (sender, published) = watch::channel(mvcc.published());
-        let shared = Arc::new(Shared { state: RwLock::new(State { mvcc, failed: None }), limits });
+        let shared = Arc::new(Shared { state: RwLock::new(State { mvcc, failed: None, life: 0 }), limits, packer });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("store-log".into())
@@ -109,9 +115,39 @@ impl Store {
         self.inner.shared.read().mvcc.published()
     }
 
-    /// Why the log failed, if it did: the store still reads, but refuses writes until it is opened again.
+    /// Why the log does not take writes, if it does not; reads go on.
     pub fn failure(&self) -> Option<String> {
-        self.inner.shared.read().failed.clone()
+        self.inner.shared.read().failed.as_ref().map(|failure| failure.reason.clone())
+    }
+
+    /// Whether the log takes no writes only for now: its disk is full, and it goes on by itself.
+    pub fn failure_passes(&self) -> bool {
+        self.inner.shared.read().failed.as_ref().is_some_and(|failure| failure.passes)
+    }
+
+    /// Verifies every page and row of the log, between two commits; writes wait meanwhile.
+    pub async fn examine(&self) -> std::io::Result<Findings> {
+        let stopped = || std::io::Error::other("the log thread stopped; restart the server");
+        let (done, wait) = oneshot::channel();
+        let Some(queue) = &self.inner.queue else { return Err(stopped()) };
+        queue.send(Message::Examine(done)).await.map_err(|_| stopped())?;
+        wait.await.map_err(|_| stopped())?
+    }
+
+    /// Everything at one revision, table by table.
+    pub fn all(&self) -> (Revision, Vec<(String, Vec<Arc<Record>>)>) {
+        let state = self.inner.shared.read();
+        let revision = state.mvcc.published();
+        let records = |table: &str| state.mvcc.scan(table, None, None, revision).cloned().collect::<Vec<_>>();
+        let tables = state.mvcc.tables().map(|table| (table.to_owned(), records(table)));
+        (revision, tables.filter(|(_, records)| !records.is_empty()).collect())
+    }
+
+    /// Bytes that bodies of live objects take in memory, and their lengths.
+    pub fn body_bytes(&self) -> (usize, usize) {
+        let (_, tables) = self.all();
+        let records = tables.iter().flat_map(|(_, records)| records);
+        records.fold((0, 0), |(held, plain), record| (held + record.body.held(), plain + record.body.len()))
     }
 
     /// One object, now or at a kept revision.
@@ -148,6 +184,7 @@ impl Store {
     ) -> Result<(T, Revision), WriteError<E>> {
         let stopped = || WriteError::Log("the log thread stopped; restart the server".into());
         let Some(queue) = &self.inner.queue else { return Err(stopped()) };
+        self.heal().await.map_err(WriteError::Log)?;
         // A place in the queue first: once the closure has run, nothing may make the write wait or vanish.
         let place = queue.reserve().await.map_err(|_| stopped())?;
         let (answer, last, wait) = {
@@ -155,10 +192,10 @@ impl Store {
             self.check_log()?;
             let mut txn = Txn::new(&self.inner.shared);
             let answer = change(&mut txn).map_err(WriteError::Refused)?;
-            let Staged { entries, last, durable } = self.stage(txn.into_changes())?;
+            let Staged { entries, last, durable, life } = self.stage(txn.into_changes())?;
             let (done, wait) = oneshot::channel();
             if !durable {
-                place.send(Pending { entries, last, done });
+                place.send(Message::Write(Pending { entries, last, life, done }));
             }
             (answer, last, (!durable).then_some(wait))
         };
@@ -175,8 +212,8 @@ impl Store {
     /// Puts a transaction's changes at the head, unless the log failed meanwhile.
     fn stage<E>(&self, changes: Vec<Event>) -> Result<Staged, WriteError<E>> {
         let mut state = self.inner.shared.write();
-        if let Some(reason) = &state.failed {
-            return Err(WriteError::Log(reason.clone()));
+        if let Some(failure) = &state.failed {
+            return Err(WriteError::Log(failure.reason.clone()));
         }
         let entry = |event: &Event| LogEntry { table: event.table, record: event.new.clone(), deleted: event.deleted };
         let entries = changes.iter().map(entry).collect();
@@ -184,7 +221,30 @@ impl Store {
             state.mvcc.stage(event);
         }
         let last = state.mvcc.head();
-        Ok(Staged { entries, last, durable: last == state.mvcc.published() })
+        Ok(Staged { entries, last, durable: last == state.mvcc.published(), life: state.life })
+    }
+
+    /// Tries a log again that found its disk full, now and then.
+    async fn heal(&self) -> Result<(), String> {
+        if self.inner.shared.read().failed.is_none() {
+            return Ok(());
+        }
+        let patience = self.inner.shared.limits.retry_after;
+        {
+            let mut state = self.inner.shared.write();
+            match &mut state.failed {
+                None => return Ok(()),
+                Some(failure) if failure.passes && failure.tried.elapsed() >= patience => {
+                    failure.tried = std::time::Instant::now();
+                }
+                Some(failure) => return Err(failure.reason.clone()),
+            }
+        }
+        let stopped = || "the log thread stopped; restart the server".to_owned();
+        let (done, wait) = oneshot::channel();
+        let Some(queue) = &self.inner.queue else { return Err(stopped()) };
+        queue.send(Message::Retry(done)).await.map_err(|_| stopped())?;
+        wait.await.map_err(|_| stopped())?
     }
 
     fn check_log<E>(&self) -> Result<(), WriteError<E>> {
@@ -207,4 +267,5 @@ struct Staged {
     last: Revision,
     /// Nothing changed and nothing is on its way: there is nothing to wait for.
     durable: bool,
+    life: u64,
 }

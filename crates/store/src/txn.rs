@@ -15,6 +15,7 @@ use crate::{Event, Record};
 pub struct Txn<'a> {
     shared: &'a Shared,
     head: Revision,
+    life: u64,
     changes: Vec<Event>,
     /// Where the newest change of a key is in `changes`.
     own: BTreeMap<&'static str, BTreeMap<ObjectKey, usize>>,
@@ -22,7 +23,8 @@ pub struct Txn<'a> {
 
 impl<'a> Txn<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        Self { shared, head: shared.read().mvcc.head(), changes: Vec::new(), own: BTreeMap::new() }
+        let state = shared.read();
+        Self { shared, head: state.mvcc.head(), life: state.life, changes: Vec::new(), own: BTreeMap::new() }
     }
 
     /// The changes, in revision order.
@@ -33,6 +35,12 @@ impl<'a> Txn<'a> {
     /// The revision that the next put or delete of this transaction gets.
     pub fn next_revision(&self) -> Revision {
         Revision(self.head.0 + self.changes.len() as u64 + 1)
+    }
+
+    /// A number that is another one after writes were forgotten that had run their closures (a full disk): what was
+    /// derived from them must be derived again.
+    pub fn life(&self) -> u64 {
+        self.life
     }
 
     /// One object.
@@ -63,6 +71,7 @@ impl<'a> Txn<'a> {
         let old = self.get(table, &key);
         let revision = self.next_revision();
         let created = old.as_ref().map_or(revision, |record| record.created);
+        let body = self.shared.packer.pack(table, body);
         self.change(table, old, Record { key, revision, created, body }, false);
     }
 
@@ -70,7 +79,8 @@ impl<'a> Txn<'a> {
     /// changes nothing and uses no revision.
     pub fn delete(&mut self, table: &'static str, key: &ObjectKey, last: Bytes) {
         if let Some(old) = self.get(table, key) {
-            let record = Record { key: key.clone(), revision: self.next_revision(), created: old.created, body: last };
+            let body = self.shared.packer.pack(table, last);
+            let record = Record { key: key.clone(), revision: self.next_revision(), created: old.created, body };
             self.change(table, Some(old), record, true);
         }
     }

@@ -1,8 +1,6 @@
 //! `cargo xtask bench`: a release build in, a table of figures and of their ratios to limits of the same run out.
 
-mod memory;
 mod report;
-mod start;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -48,7 +46,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
         None => build()?,
     };
-    let size = std::fs::metadata(&binary)?.len();
     let floors = json(&binary, &["bench", "floors", "--json"])?;
     let mut programming = Vec::new();
     for services in SIZES {
@@ -57,15 +54,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let arguments = ["bench", "programming", "--services", &services, "--endpoints", &endpoints, "--json"];
         programming.push(json(&binary, &arguments)?);
     }
+    let mut connect = Vec::new();
+    for services in SIZES {
+        eprintln!("xtask: connect with {services} Services");
+        connect.push(json(&binary, &["bench", "connect", "--services", &services.to_string(), "--json"])?);
+    }
     eprintln!("xtask: start, first request, memory after {} s", options.idle_seconds);
-    let started = start::measure(&binary, options.idle_seconds)?;
-    let report = report::Report { size, floors, programming, started, idle_seconds: options.idle_seconds };
+    let footprint =
+        json(&binary, &["bench", "footprint", "--idle-seconds", &options.idle_seconds.to_string(), "--json"])?;
+    let report = report::Report { floors, programming, connect, footprint };
     print!("{}", if options.markdown { report.markdown()? } else { report.text()? });
     Ok(())
 }
 
 /// Builds the release and says where it is.
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     let status = Command::new(cargo)

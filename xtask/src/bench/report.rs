@@ -5,15 +5,12 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::start::Started;
-
 /// Everything that one run measured.
 pub(super) struct Report {
-    pub(super) size: u64,
     pub(super) floors: Value,
     pub(super) programming: Vec<Value>,
-    pub(super) started: Started,
-    pub(super) idle_seconds: u64,
+    pub(super) connect: Vec<Value>,
+    pub(super) footprint: Value,
 }
 
 /// Rows of cells; the first row names the columns.
@@ -55,8 +52,8 @@ impl Report {
         Ok(out)
     }
 
-    fn tables(&self) -> Result<[Rows; 3]> {
-        Ok([self.programming()?, self.limits()?, self.instance()])
+    fn tables(&self) -> Result<[Rows; 4]> {
+        Ok([self.programming()?, self.limits()?, self.connect()?, self.instance()?])
     }
 
     fn programming(&self) -> Result<Rows> {
@@ -93,19 +90,44 @@ impl Report {
         Ok(rows)
     }
 
-    fn instance(&self) -> Rows {
-        let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
-        let ms = |duration: std::time::Duration| format!("{} ms", duration.as_millis());
-        let mut rows = vec![row(["instance with one pod", "figure"])];
-        rows.push(vec!["start to ready".to_owned(), ms(self.started.ready)]);
-        rows.push(vec!["start to first answer through a cluster IP".to_owned(), ms(self.started.first_answer)]);
-        let total = self.started.memory.iter().map(|share| share.kib).sum();
-        rows.push(vec![format!("PSS of all processes after {} s", self.idle_seconds), mib(total)]);
-        for share in &self.started.memory {
-            rows.push(vec![format!("of it {}", share.name), mib(share.kib)]);
+    /// Connections through a Service against direct ones of the same run.
+    fn connect(&self) -> Result<Rows> {
+        let keys = ["p50_us", "p99_us", "per_s", "rr_us"];
+        let mut rows = vec![row(["Services, service / direct (ratio)"].into_iter().chain(keys))];
+        for figures in &self.connect {
+            let mut cells = vec![figures["services"].to_string()];
+            for key in keys {
+                let service = number(figures, &format!("service_{key}"))?;
+                let direct = number(figures, &format!("direct_{key}"))?;
+                cells.push(format!("{service:.1} / {direct:.1} ({:.2})", service / direct));
+            }
+            rows.push(cells);
         }
-        rows.push(vec!["binary".to_owned(), mib(self.size / 1024)]);
-        rows
+        Ok(rows)
+    }
+
+    fn instance(&self) -> Result<Rows> {
+        let figures = &self.footprint;
+        let mut rows = vec![row(["instance", "figure", "goal"])];
+        for (name, key, unit, goal) in [
+            ("start to ready", "ready_ms", "ms", "1000"),
+            ("start to first answer through a cluster IP", "first_answer_ms", "ms", ""),
+            ("PSS of all processes at rest, three pods", "pss_mib", "MiB", "25"),
+            ("PSS of all processes at rest, 10,000 Services x 10", "pss_mib_10k", "MiB", "120"),
+            ("processor at rest", "idle_cpu_percent", "%", "0.2"),
+            ("binary", "binary_mib", "MiB", "25"),
+        ] {
+            rows.push(vec![name.to_owned(), format!("{} {unit}", number(figures, key)?), goal.to_owned()]);
+        }
+        for process in figures["processes"].as_array().into_iter().flatten() {
+            let name = process["name"].as_str().unwrap_or_default();
+            rows.push(vec![
+                format!("of the three pods: {name}"),
+                format!("{} MiB", number(process, "pss_mib")?),
+                String::new(),
+            ]);
+        }
+        Ok(rows)
     }
 }
 
@@ -119,12 +141,9 @@ fn number(figures: &Value, key: &str) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
-    use crate::bench::memory::Share;
 
     #[test]
     fn ratios_are_those_of_the_run_and_a_missing_figure_is_an_error() {
@@ -140,20 +159,27 @@ mod tests {
             floors[format!("{name}_p50_us")] = p50;
             floors[format!("{name}_p99_us")] = p99;
         }
-        let memory = vec![Share { name: "mainstay".into(), kib: 2048 }, Share { name: "echo".into(), kib: 1024 }];
-        let started = Started { ready: Duration::from_millis(100), first_answer: Duration::from_millis(200), memory };
-        let mut report = Report { size: 1 << 20, floors, programming: vec![figures], started, idle_seconds: 60 };
+        let connect = json!({
+            "services": 10, "direct_p50_us": 20.0, "service_p50_us": 25.0, "direct_p99_us": 30.0, "service_p99_us": 45.0,
+            "direct_per_s": 20_000, "service_per_s": 18_000, "direct_rr_us": 20.0, "service_rr_us": 20.0,
+        });
+        let footprint = json!({
+            "ready_ms": 100, "first_answer_ms": 200, "pss_mib": 3.0, "pss_mib_10k": 90.5, "idle_cpu_percent": 0.1,
+            "binary_mib": 1.0, "processes": [{ "name": "mainstay", "pss_mib": 2.0 }],
+        });
+        let mut report = Report { floors, programming: vec![figures], connect: vec![connect], footprint };
         let markdown = report.markdown().unwrap();
         for line in [
             "| 10 x 4 | 6.5 | 600.0 | 900.0 | 1500.0 | 9000.0 |",
             "| one nft slot replaced over raw netlink | 20.0 | 40.0 | 10: 30.00 |",
             "| 4 KiB overwritten and fdatasync'ed | 200.0 | 300.0 | 10: 3.00 |",
-            "| PSS of all processes after 60 s | 3.0 MiB |",
-            "| binary | 1.0 MiB |",
+            "| 10 | 25.0 / 20.0 (1.25) | 45.0 / 30.0 (1.50) | 18000.0 / 20000.0 (0.90) | 20.0 / 20.0 (1.00) |",
+            "| PSS of all processes at rest, three pods | 3 MiB | 25 |",
+            "| of the three pods: mainstay | 2 MiB |",
         ] {
             assert!(markdown.contains(line), "{line} in\n{markdown}");
         }
-        assert!(report.text().unwrap().contains("first answer through a cluster IP  200 ms"));
+        assert!(report.text().unwrap().contains("first answer through a cluster IP          200 ms"));
         report.floors["nft_p50_us"] = Value::Null;
         assert!(report.text().is_err());
     }

@@ -1,5 +1,7 @@
 //! Messages of a WebSocket in, channel numbers and bytes out, and back: `channel.k8s.io` and its base64 sister.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -68,6 +70,31 @@ impl Codec {
             if messages.send(self.message(channel, piece)).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Puts messages on the wire until there are no more; false when the client turns out to be gone. While `stuck`, nothing of
+/// the client is read, so that its death shows only when something is sent to it.
+pub(super) async fn write<W>(sink: &mut W, outbox: &mut mpsc::Receiver<Message>, stuck: &AtomicBool) -> bool
+where
+    W: futures::Sink<Message> + Unpin,
+{
+    loop {
+        let message = tokio::select! {
+            message = outbox.recv() => match message {
+                Some(message) => message,
+                None => return true,
+            },
+            () = tokio::time::sleep(limits::STREAM_PING) => {
+                if !stuck.load(Ordering::Relaxed) {
+                    continue;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        if sink.send(message).await.is_err() {
+            return false;
         }
     }
 }

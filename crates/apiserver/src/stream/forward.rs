@@ -63,8 +63,17 @@ pub(super) async fn run(mut session: Session, target: Target) {
         }
         give_up_halves(&mut pairs).await;
     }
-    // A client that opens no more may still use what it has; one that is gone has reset them all.
-    while running.join_next().await.is_some() {}
+    // A client that opens no more may still use what it has. One that is gone has reset them all; only a pod that reads
+    // nothing keeps a connection then, and not for long.
+    let rest = async { while running.join_next().await.is_some() {} };
+    let left = async {
+        session.gone().await;
+        tokio::time::sleep(limits::DRAIN).await;
+    };
+    tokio::select! {
+        () = rest => {}
+        () = left => return,
+    }
     session.close().await;
 }
 

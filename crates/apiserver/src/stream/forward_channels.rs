@@ -1,11 +1,13 @@
 //! Connections to ports of a pod over a plain WebSocket: two channels for every port named in the URL, as client libraries
 //! other than client-go use them. One WebSocket is one connection to each port.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use api::status::Status;
+use futures::StreamExt;
 use futures::stream::SplitStream;
-use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -51,11 +53,10 @@ where
         all.push(one(target.clone(), port, index, codec, pieces, messages.clone()));
     }
     drop(messages);
+    let (stuck, lost) = (AtomicBool::new(false), Notify::new());
     let write = async {
-        while let Some(message) = outbox.recv().await {
-            if sink.send(message).await.is_err() {
-                break;
-            }
+        if !channels::write(&mut sink, &mut outbox, &stuck).await {
+            lost.notify_one();
         }
         sink
     };
@@ -65,13 +66,18 @@ where
             channels::say_goodbye(&mut sink).await;
             channels::drain(&mut source).await;
         }
-        () = take(&mut source, &inputs, codec) => {}
+        () = take(&mut source, &inputs, codec, &stuck) => {}
+        () = lost.notified() => {}
     }
 }
 
 /// Gives what the client sends to its connection; returns when the client has left.
-async fn take<S>(source: &mut SplitStream<WebSocketStream<S>>, inputs: &[mpsc::Sender<bytes::Bytes>], codec: Codec)
-where
+async fn take<S>(
+    source: &mut SplitStream<WebSocketStream<S>>,
+    inputs: &[mpsc::Sender<bytes::Bytes>],
+    codec: Codec,
+    stuck: &AtomicBool,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(Ok(message)) = source.next().await {
@@ -83,7 +89,9 @@ where
             && let Some(input) = inputs.get(usize::from(channel / 2))
         {
             // A connection that has ended takes nothing more.
+            stuck.store(true, Ordering::Relaxed);
             let _ = input.send(data).await;
+            stuck.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -164,7 +164,8 @@ async fn a_spdy_client_that_leaves_ends_the_command_and_one_that_opens_a_stream_
     assert!(multiplexed::Client::gather(&mut session, &on_terminal(), "v4.channel.k8s.io").await.is_none());
 }
 
-/// A pod whose port 80 echoes, whose port 81 says "bye" and ends, and that listens on no other.
+/// A pod whose port 80 echoes, whose port 81 says "bye" and ends, whose port 82 neither reads nor ends, and that listens
+/// on no other.
 struct Ports;
 
 #[async_trait]
@@ -191,6 +192,10 @@ impl PodStreams for Ports {
             }),
             81 => tokio::spawn(async move {
                 let _ = theirs.write_all(b"bye").await;
+            }),
+            82 => tokio::spawn(async move {
+                std::future::pending::<()>().await;
+                drop(theirs);
             }),
             _ => return Err(Status::internal("connection refused")),
         };
@@ -249,6 +254,22 @@ async fn a_connection_that_the_client_gives_up_is_over() {
         {
             return assert!(body.is_empty(), "the client waits for this end");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_dies_while_its_pod_reads_nothing_keeps_no_place() {
+    // Once with little that waits, once with more than is kept for a connection: then nothing of the client is read.
+    for bytes in [16 << 10, limits::SPDY_BUFFER + (48 << 10)] {
+        let (mut client, session) = pair();
+        let serving = tokio::spawn(forward::run(session, target()));
+        let (_, data) = connect(&mut client, "82", "0").await;
+        let piece = vec![0; 16 << 10];
+        for _ in 0..bytes / piece.len() {
+            client.data(data, &piece, false).await;
+        }
+        drop(client);
+        serving.await.unwrap();
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! The newest protocol is `v5.channel.k8s.io`: the first byte of each binary message is the channel.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use contract::streams::ExecSession;
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -63,12 +65,10 @@ where
         // Output ends before the exit code is told: the client stops reading at the code.
         end_status(exit.await)
     };
+    let (stuck, lost) = (AtomicBool::new(false), Notify::new());
     let write = async {
-        while let Some(message) = outbox.recv().await {
-            if sink.send(message).await.is_err() {
-                // The client is gone; `inputs` ends as well and takes the session with it.
-                break;
-            }
+        if !channels::write(&mut sink, &mut outbox, &stuck).await {
+            lost.notify_one();
         }
         sink
     };
@@ -78,7 +78,8 @@ where
             tell(&mut sink, &status, dialect).await;
             channels::drain(&mut source).await;
         }
-        () = inputs(&mut source, stdin, resize, dialect) => {}
+        () = inputs(&mut source, stdin, resize, dialect, &stuck) => {}
+        () = lost.notified() => {}
     }
 }
 
@@ -107,6 +108,7 @@ async fn inputs<R>(
     mut stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     resize: Option<mpsc::Sender<(u16, u16)>>,
     dialect: Dialect,
+    stuck: &AtomicBool,
 ) where
     R: futures::Stream<Item = Result<Message, Error>> + Unpin,
 {
@@ -117,12 +119,14 @@ async fn inputs<R>(
         let Some((channel, data)) = dialect.codec.parts(message) else { continue };
         match channel {
             STDIN => {
+                stuck.store(true, Ordering::Relaxed);
                 // A command that no longer reads its input is no reason to end it.
                 if let Some(pipe) = &mut stdin
                     && (pipe.write_all(&data).await.is_err() || pipe.flush().await.is_err())
                 {
                     stdin = None;
                 }
+                stuck.store(false, Ordering::Relaxed);
             }
             CLOSE if dialect.closes && data.first() == Some(&STDIN) => {
                 if let Some(mut pipe) = stdin.take() {

@@ -56,7 +56,7 @@ impl Draft<'_, '_> {
     /// Removes the IPAddress of an address, if it says that the Service has it.
     pub(crate) fn free_address(&mut self, address: IpAddr, service: &ObjectKey) {
         let (kind, key) = (&kinds::IP_ADDRESS, key_of_address(address));
-        let Some(Ok(old)) = self.record(kind, &key).map(|record| parsed(&record.body)) else { return };
+        let Some(Ok(old)) = self.record(kind, &key).map(|record| parsed(&record.body.bytes())) else { return };
         if ip_address::service(&old).as_ref() == Some(service) {
             self.remove_unbooked(kind, &key, old.clone(), &old);
         }
@@ -70,7 +70,7 @@ impl Draft<'_, '_> {
             return;
         }
         for record in self.scan(kind) {
-            let Ok(old) = parsed(&record.body) else { continue };
+            let Ok(old) = parsed(&record.body.bytes()) else { continue };
             let mut new = old.clone();
             if deleting(&old) && self.settle_network(&mut new).is_ok() && new != old {
                 update::store(self, kind, &record, &old, new);
@@ -96,7 +96,7 @@ impl Draft<'_, '_> {
         let key = key_of(object);
         let mut others: Vec<Cidr> = Vec::new();
         for record in self.scan(&kinds::SERVICE_CIDR).iter().filter(|record| record.key != key) {
-            let other = parsed(&record.body)?;
+            let other = parsed(&record.body.bytes())?;
             if service_cidr::is_ready(&other) {
                 others.extend(cidrs(&other));
             }
@@ -105,7 +105,7 @@ impl Draft<'_, '_> {
         let mut held = BTreeSet::new();
         for record in self.scan(&kinds::IP_ADDRESS) {
             let Some(address) = address::parse_ip(&record.key.name) else { continue };
-            if own.iter().any(|cidr| cidr.contains(address)) && ip_address::is_managed(&parsed(&record.body)?) {
+            if own.iter().any(|cidr| cidr.contains(address)) && ip_address::is_managed(&parsed(&record.body.bytes())?) {
                 held.insert(address);
             }
         }

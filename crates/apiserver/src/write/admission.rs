@@ -58,7 +58,7 @@ fn forbidden(kind: &'static Kind, name: &str, why: &str) -> Status {
 
 /// All objects of a cluster-scoped kind, as they are in this transaction.
 fn all(draft: &Draft<'_, '_>, kind: &'static Kind) -> Result<Vec<Value>, Status> {
-    draft.scan(kind).iter().map(|record| parsed(&record.body)).collect()
+    draft.scan(kind).iter().map(|record| parsed(&record.body.bytes())).collect()
 }
 
 fn priority(draft: &Draft<'_, '_>, pod: &mut Value) -> Result<(), Status> {
@@ -72,7 +72,7 @@ fn priority(draft: &Draft<'_, '_>, pod: &mut Value) -> Result<(), Status> {
                 let why = format!("no PriorityClass with name {name} was found");
                 return Err(forbidden(kind, meta(pod, "name"), &why));
             };
-            Some(parsed(&record.body)?)
+            Some(parsed(&record.body.bytes())?)
         }
     };
     let (value, policy) = match &class {
@@ -132,7 +132,7 @@ fn runtime(draft: &Draft<'_, '_>, pod: &mut Value) -> Result<(), Status> {
     let class = match draft.record(&kinds::RUNTIME_CLASS, &ObjectKey::new("", name.as_str())) {
         _ if name.is_empty() => Value::Null,
         None => return refuse(pod, &format!("pod rejected: RuntimeClass {name:?} not found")),
-        Some(record) => parsed(&record.body)?,
+        Some(record) => parsed(&record.body.bytes())?,
     };
     let given = pod.pointer("/spec/overhead").filter(|it| it.as_object().is_some_and(|it| !it.is_empty()));
     match (class.pointer("/overhead/podFixed"), given) {

@@ -29,7 +29,7 @@ impl Api {
             if record.is_none() && target == Target::Status {
                 return Err(Status::not_found(kind, &key.name));
             }
-            let old = record.as_ref().map(|record| parsed(&record.body)).transpose()?;
+            let old = record.as_ref().map(|record| parsed(&record.body.bytes())).transpose()?;
             let object = applied(draft, kind, subresource(target), &options.manager, old.as_ref(), config, force)?;
             let entries = object["metadata"].get("managedFields").cloned();
             let mut object = finish::decode(kind, &object, Validation::Ignore)?.object;

@@ -108,6 +108,7 @@ impl Api {
         let inner = &self.inner;
         let written = inner.store.write(|txn| {
             let now = inner.config.clock.now();
+            crate::bookings::refresh(inner, txn).map_err(Refusal::Status)?;
             let mut draft = Draft { txn, api: inner, now, dry_run, bookings: Vec::new() };
             let outcome = change(&mut draft).map_err(Refusal::Status)?;
             if dry_run {
@@ -122,7 +123,9 @@ impl Api {
             Err(WriteError::Refused(Refusal::Status(status))) => Err(status),
             Err(WriteError::Log(why)) => {
                 tracing::error!(%why, "the store cannot write");
-                Err(Status::internal(format!("the store cannot write: {why}; free disk space and restart mainstay")))
+                let code = if inner.store.failure_passes() { 507 } else { 500 };
+                let reason = if code == 507 { "InsufficientStorage" } else { "InternalError" };
+                Err(Status::new(code, reason, format!("the store cannot write: {why}")))
             }
         }
     }
@@ -137,7 +140,7 @@ impl Draft<'_, '_> {
     /// The stored object; 404 if there is none.
     pub(crate) fn existing(&self, kind: &Kind, key: &ObjectKey) -> Result<(Arc<Record>, Value), Status> {
         let record = self.record(kind, key).ok_or_else(|| Status::not_found(kind, &key.name))?;
-        let object = parsed(&record.body)?;
+        let object = parsed(&record.body.bytes())?;
         Ok((record, object))
     }
 
@@ -194,7 +197,7 @@ impl Draft<'_, '_> {
     fn remove_endpoints(&mut self, key: &ObjectKey) {
         let kind = &kinds::ENDPOINTS;
         if let Some(record) = self.record(kind, key)
-            && let Ok(old) = parsed(&record.body)
+            && let Ok(old) = parsed(&record.body.bytes())
         {
             self.remove_unbooked(kind, key, old.clone(), &old);
         }

@@ -183,7 +183,7 @@ fn bind(draft: &mut Draft<'_, '_>, key: &ObjectKey, node: &str) -> Result<Outcom
         None | Some("") => {}
         Some(current) => return refuse(format!("pod {} is already assigned to node {current:?}", key.name)),
     }
-    let mut new = parsed(&record.body)?;
+    let mut new = parsed(&record.body.bytes())?;
     member_mut(&mut new, "spec").insert("nodeName".into(), node.into());
     let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": seconds(draft.now) });
     let status = member_mut(&mut new, "status");

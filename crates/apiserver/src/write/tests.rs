@@ -15,6 +15,7 @@ use crate::pipeline::Config;
 use crate::write::patch::Language;
 
 mod admission;
+mod full_disk;
 mod networks;
 
 /// A clock that stands still until told otherwise.

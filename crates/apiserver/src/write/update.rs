@@ -49,7 +49,7 @@ impl Api {
                     Err(Status::not_found(kind, &key.name))
                 };
             };
-            let old = crate::object::parsed(&record.body)?;
+            let old = crate::object::parsed(&record.body.bytes())?;
             track(draft, kind, subresource(target), &options.manager, Some(&old), &mut object);
             update(draft, kind, &record, &old, object, target)
         };

@@ -32,7 +32,7 @@ impl Ranges {
 }
 
 /// A network: its first address and the length of its prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cidr {
     /// First address.
     pub network: IpAddr,

@@ -23,6 +23,8 @@ pub enum Step {
     LoadBalancer,
     /// Nothing is in the way; these are remarks.
     Remarks,
+    /// The host itself, before any Service.
+    Host,
 }
 
 impl Step {
@@ -39,6 +41,7 @@ impl Step {
             Self::Local => "LOCAL",
             Self::LoadBalancer => "LB",
             Self::Remarks => "NOTE",
+            Self::Host => "HOST",
         }
     }
 }
@@ -68,29 +71,35 @@ impl Code {
     /// What `mainstay explain CODE` prints.
     pub fn text(&self) -> String {
         let Self { id, word, title, meaning, found, mend, .. } = self;
+        let shown = match self.step {
+            Step::Host => "by `mainstay up --host` before it starts anything, and by `mainstay doctor host`".to_owned(),
+            _ => format!("as {word} in the column PROBLEM of `kubectl get svc -o wide` and as the reason of Events"),
+        };
         format!(
-            "{id}  {title}\n\nWhat it means:  {meaning}\nHow it is found: {found}\nHow to mend it:  {mend}\n\nStep {}; shown as {word} \
-             in the column PROBLEM of `kubectl get svc -o wide` and as the reason of Events.\n",
+            "{id}  {title}\n\nWhat it means:  {meaning}\nHow it is found: {found}\nHow to mend it:  {mend}\n\nStep {}; shown {shown}.\n",
             self.step.name()
         )
     }
 }
 
 macro_rules! codes {
-    ($($id:ident $word:literal $step:ident $at_write:literal $title:literal $meaning:literal $found:literal $mend:literal)*) => {
+    ($list:ident $about:literal $seen:vis $($id:ident $word:literal $step:ident $at_write:literal $title:literal $meaning:literal $found:literal $mend:literal)*) => {
         $(
             #[doc = $title]
-            pub(super) static $id: Code = Code {
+            $seen static $id: Code = Code {
                 id: stringify!($id), word: $word, step: Step::$step, at_write: $at_write,
                 title: $title, meaning: $meaning, found: $found, mend: $mend,
             };
         )*
-        /// Every code, in order.
-        pub static CODES: &[&Code] = &[$(&$id),*];
+        #[doc = $about]
+        pub static $list: &[&Code] = &[$(&$id),*];
     };
 }
+pub(super) use codes;
 
 codes! {
+    CODES "Every code of Services, pods and slices, in order." pub(super)
+
     MS1001 "SelectorNoMatch" Select true
     "the selector matches no pod"
     "No pod of the Service's namespace carries all labels of spec.selector, so the Service has no endpoint: connections to \
@@ -174,7 +183,7 @@ codes! {
     "a process of the node listens on the node port"
     "The Service takes the traffic of that port, and the process gets none from outside any more."
     "Listening sockets of the node, read from the kernel."
-    "Leave nodePort out (a free one is chosen) or move the process."
+    "Give nodePort another number (left out, it stays), or move the process."
 
     MS1202 "NotProgrammed" Vip false
     "the last change is not applied yet"
@@ -226,5 +235,6 @@ codes! {
 
 /// The code of this number, in any case.
 pub fn by_id(id: &str) -> Option<&'static Code> {
-    CODES.iter().find(|code| code.id.eq_ignore_ascii_case(id)).copied()
+    let all = CODES.iter().chain(super::host_codes::HOST_CODES);
+    all.copied().find(|code| code.id.eq_ignore_ascii_case(id))
 }

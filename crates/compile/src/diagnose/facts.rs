@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use api::object::{ObjectKey, Revision};
 use serde_json::Value;
 
-use crate::snapshot::Protocol;
+use crate::snapshot::{Protocol, TargetPort};
 
 /// Observations around one Service. What is absent was not looked at.
 #[derive(Clone, Debug, Default)]
@@ -68,8 +68,10 @@ pub struct PodFacts {
     pub unready: Option<String>,
     /// Whether some container has a readiness probe.
     pub readiness_probe: bool,
-    /// Command of a `preStop` hook that only waits.
-    pub pre_stop_sleep: Option<String>,
+    /// A `preStop` hook that only waits: position of its container, and its command.
+    pub pre_stop_sleep: Option<(usize, String)>,
+    /// Ports that each container declares, by name and number.
+    pub ports: Vec<Vec<(String, u16)>>,
     /// Whether it shares the node's network.
     pub host_network: bool,
 }
@@ -81,9 +83,29 @@ pub fn pod(object: &Value, probe_error: Option<&str>) -> PodFacts {
         listening: None,
         unready: unready(object, probe_error),
         readiness_probe: containers().any(|container| container["readinessProbe"].is_object()),
-        pre_stop_sleep: containers().find_map(pre_stop_sleep),
+        pre_stop_sleep: containers().enumerate().find_map(|(at, container)| Some((at, pre_stop_sleep(container)?))),
+        ports: containers().map(ports).collect(),
         host_network: object["spec"]["hostNetwork"].as_bool().unwrap_or(false),
     }
+}
+
+impl PodFacts {
+    /// Position of the container that serves a target: the one that declares its port, else the first.
+    pub fn serves(&self, target: &TargetPort) -> usize {
+        let is = |(name, number): &(String, u16)| match target {
+            TargetPort::Number(wanted) => number == wanted,
+            TargetPort::Name(wanted) => **name == **wanted,
+        };
+        self.ports.iter().position(|ports| ports.iter().any(is)).unwrap_or(0)
+    }
+}
+
+fn ports(container: &Value) -> Vec<(String, u16)> {
+    let port = |port: &Value| {
+        let number = port["containerPort"].as_u64().and_then(|number| u16::try_from(number).ok())?;
+        Some((port["name"].as_str().unwrap_or_default().to_owned(), number))
+    };
+    container["ports"].as_array().into_iter().flatten().filter_map(port).collect()
 }
 
 fn unready(object: &Value, probe_error: Option<&str>) -> Option<String> {

@@ -1,18 +1,22 @@
 //! Ways in and how traffic is shared: Local policies (MS1102), taken node ports (MS1105), programming lag (MS1202), skew
 //! (MS1203), exposure (MS1401), load balancers without address (MS1501).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::Case;
 use super::codes::{MS1102, MS1105, MS1202, MS1203, MS1401, MS1501};
+use super::facts::Socket;
 use super::finding::{Finding, Fix, Severity, Subject, target};
 use super::ports::protocol;
 use super::slices::slices_of;
 use crate::load_balancer::{self, Problem};
 use crate::snapshot::{Pod, ServiceType};
+
+/// Node ports that are given to Services that name none.
+const GIVEN_NODE_PORTS: std::ops::RangeInclusive<u16> = 30_086..=32_767;
 
 /// Ready endpoints by node; the empty name for those that name no node. From the selected pods, else from slices.
 fn by_node(case: &Case<'_>, pods: &[Arc<Pod>]) -> BTreeMap<String, usize> {
@@ -78,10 +82,28 @@ pub(super) fn node_ports(case: &Case<'_>, findings: &mut Vec<Finding>) {
             "nodePort {number}/{}: a process of the node listens on {at}, the Service takes its traffic",
             protocol(port.protocol)
         );
-        let patch = json!([{ "op": "remove", "path": format!("/spec/ports/{index}/nodePort") }]);
-        let fix = Fix::json(Subject::service(case.key()), patch);
-        findings.push(case.finding(&MS1105, Severity::Warning, &field, summary).fix(fix));
+        let finding = case.finding(&MS1105, Severity::Warning, &field, summary);
+        // A number that is only left out stays: the server keeps what a Service has.
+        findings.push(match free_node_port(case, sockets) {
+            Some(free) => {
+                let patch =
+                    json!([{ "op": "replace", "path": format!("/spec/ports/{index}/nodePort"), "value": free }]);
+                finding.fix(Fix::json(Subject::service(case.key()), patch))
+            }
+            None => finding,
+        });
     }
+}
+
+/// A node port that neither a Service nor a process of the node has, from the part of the range that is given by itself.
+fn free_node_port(case: &Case<'_>, sockets: &[Socket]) -> Option<u16> {
+    let services = case.snapshot.services.values();
+    let mut taken: BTreeSet<u16> =
+        services.flat_map(|service| service.ports.iter().map(|port| port.node_port)).collect();
+    taken.extend(case.snapshot.services.values().map(|service| service.load_balancer.health_check_port));
+    taken.extend(sockets.iter().map(|socket| socket.port));
+    let mut given = GIVEN_NODE_PORTS;
+    given.find(|port| !taken.contains(port))
 }
 
 /// MS1202: the node has not applied the Service's last change.

@@ -38,15 +38,16 @@ pub(super) fn pods(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Findin
 pub(super) fn rollout(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Finding>) {
     let known = || pods.iter().filter_map(|pod| Some((pod, case.facts.pods.get(&pod.meta.key)?)));
     let unprobed: Vec<_> = known().filter(|(pod, facts)| !facts.readiness_probe && pod.owner.is_some()).collect();
-    if let Some((pod, _)) = unprobed.first() {
+    if let Some((pod, facts)) = unprobed.first() {
         let who = workload_of(pod);
         let summary = format!("{who} has no readinessProbe: its pods get traffic before they listen");
         let port = case.service.ports.first().map(|port| match &port.target {
             crate::snapshot::TargetPort::Number(number) => serde_json::json!(number),
             crate::snapshot::TargetPort::Name(name) => serde_json::json!(name),
         });
+        let at = case.service.ports.first().map_or(0, |port| facts.serves(&port.target));
         let probe = serde_json::json!([{
-            "op": "add", "path": "/spec/template/spec/containers/0/readinessProbe",
+            "op": "add", "path": format!("/spec/template/spec/containers/{at}/readinessProbe"),
             "value": { "tcpSocket": { "port": port }, "periodSeconds": 2 },
         }]);
         let command = format!("kubectl patch {who}{} --type=json -p '{probe}'", in_namespace(&pod.meta.key.namespace));
@@ -55,11 +56,21 @@ pub(super) fn rollout(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<Fin
         findings.push(finding.evidence(evidence).fix(Fix::command(command)));
     }
     let sleeping = known().find_map(|(pod, facts)| Some((pod, facts.pre_stop_sleep.clone()?)));
-    if let Some((pod, sleep)) = sleeping {
+    if let Some((pod, (at, sleep))) = sleeping {
         let who = workload_of(pod);
         let summary = format!("{who} waits in preStop ({sleep}): not needed, SIGTERM comes after traffic has stopped");
-        let remove = r#"[{"op":"remove","path":"/spec/template/spec/containers/0/lifecycle/preStop"}]"#;
-        let command = format!("kubectl patch {who}{} --type=json -p '{remove}'", in_namespace(&pod.meta.key.namespace));
+        let space = in_namespace(&pod.meta.key.namespace);
+        let command = if pod.owner.is_some() {
+            let path = format!("/spec/template/spec/containers/{at}/lifecycle/preStop");
+            let remove = serde_json::json!([{ "op": "remove", "path": path }]);
+            format!("kubectl patch {who}{space} --type=json -p '{remove}'")
+        } else {
+            // The containers of a pod cannot be changed, and no workload makes it anew.
+            let name = &pod.meta.key.name;
+            format!(
+                "kubectl get pod {name}{space} -o json | jq 'del(.spec.containers[{at}].lifecycle.preStop)' | kubectl replace --force -f -"
+            )
+        };
         findings.push(case.finding(&MS1601, Severity::Note, "spec.selector", summary).fix(Fix::command(command)));
     }
 }

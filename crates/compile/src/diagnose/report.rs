@@ -156,7 +156,7 @@ fn seen(case: &Case<'_>, step: Step) -> Option<(Verdict, String)> {
             let addresses: Vec<_> = service.load_balancer_ips.iter().map(ToString::to_string).collect();
             if addresses.is_empty() { skip("no address yet") } else { ok(addresses.join(", ")) }
         }
-        Step::Local | Step::LoadBalancer | Step::Remarks => None,
+        Step::Local | Step::LoadBalancer | Step::Remarks | Step::Host => None,
     }
 }
 

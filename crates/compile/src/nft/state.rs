@@ -9,6 +9,10 @@ pub enum SetName {
     Pods4,
     /// Pod ranges, intervals.
     Pods6,
+    /// Ranges whose way out to others is masqueraded, intervals.
+    Egress4,
+    /// Ranges whose way out to others is masqueraded, intervals.
+    Egress6,
     /// Service ranges, intervals.
     ServiceCidrs4,
     /// Service ranges, intervals.

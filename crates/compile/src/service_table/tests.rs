@@ -11,6 +11,7 @@ fn config() -> Config {
         node: "n1".into(),
         pod_cidrs: vec![],
         service_cidrs: vec![],
+        egress: false,
         node_port_addresses: vec![],
         dns_addresses: vec!["10.96.0.10".parse().unwrap(), "fd00::10".parse().unwrap()],
         pools: Pools::parse(&["203.0.113.0/24", "fd02::/120"]).unwrap(),

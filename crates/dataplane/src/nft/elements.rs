@@ -17,9 +17,12 @@ pub fn encoded_len(element: &Element) -> usize {
     let (key, value) = (element.key.len(), element.value.len());
     match element.set {
         // A range is two elements; the second carries a flag.
-        SetName::Pods4 | SetName::Pods6 | SetName::ServiceCidrs4 | SetName::ServiceCidrs6 => {
-            2 * (4 + data(key / 2)) + 8
-        }
+        SetName::Pods4
+        | SetName::Pods6
+        | SetName::Egress4
+        | SetName::Egress6
+        | SetName::ServiceCidrs4
+        | SetName::ServiceCidrs6 => 2 * (4 + data(key / 2)) + 8,
         // Both ends of a range are in one element.
         SetName::LbAllow4 | SetName::LbAllow6 => 4 + 2 * data(key / 2),
         _ if value == 0 => 4 + data(key),

@@ -10,6 +10,7 @@ use crate::limits;
 /// Where resolvers come from.
 pub struct Resolvers {
     file: Option<PathBuf>,
+    behind_stub: Option<PathBuf>,
     own: Vec<IpAddr>,
     state: Mutex<State>,
 }
@@ -17,7 +18,7 @@ pub struct Resolvers {
 #[derive(Default)]
 struct State {
     checked: Option<Instant>,
-    modified: Option<SystemTime>,
+    modified: [Option<SystemTime>; 2],
     servers: Vec<SocketAddr>,
     looped: bool,
 }
@@ -26,12 +27,19 @@ impl Resolvers {
     /// The `nameserver` lines of a file such as `/etc/resolv.conf`. `own` are addresses that lead back to this name
     /// server: they are never asked.
     pub fn file(path: impl Into<PathBuf>, own: Vec<IpAddr>) -> Self {
-        Self { file: Some(path.into()), own, state: Mutex::default() }
+        Self { file: Some(path.into()), behind_stub: None, own, state: Mutex::default() }
+    }
+
+    /// Where a stub on this host, such as systemd-resolved, lists the resolvers that it asks. If it asks this name server,
+    /// the stub is passed by, and the others of the list are asked instead: the two would ask each other for ever.
+    #[must_use]
+    pub fn behind_stub(self, path: impl Into<PathBuf>) -> Self {
+        Self { behind_stub: Some(path.into()), ..self }
     }
 
     /// A fixed list.
     pub fn fixed(servers: Vec<SocketAddr>, own: Vec<IpAddr>) -> Self {
-        let this = Self { file: None, own, state: Mutex::default() };
+        let this = Self { file: None, behind_stub: None, own, state: Mutex::default() };
         this.keep(&mut this.state.lock().unwrap_or_else(PoisonError::into_inner), servers);
         this
     }
@@ -42,11 +50,13 @@ impl Resolvers {
         let due = state.checked.is_none_or(|checked| checked.elapsed() >= limits::RESOLVERS_CHECK);
         if let Some(file) = self.file.as_ref().filter(|_| due) {
             state.checked = Some(Instant::now());
-            let modified = std::fs::metadata(file).and_then(|data| data.modified()).ok();
-            if modified.is_none() || modified != state.modified {
+            let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+            let modified = [changed(file), self.behind_stub.as_ref().and_then(changed)];
+            if modified[0].is_none() || modified != state.modified {
                 state.modified = modified;
-                let servers = parse(&std::fs::read_to_string(file).unwrap_or_default());
-                self.keep(&mut state, servers);
+                let read = |path: &PathBuf| parse(&std::fs::read_to_string(path).unwrap_or_default());
+                let uplinks = self.behind_stub.as_ref().map(read).unwrap_or_default();
+                self.keep(&mut state, past_a_looping_stub(read(file), uplinks, &self.own));
             }
         }
         state.servers.clone()
@@ -68,6 +78,17 @@ impl Resolvers {
         servers.truncate(limits::RESOLVERS);
         state.servers = servers;
     }
+}
+
+/// A stub on this host that asks one of our own addresses is replaced by the other resolvers that it asks.
+fn past_a_looping_stub(servers: Vec<SocketAddr>, uplinks: Vec<SocketAddr>, own: &[IpAddr]) -> Vec<SocketAddr> {
+    let is_own = |server: &SocketAddr| own.contains(&server.ip());
+    if !uplinks.iter().any(is_own) || !servers.iter().any(|server| server.ip().is_loopback()) {
+        return servers;
+    }
+    // The own address stays in the list, so that it is told why nobody is asked if there is no other.
+    let others = servers.into_iter().filter(|server| !server.ip().is_loopback());
+    others.chain(uplinks).collect()
 }
 
 /// The `nameserver` lines of a `resolv.conf`, in order. Lines that are none, or name no address, count for nothing.
@@ -105,6 +126,18 @@ mod tests {
         assert!(resolvers.current().is_empty());
         assert!(resolvers.why_none().contains("loop"));
         assert!(Resolvers::fixed(vec![], vec![]).why_none().contains("no resolver"));
+    }
+
+    #[test]
+    fn a_stub_that_asks_us_is_passed_by() {
+        let (own, stub) = (vec!["10.96.0.10".parse().unwrap()], parse("nameserver 127.0.0.53"));
+        let far = parse("nameserver 192.0.2.1");
+        let both = parse("nameserver 10.96.0.10\nnameserver 192.0.2.1");
+        assert_eq!(past_a_looping_stub(stub.clone(), far.clone(), &own), stub, "it alone knows the domains of a VPN");
+        assert_eq!(past_a_looping_stub(stub.clone(), both.clone(), &own), both);
+        assert_eq!(past_a_looping_stub(far.clone(), both, &own), far);
+        let resolvers = Resolvers::fixed(past_a_looping_stub(stub, parse("nameserver 10.96.0.10"), &own), own);
+        assert!(resolvers.current().is_empty() && resolvers.why_none().contains("loop"));
     }
 
     #[test]

@@ -10,12 +10,14 @@ pub mod message;
 pub mod nftables;
 pub mod parse;
 pub mod route;
+pub mod rulesets;
 pub mod sock_diag;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod socket;
+pub mod trace;
 
 pub use error::{Error, Kind, Result};
-pub use socket::{Protocol, Socket};
+pub use socket::{Protocol, Socket, writes};
 
 /// Limits of this module, named in one place.
 pub mod limits {

@@ -4,6 +4,7 @@
 //! therefore never wait: an empty queue without an answer means that the answer was lost.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::message::Writer;
 use super::{Error, Kind, Result, limits, parse};
@@ -16,6 +17,14 @@ const DUMP_INTERRUPTED: u16 = 0x10;
 const HAS_EXTENDED: u16 = 0x200;
 /// The kernel keeps this much of the send buffer for its own accounting (af_netlink.c, `netlink_sendmsg`).
 const SEND_RESERVE: usize = 32;
+
+/// Requests of this process that may have changed something, over all sockets.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// How many requests of this process may have changed something in the kernel.
+pub fn writes() -> u64 {
+    WRITES.load(Ordering::Relaxed)
+}
 
 /// Which part of the kernel a socket talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +86,33 @@ impl Socket {
         self.send_max
     }
 
+    /// Joins a multicast group: from now [`Socket::heard`] returns what the kernel tells everybody.
+    pub fn join(&self, group: libc::c_int) -> Result<()> {
+        if set(&self.fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group) {
+            return Ok(());
+        }
+        Err(Error::last_os("join a netlink group"))
+    }
+
+    /// Waits at most `patience` for messages of a joined group; then returns all that are queued.
+    pub fn heard(&mut self, patience: std::time::Duration) -> Result<Vec<Reply>> {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let milliseconds = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one live pollfd.
+        if unsafe { libc::poll(&raw mut poll, 1, milliseconds) } <= 0 {
+            return Ok(Vec::new());
+        }
+        let mut replies = Vec::new();
+        while let Some(length) = self.receive("listen to a netlink group")? {
+            let all = parse::messages(&self.buffer[..length]);
+            replies.extend(all.map(|message| Reply { kind: message.kind, payload: message.payload.into() }));
+        }
+        Ok(replies)
+    }
+
     /// Sends a request (or several in one datagram) whose last message asks for an acknowledgement; waits for it.
     pub fn request(&mut self, what: &str, mut messages: Writer) -> Result<()> {
+        WRITES.fetch_add(1, Ordering::Relaxed);
         messages.flag_last(super::message::ACK);
         let last = messages.count().saturating_sub(1);
         self.exchange(what, messages, last).map(|_| ())
@@ -93,6 +127,7 @@ impl Socket {
 
     /// Sends an nf_tables batch: the request before BATCH_END asks for the acknowledgement.
     pub(super) fn commit(&mut self, what: &str, batch: Writer) -> Result<()> {
+        WRITES.fetch_add(1, Ordering::Relaxed);
         let last = batch.count().saturating_sub(2);
         self.exchange(what, batch, last).map(|_| ())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -15,6 +16,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::exit::Exit;
 
 /// A client of one API server.
 pub(crate) struct Client {
@@ -50,14 +54,16 @@ impl Answer {
 impl Client {
     /// Reads server, CA and client certificate from a kubeconfig.
     pub(crate) fn from_kubeconfig(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read {}.\nIs the instance running? Start it with: mainstay up --sandbox", path.display())
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let next = "Is the instance running? Start it with: mainstay up --sandbox";
+            Exit::Unreachable.because(error, format!("cannot read {}.\n{next}", path.display()))
         })?;
         let config: Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
         let cluster = &config["clusters"][0]["cluster"];
         let user = &config["users"][0]["user"];
         let server = cluster["server"].as_str().context("kubeconfig has no clusters[0].cluster.server")?;
-        let address = server.strip_prefix("https://").context("kubeconfig's server is not https://")?.to_owned();
+        let address = server.strip_prefix("https://").context("kubeconfig's server is not https://")?;
+        let address = reachable(address);
         let ca = decode(cluster, "certificate-authority-data")?;
         let certificate = decode(user, "client-certificate-data")?;
         let key = decode(user, "client-key-data")?;
@@ -106,6 +112,38 @@ impl Client {
         self.send(Method::DELETE, path, "application/json", Some(options)).await
     }
 
+    /// PATCH by server-side apply: fields that others own are taken over, as `kubectl apply` does.
+    pub(crate) async fn apply(&self, path: &str, body: &Value) -> Result<Answer> {
+        let path = format!("{path}?fieldManager=mainstay&force=true");
+        self.send(Method::PATCH, &path, "application/apply-patch+yaml", Some(body)).await
+    }
+
+    /// GET of a body that may never end, on a connection of its own. A refusal is an error with the server's message.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Incoming> {
+        let mut connection = self.connect().await?;
+        let request = Request::builder().uri(path).header("host", &self.address).body(Full::default())?;
+        let response = connection.send_request(request).await.map_err(|error| self.lost(error))?;
+        let code = response.status().as_u16();
+        if code == 200 {
+            return Ok(response.into_body());
+        }
+        let bytes = response.into_body().collect().await.context("reading the API's answer")?.to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let answer = Answer { code, body, warnings: Vec::new(), text: String::new() };
+        Err(answer.ok().err().unwrap_or_else(|| anyhow!("the API answered {code}")))
+    }
+
+    /// `host:port` of the API.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn lost(&self, error: hyper::Error) -> anyhow::Error {
+        let text =
+            format!("the API at {} ended the connection.\nDoes it still run? Try: mainstay status", self.address);
+        Exit::Unreachable.because(error, text)
+    }
+
     async fn send(&self, method: Method, path: &str, media: &str, body: Option<&Value>) -> Result<Answer> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let mut kept = self.connection.lock().await;
@@ -136,7 +174,7 @@ impl Client {
                 }
                 Err(error) if fresh || !error.is_canceled() => {
                     *kept = None;
-                    return Err(error).with_context(|| format!("{method} {path}"));
+                    return Err(self.lost(error)).with_context(|| format!("{method} {path}"));
                 }
                 Err(_) => {}
             }
@@ -145,14 +183,31 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
-        let unreachable =
-            || format!("cannot reach the API at {}.\nIs the instance running? Try: mainstay status", self.address);
-        let stream = TcpStream::connect(&self.address).await.with_context(unreachable)?;
-        stream.set_nodelay(true)?;
-        let stream = self.connector.connect(self.name.clone(), stream).await.with_context(unreachable)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(self.dial().await?)).await?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+
+    /// A new connection to the API on which nothing was said yet.
+    pub(crate) async fn dial(&self) -> Result<TlsStream<TcpStream>> {
+        let unreachable = |error: std::io::Error| {
+            let next = "Is the instance running? Try: mainstay status";
+            Exit::Unreachable.because(error, format!("cannot reach the API at {}.\n{next}", self.address))
+        };
+        let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
+        stream.set_nodelay(true)?;
+        self.connector.connect(self.name.clone(), stream).await.map_err(unreachable)
+    }
+}
+
+/// Where a server that listens everywhere is met: on loopback, for which its certificate stands.
+fn reachable(address: &str) -> String {
+    match address.parse::<std::net::SocketAddr>() {
+        Ok(socket) if socket.ip().is_unspecified() => {
+            let host = if socket.is_ipv4() { "127.0.0.1" } else { "[::1]" };
+            format!("{host}:{}", socket.port())
+        }
+        _ => address.to_owned(),
     }
 }
 

@@ -8,20 +8,30 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::InstanceFlags;
-use super::explain::{FINDINGS, FINE, Output, finding_text, reachable, steps_text, text_of, unreachable};
+use super::explain::{Output, finding_text, steps_text, text_of};
+use crate::exit::Exit;
 
 /// Flags of `mainstay doctor`.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 fine (notes do not count), 1 error, 2 findings, 3 usage, 4 not reachable.")]
+#[command(
+    after_help = "Exit codes: 0 fine (notes do not count), 1 error, 2 findings, 3 usage, 4 not reachable, 5 time-out."
+)]
 pub(crate) struct Flags {
     #[command(flatten)]
     instance: InstanceFlags,
-    /// Only this: `dns` checks that DNS runs, its log, a pod's resolv.conf and a real answer
+    /// Only this: `dns` checks that DNS runs, its log, a pod's resolv.conf and a real answer; `host` looks for firewalls, VPNs
+    /// and other programs of this host that would eat the packets of pods (no instance is needed; as root it sends some)
     #[arg(value_enum, value_name = "TOPIC")]
     topic: Option<Topic>,
     /// For `dns`: the pod that asks, pod/NAME or NAMESPACE/NAME [default: any that is ready]
     #[arg(long, value_name = "POD", requires = "topic")]
     from: Option<String>,
+    /// For `host`: ranges of Services, as given to `mainstay up`
+    #[arg(long, default_value = super::doctor_host::SERVICE_CIDR, value_name = "CIDR[,CIDR]", hide_default_value = true)]
+    service_cidr: String,
+    /// For `host`: ranges of pods, as given to `mainstay up`
+    #[arg(long, default_value = super::doctor_host::POD_CIDR, value_name = "CIDR[,CIDR]", hide_default_value = true)]
+    pod_cidr: String,
     /// Only this namespace
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -35,14 +45,16 @@ pub(crate) struct Flags {
 enum Topic {
     /// Names.
     Dns,
+    /// This host's firewalls, VPNs and container engines.
+    Host,
 }
 
 /// Runs the subcommand; its exit code says what was found.
 pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
-    let client = match reachable(&flags.instance).await {
-        Ok(client) => client,
-        Err(error) => return Ok(unreachable(&error)),
-    };
+    if flags.topic == Some(Topic::Host) {
+        return super::doctor_host::run(&flags.instance, &flags.service_cidr, &flags.pod_cidr, flags.output);
+    }
+    let client = flags.instance.client()?;
     if flags.topic == Some(Topic::Dns) {
         let from = flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from));
         let from = from.map(|from| match &flags.namespace {
@@ -54,7 +66,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
             Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
             Output::Text => print!("{}", steps_text(&answer)),
         }
-        return Ok(ExitCode::from(if answer["clean"] == true { FINE } else { FINDINGS }));
+        return Ok(if answer["clean"] == true { Exit::Fine } else { Exit::Findings }.into());
     }
     let mut answer = client.get("/mainstay/doctor").await?.ok()?;
     if let (Some(namespace), Some(findings)) = (&flags.namespace, answer["findings"].as_array_mut()) {
@@ -70,7 +82,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Output::Text => print!("{}", page(&answer)),
     }
-    Ok(ExitCode::from(if found == 0 { FINE } else { FINDINGS }))
+    Ok(if found == 0 { Exit::Fine } else { Exit::Findings }.into())
 }
 
 fn page(answer: &Value) -> String {

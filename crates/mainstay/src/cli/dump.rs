@@ -9,6 +9,7 @@ use dataplane::nft::Nft;
 
 use super::InstanceFlags;
 use super::demo::Kernel;
+use crate::exit::Exit;
 
 /// Flags of `mainstay dump`.
 #[derive(Args, Debug)]
@@ -47,8 +48,17 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             let data_dir = flags.instance.data_dir()?;
             let mut command = std::process::Command::new(&program);
             command.args(["exec", "--data-dir"]).arg(data_dir.path()).arg("--").arg(&program).args(["dump", "here"]);
-            let status = command.status()?;
-            anyhow::ensure!(status.success(), "the dump in the node's network ended with {status}");
+            let status =
+                command.status().with_context(|| format!("cannot start {}.\nIs it executable?", program.display()))?;
+            if status.code() == Some(i32::from(Exit::Unreachable as u8)) {
+                return Err(
+                    Exit::Unreachable.error("there is nothing to dump: nothing runs.\nSee what runs: mainstay ls")
+                );
+            }
+            anyhow::ensure!(
+                status.success(),
+                "the dump in the node's network ended with {status}: see above.\nTry it there: mainstay exec -- mainstay dump here"
+            );
         }
     }
     Ok(())

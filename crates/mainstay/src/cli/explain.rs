@@ -6,25 +6,19 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use compile::diagnose::{CODES, by_id};
+use compile::diagnose::{CODES, HOST_CODES, by_id};
 use serde_json::{Value, json};
 
+use super::InstanceFlags;
 use super::client::Answer;
-use super::client::Client;
-use super::{InstanceFlags, USAGE};
+use crate::exit::Exit;
+use crate::messages;
 
 pub(super) use text::{finding as finding_text, steps as steps_text};
 
-/// Everything was fine.
-pub(super) const FINE: u8 = 0;
-/// Something is wrong with what was looked at.
-pub(super) const FINDINGS: u8 = 2;
-/// Nobody answers.
-pub(super) const UNREACHABLE: u8 = 4;
-
 /// Flags of `mainstay explain`.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit codes: 0 fine, 1 error, 2 findings, 3 usage, 4 not reachable.\n\
+#[command(after_help = "Exit codes: 0 fine, 1 error, 2 findings, 3 usage, 4 not reachable, 5 time-out.\n\
     Examples:\n  mainstay explain svc/web\n  mainstay explain shop/web --from pod/client\n  mainstay explain pod/web-0 -n shop\n  \
     mainstay explain MS1004\n  mainstay explain --list")]
 pub(crate) struct Flags {
@@ -42,7 +36,7 @@ pub(crate) struct Flags {
     /// Show when the Service was posted, stored, answered by DNS and programmed
     #[arg(long)]
     timeline: bool,
-    /// Print every code
+    /// Print every code, those of the command line's own errors included
     #[arg(long)]
     list: bool,
     /// How to print
@@ -62,43 +56,45 @@ pub(super) enum Output {
 
 /// What is asked about.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
-    kind: &'static str,
-    namespace: String,
-    name: String,
+pub(super) struct Target {
+    /// `services` or `pods`.
+    pub(super) kind: &'static str,
+    /// Namespace.
+    pub(super) namespace: String,
+    /// Name.
+    pub(super) name: String,
 }
 
 /// Runs the subcommand; its exit code says what was found.
 pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     if flags.list {
         print!("{}", list(flags.output)?);
-        return Ok(ExitCode::from(FINE));
+        return Ok(Exit::Fine.into());
     }
     let what = flags.what.as_deref().unwrap_or_default();
     if let Some(code) = by_id(what) {
         print!("{}", code.text());
-        return Ok(ExitCode::from(FINE));
+        return Ok(Exit::Fine.into());
+    }
+    if let Some(common) = messages::by_id(what) {
+        print!("{}", common.text());
+        return Ok(Exit::Fine.into());
     }
     let target = match parse(what, &flags.namespace) {
         Ok(target) => target,
-        Err(why) => {
-            eprintln!("mainstay: {why}");
-            return Ok(ExitCode::from(USAGE));
-        }
+        Err(why) => return Err(Exit::Usage.error(why)),
     };
     let question = json!({
         "kind": target.kind, "namespace": target.namespace, "name": target.name,
         "from": flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from)), "timeline": flags.timeline,
     });
-    let answer = match reachable(&flags.instance).await {
-        Ok(client) => found(client.post("/mainstay/explain", &question).await?, &target)?,
-        Err(error) => return Ok(unreachable(&error)),
-    };
+    let client = flags.instance.client()?;
+    let answer = found(client.post("/mainstay/explain", &question).await?, &target)?;
     match flags.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Output::Text => print!("{}", text::report(&answer)),
     }
-    Ok(ExitCode::from(if answer["clean"] == true { FINE } else { FINDINGS }))
+    Ok(if answer["clean"] == true { Exit::Fine } else { Exit::Findings }.into())
 }
 
 /// The answer about an object that exists.
@@ -111,19 +107,6 @@ fn found(answer: Answer, target: &Target) -> Result<Value> {
     answer.ok()
 }
 
-/// A client whose server answers.
-pub(super) async fn reachable(instance: &InstanceFlags) -> Result<Client> {
-    let client = instance.client()?;
-    client.get("/livez").await?;
-    Ok(client)
-}
-
-/// Says that nobody answers.
-pub(super) fn unreachable(error: &anyhow::Error) -> ExitCode {
-    eprintln!("mainstay: {}", crate::report(error));
-    ExitCode::from(UNREACHABLE)
-}
-
 fn list(output: Output) -> Result<String> {
     if output == Output::Json {
         let code = |code: &&compile::diagnose::Code| {
@@ -132,13 +115,23 @@ fn list(output: Output) -> Result<String> {
                 "meaning": code.meaning, "found": code.found, "mend": code.mend,
             })
         };
-        return Ok(serde_json::to_string_pretty(&CODES.iter().map(code).collect::<Vec<_>>())? + "\n");
+        let common = |common: &&messages::Common| {
+            json!({
+                "code": common.id, "word": common.word, "step": "CLI", "title": common.title,
+                "meaning": common.meaning, "found": "", "mend": common.mend,
+            })
+        };
+        let all: Vec<Value> =
+            CODES.iter().chain(HOST_CODES).map(code).chain(messages::ALL.iter().map(common)).collect();
+        return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
-    Ok(CODES.iter().map(|code| format!("{}  {:<16} {}\n", code.id, code.word, code.title)).collect())
+    let line = |id: &str, word: &str, title: &str| format!("{id}  {word:<17} {title}\n");
+    let codes = CODES.iter().chain(HOST_CODES).map(|code| line(code.id, code.word, code.title));
+    Ok(codes.chain(messages::ALL.iter().map(|common| line(common.id, common.word, common.title))).collect())
 }
 
 /// `svc/NAME`, `pod/NAME`, `NAMESPACE/NAME`, `NAMESPACE/svc/NAME` or a bare name of a Service.
-fn parse(what: &str, namespace: &str) -> Result<Target, String> {
+pub(super) fn parse(what: &str, namespace: &str) -> Result<Target, String> {
     let kind = |word: &str| match word.to_ascii_lowercase().as_str() {
         "svc" | "service" | "services" => Some("services"),
         "po" | "pod" | "pods" => Some("pods"),
@@ -193,6 +186,6 @@ mod tests {
             let found = found.as_ref().map(|target| (target.kind, target.namespace.as_str(), target.name.as_str()));
             assert_eq!(found, expected, "{what}");
         }
-        assert!(list(Output::Text).unwrap().starts_with("MS1001  SelectorNoMatch  the selector matches no pod\n"));
+        assert!(list(Output::Text).unwrap().starts_with("MS1001  SelectorNoMatch   the selector matches no pod\n"));
     }
 }

@@ -1,5 +1,7 @@
 //! `mainstay load`: a target address in, a line of JSON out that counts how each of many new connections ended.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -26,6 +28,16 @@ pub(crate) struct Flags {
     /// Stop after so many connections
     #[arg(long)]
     count: Option<u64>,
+    /// Instead of new connections, keep so many and use each once a second
+    #[arg(long, value_name = "CONNECTIONS")]
+    kept: Option<u32>,
+    /// Reset each connection once it is answered: thousands a second from one address would use up its ports, which rest
+    /// for a minute after an ordinary end
+    #[arg(long)]
+    reset: bool,
+    /// Print what happened so far once a second
+    #[arg(long)]
+    report: bool,
 }
 
 /// How the connections ended.
@@ -58,6 +70,8 @@ const STALL: Duration = Duration::from_millis(900);
 pub(crate) const STARTED: &str = "{\"started\":true}";
 /// How long one connection may take. Far above a retransmission, far below a demo.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often `--report` prints.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
 /// How often due connections are started: 2,000/s are 10 a tick.
 const TICK: Duration = Duration::from_millis(5);
 /// Connections in flight at once; beyond it new ones wait, so that a dead target cannot exhaust this process.
@@ -82,6 +96,14 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
     // Who started this may wait for the line: from now on connections are made.
     println!("{STARTED}");
     let outcome = Arc::new(Mutex::new(Outcome::default()));
+    if flags.report {
+        tokio::spawn(report(outcome.clone()));
+    }
+    if let Some(kept) = flags.kept {
+        kept::run(address, kept, flags.seconds, &outcome).await;
+        return Ok(copy(&outcome));
+    }
+    let reset = flags.reset;
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
     let started_at = Instant::now();
     let end = started_at + Duration::from_secs(flags.seconds);
@@ -103,10 +125,11 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
         while started < due {
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
             started += 1;
+            outcome.lock().unwrap_or_else(|poison| poison.into_inner()).started = started;
             let outcome = outcome.clone();
             tokio::spawn(async move {
                 let began = Instant::now();
-                let result = once(address).await;
+                let result = once(address, reset).await;
                 record(&outcome, result, began.elapsed());
                 drop(slot);
             });
@@ -117,9 +140,21 @@ async fn generate(flags: &Flags) -> Result<Outcome> {
     }
     // All slots free again means every connection has been counted.
     let _ = slots.acquire_many(IN_FLIGHT_MAX as u32).await;
-    let mut outcome = outcome.lock().unwrap_or_else(|poison| poison.into_inner()).clone();
-    outcome.started = started;
-    Ok(outcome)
+    Ok(copy(&outcome))
+}
+
+fn copy(outcome: &Mutex<Outcome>) -> Outcome {
+    outcome.lock().unwrap_or_else(|poison| poison.into_inner()).clone()
+}
+
+/// Prints what happened so far, for a reader who cannot wait for the end.
+async fn report(outcome: Arc<Mutex<Outcome>>) {
+    loop {
+        tokio::time::sleep(REPORT_PERIOD).await;
+        if let Ok(line) = serde_json::to_string(&copy(&outcome)) {
+            println!("{line}");
+        }
+    }
 }
 
 fn record(outcome: &Mutex<Outcome>, result: Result<String, (&'static str, String)>, took: Duration) {
@@ -138,20 +173,24 @@ fn record(outcome: &Mutex<Outcome>, result: Result<String, (&'static str, String
 }
 
 /// One new connection: request, whole answer, name of the pod that answered.
-async fn once(address: SocketAddr) -> Result<String, (&'static str, String)> {
-    match timeout(CONNECTION_TIMEOUT, exchange(address)).await {
+async fn once(address: SocketAddr, reset: bool) -> Result<String, (&'static str, String)> {
+    match timeout(CONNECTION_TIMEOUT, exchange(address, reset)).await {
         Ok(Ok(answer)) => judge(&answer),
         Ok(Err(error)) => Err((kind_of(&error), error.to_string())),
         Err(_) => Err(("timeout", format!("no whole answer from {address} in {CONNECTION_TIMEOUT:?}"))),
     }
 }
 
-async fn exchange(address: SocketAddr) -> std::io::Result<String> {
+async fn exchange(address: SocketAddr, reset: bool) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    (&mut stream).take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    if reset {
+        // Without a word of farewell from here: the answer is whole, or has failed already.
+        let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    }
     Ok(answer)
 }
 

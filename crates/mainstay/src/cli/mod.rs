@@ -2,29 +2,52 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod client;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod detach;
 pub(crate) mod doctor;
+mod doctor_host;
 pub(crate) mod down;
 pub(crate) mod dump;
+pub(crate) mod duration;
 pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod image;
 pub(crate) mod load;
+pub(crate) mod logs;
+pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod open;
 #[cfg(test)]
 mod reference;
 pub(crate) mod status;
+pub(crate) mod store;
+mod target;
+mod terminal;
 mod throw_away;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod wait;
 
-/// Exit code of a command line that makes no sense.
-pub(crate) const USAGE: u8 = 3;
+/// Takes a command line apart; help says what exit codes mean.
+pub(crate) fn parse(arguments: Vec<String>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The command line as clap holds it, for parsing, completions and manual pages.
+pub(crate) fn command() -> clap::Command {
+    let tell = |command: clap::Command| {
+        let told = command.get_after_help().is_some_and(|text| text.to_string().contains("Exit codes"));
+        if told { command } else { command.after_help(crate::exit::HELP) }
+    };
+    tell(Cli::command()).mut_subcommands(tell)
+}
 
 /// Everything behind a Kubernetes Service in one binary.
 #[derive(Debug, Parser)]
@@ -38,20 +61,32 @@ pub(crate) struct Cli {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start an instance: API, pods, Services, DNS. Stays in the foreground; Ctrl-C stops everything.
+    /// Start an instance: API, pods, Services, DNS. Stays in the foreground (Ctrl-C stops everything) unless --detach.
     Up(Box<up::Flags>),
     /// Stop an instance and remove its pods and networks, also when its server is gone.
     Down(down::Flags),
-    /// Run a command in the node's network (or, with --pod, in a pod).
+    /// Apply manifests, as `kubectl apply --server-side` does.
+    Apply(apply::Flags),
+    /// Wait until objects are there and work.
+    Wait(wait::Flags),
+    /// Run a command, or a shell, in the node's network (or, with --pod, in a pod).
     Exec(exec::Flags),
+    /// Print what pods, DNS or the server itself say.
+    Logs(logs::Flags),
     /// Show what runs, where, and which revision is applied.
     Status(status::Flags),
+    /// Print the URL of a Service on this host, once it answers; with a desktop, open it
+    Open(open::Flags),
+    /// List the instances of this user
+    Ls(ls::Flags),
     /// Say why an object has no traffic: the first failing step, evidence, a fix to paste. Also what a code means.
     Explain(explain::Flags),
     /// Look at every Service and say what is wrong.
     Doctor(doctor::Flags),
     /// Give images other names, so that manifests run as printed.
     Image(image::Flags),
+    /// Check, save, restore or compact what an instance holds.
+    Store(store::Flags),
     /// Print what a stage holds: the applied rules or maps, the DNS zone.
     Dump(dump::Flags),
     /// Play a Service's life on a throw-away sandbox and prove every step.

@@ -3,18 +3,25 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use super::LogFormat;
+use super::client::Client;
+use super::{LogFormat, detach};
 use crate::config::{DataDir, Network};
+use crate::exit::Exit;
+use crate::host::{Host, HostFlags, Prepared};
+use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
 use crate::run::notify::Notify;
 use crate::run::phases::Phases;
-use crate::run::{self, Running, Settings, nft};
+use crate::run::publish::Choice;
+use crate::run::{self, Settings, nft};
 
 /// Flags of `mainstay up`.
 #[derive(Args, Debug)]
@@ -22,6 +29,8 @@ pub(crate) struct Flags {
     /// Run in namespaces of its own: nothing of the host is touched, and nothing is left
     #[arg(long)]
     sandbox: bool,
+    #[command(flatten)]
+    host: HostFlags,
     /// Where the API listens on this host; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -50,12 +59,30 @@ pub(crate) struct Flags {
     /// Name of the node [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
-    /// Apply these manifests once ready
-    #[arg(short, long = "filename", value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// Apply manifests once ready: a file, a folder, an http(s) URL or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    files: Vec<String>,
+    /// With -f: look into the folders below a folder, too
+    #[arg(short = 'R', long, requires = "files")]
+    recursive: bool,
+    /// Run in the background: return when ready, and log to DIR/server.log
+    #[arg(long)]
+    detach: bool,
+    /// Be ready only when everything of -f works (see mainstay wait), or fail with exit code 5 after DURATION
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "60s", require_equals = true,
+        value_parser = super::duration::parse)]
+    wait: Option<Duration>,
+    /// This process was started by --detach
+    #[arg(long, hide = true)]
+    detached_child: bool,
     /// Hold SIGTERM until nothing routes to a pod any more
     #[arg(long, value_enum, default_value = "on", value_name = "on|off")]
     drain: Switch,
+    /// Publish node ports and load-balancer ports on this host: on (127.0.0.1 and ::1), off, or other addresses. A number
+    /// that is taken is replaced by a free one, which is printed and kept
+    #[arg(long, value_name = "on|off|ADDRESS[,ADDRESS]", default_value = "on", num_args = 0..=1, require_equals = true,
+        default_missing_value = "on")]
+    publish: Choice,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -77,25 +104,70 @@ enum Switch {
 }
 
 /// Runs the subcommand. The process must still have a single thread.
-pub(crate) fn run(flags: &Flags) -> Result<()> {
-    if !flags.sandbox {
-        bail!(
-            "mainstay up runs in a sandbox for now: host mode comes with a later release.\nType: mainstay up --sandbox"
-        );
+pub(crate) fn run(flags: &Flags) -> Result<Exit> {
+    let mode = match (flags.sandbox, flags.host.host) {
+        (true, _) => Mode::Sandbox,
+        (_, true) => Mode::Host,
+        _ => {
+            return Err(Exit::Usage.error(
+                "mainstay up does not know where to run.\nType: mainstay up --sandbox (this host is not touched), or as root \
+                 mainstay up --host (its programs and network take part)",
+            ));
+        }
+    };
+    let known = Known::read(flags, mode).map_err(|error| Exit::Usage.of(error))?;
+    if flags.detach && !flags.detached_child {
+        detach::check(&known.data_dir)?;
+        return detach::start(&known.data_dir, flags.files.iter().any(|file| file == manifest::STDIN));
     }
-    log(flags);
+    let background = if flags.detached_child { Some(detach::Start::become_child()?) } else { None };
+    log(flags, background.as_ref().map(|_| detach::Log::of_stderr(known.data_dir.path())));
+    let start = Start { manifests: manifest::read(&flags.files, flags.recursive)?, wait: flags.wait, background };
+    if mode == Mode::Sandbox {
+        crate::host::refuse_sandbox(known.data_dir.path())?;
+        serve_in(flags, known, start, None)?;
+        return Ok(Exit::Fine);
+    }
+    let host = match crate::host::prepare(&flags.host, &known.data_dir, &known.network)? {
+        Prepared::Go(host) => host,
+        Prepared::End(exit) => return Ok(exit),
+    };
+    let directory = known.data_dir.path().to_owned();
+    let ended = serve_in(flags, known, start, Some(host.clone()));
+    crate::host::end(&host, &directory, ended).map(|()| Exit::Fine)
+}
+
+/// What the flags say, checked before anything starts.
+struct Known {
+    network: Network,
+    node: String,
+    domain: String,
+    data_dir: DataDir,
+    publish: Vec<std::net::IpAddr>,
+}
+
+impl Known {
+    fn read(flags: &Flags, mode: Mode) -> Result<Self> {
+        let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
+        network.pools = crate::pools::choose(&flags.lb_pool, &network, mode)?;
+        let (node, domain) = (node_name(flags.node_name.as_deref())?, domain(&flags.cluster_domain)?);
+        let (publish, data_dir) = (flags.publish.addresses()?, DataDir::choose(flags.data_dir.as_deref())?);
+        Ok(Self { network, node, domain, data_dir, publish })
+    }
+}
+
+/// Starts an instance and serves until told to stop. On a host, pods go on afterwards.
+fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) -> Result<()> {
+    let Known { network, node, domain, data_dir, publish } = known;
     let mut phases = Phases::new();
-    let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
-    network.pools = crate::pools::choose(&flags.lb_pool, &network)?;
-    let node = node_name(flags.node_name.as_deref())?;
-    let domain = domain(&flags.cluster_domain)?;
-    let data_dir = DataDir::choose(flags.data_dir.as_deref())?;
-    let objects = flags.files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let listener = listen(flags.listen)?;
     data_dir.create()?;
-    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS)?);
+    crate::keep::format::admit(&data_dir)?;
+    let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
+    let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
     let adopted = sandbox.adopted();
-    phases.done("sandbox", if adopted { "adopted with its pods" } else { "new namespaces" });
+    let new = if mode == Mode::Host { "this host" } else { "new namespaces" };
+    phases.done(mode.name(), if adopted { "adopted with its pods" } else { new });
     let settings = Settings {
         data_dir: data_dir.clone(),
         network,
@@ -106,12 +178,14 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         dataplane: flags.dataplane,
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
+        host,
+        publish,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(settings, sandbox, objects, &mut phases));
+    let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    if ended.is_err() && adopted {
-        // Pods of an earlier server are not this one's to end.
+    if mode == Mode::Host || (ended.is_err() && adopted) {
+        // Pods of an earlier server are not this one's to end, and a host's pods outlive every server.
         return ended;
     }
     Sandbox::kill(data_dir.path())?;
@@ -122,11 +196,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
 }
 
 /// Serves until told to stop. An error means that the sandbox was lost or never came to be.
-async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>, phases: &mut Phases) -> Result<()> {
+async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: &mut Phases) -> Result<()> {
     // Listen for signals first, so that none is lost while starting.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| settings.data_dir.kubeconfig());
+    let own = settings.data_dir.kubeconfig();
+    let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
+    let (host, mode) = (settings.host.clone(), sandbox.mode().name());
     let notify = Notify::from_environment();
     let mut running = run::start(settings, sandbox, phases).await?;
     tokio::select! {
@@ -141,10 +217,21 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
         }
     }
     phases.done("ready", "every node has applied the fixed Services");
-    for object in objects {
-        apply(&running, object).await?;
+    if let Some(host) = host {
+        host.is_ready();
     }
-    eprintln!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display());
+    let told = tokio::select! {
+        told = start.finish(&own) => told?,
+        _ = interrupt.recv() => {
+            running.stop();
+            return Ok(());
+        }
+        _ = terminate.recv() => {
+            running.stop();
+            return Ok(());
+        }
+    };
+    start.tell(told, &format!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display()))?;
     let pulse = running.pulse();
     notify.ready(&pulse.beat().await.unwrap_or_default());
     tokio::select! {
@@ -152,9 +239,9 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut running.kubelet => match ended {
-            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --sandbox"),
+            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --{mode}"),
             Ok(Ok(())) => {}
-            Err(error) => bail!("the kubelet failed: {error}"),
+            Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --{mode} -vv"),
         },
     }
     notify.stopping("stopping");
@@ -162,34 +249,40 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, objects: Vec<Manifest>
     Ok(())
 }
 
-/// An object of a file, its kind, and the file.
-type Manifest = (PathBuf, &'static api::kind::Kind, serde_json::Value);
-
-/// The objects of a file.
-fn read(file: &Path) -> Result<Vec<Manifest>> {
-    let next = || format!("cannot use {}.\nGive a readable file of manifests: -f FILE", file.display());
-    let text = std::fs::read_to_string(file).with_context(next)?;
-    let object = |mut object: serde_json::Value| {
-        let kind = crate::manifest::kind(&object)?;
-        if kind.namespaced && object["metadata"]["namespace"].is_null() {
-            object["metadata"]["namespace"] = "default".into();
-        }
-        Ok((file.to_owned(), kind, object))
-    };
-    crate::manifest::parse(&text).with_context(next)?.into_iter().map(object).collect::<Result<_>>().with_context(next)
+/// What is left to do once the instance itself is ready.
+struct Start {
+    manifests: Vec<Manifest>,
+    wait: Option<Duration>,
+    background: Option<detach::Start>,
 }
 
-/// Creates an object; one that exists is replaced.
-async fn apply(running: &Running, (file, kind, object): Manifest) -> Result<()> {
-    use contract::access::Access;
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let result = match running.api.create(kind, object.clone()).await {
-        Err(status) if status.reason == "AlreadyExists" => running.api.update(kind, object).await,
-        other => other,
-    };
-    result.map_err(|status| anyhow::anyhow!("{}: {} {name}: {status}", file.display(), kind.kind))?;
-    eprintln!("            applied      {} {name}", kind.kind);
-    Ok(())
+impl Start {
+    /// Applies the manifests and waits for them as long as asked; what was missing at the end of that time.
+    async fn finish(&self, kubeconfig: &Path) -> Result<Option<anyhow::Error>> {
+        if self.manifests.is_empty() {
+            return Ok(None);
+        }
+        let client = Client::from_kubeconfig(kubeconfig)?;
+        for manifest in &self.manifests {
+            let outcome = super::apply::one(&client, manifest).await?;
+            eprintln!("            {outcome:<12} {}", manifest.resource());
+        }
+        let Some(patience) = self.wait else { return Ok(None) };
+        match super::wait::until(&client, super::wait::of_manifests(&self.manifests), patience).await {
+            Err(error) if crate::exit::code(&error) == Exit::TimedOut => Ok(Some(error)),
+            other => other.map(|()| None),
+        }
+    }
+
+    /// Tells the user, wherever that is, that the instance is ready. It runs also when its manifests are not.
+    fn tell(&self, missing: Option<anyhow::Error>, ready: &str) -> Result<()> {
+        let (exit, text) = match missing {
+            None => (Exit::Fine, ready.to_owned()),
+            Some(error) => (Exit::TimedOut, format!("{}\nThe instance runs: {ready}", crate::report(&error))),
+        };
+        eprintln!("{text}");
+        self.background.as_ref().map_or(Ok(()), |background| background.tell(exit, &text))
+    }
 }
 
 /// Binds the API's address. A killed server's child may hold it for some milliseconds more, so a taken address is
@@ -201,11 +294,12 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 if began.elapsed() > std::time::Duration::from_millis(300) {
-                    bail!(
+                    let taken = anyhow::anyhow!(
                         "cannot listen on {address}: the address is in use.\nStop what uses it, or choose another: \
                          --listen {}:0 picks a free port",
                         address.ip()
                     );
+                    return Err(crate::exit::tag(crate::messages::MS0107, taken));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(3));
             }
@@ -237,11 +331,13 @@ fn domain(text: &str) -> Result<String> {
     Ok(domain)
 }
 
-fn log(flags: &Flags) {
+fn log(flags: &Flags, file: Option<detach::Log>) {
     let level = ["warn", "info", "debug"][usize::from(flags.verbose.min(2))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let writer = file.map_or_else(|| BoxMakeWriter::new(std::io::stderr), BoxMakeWriter::new);
+    let builder = builder.with_writer(writer);
     match flags.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -51,7 +51,7 @@ pub(crate) async fn start(
         bind_tcp,
         serve: node.clone(),
         forward: Runtime::current(),
-        resolvers: Resolvers::file("/etc/resolv.conf", own),
+        resolvers: Resolvers::file("/etc/resolv.conf", own).behind_stub(crate::host::neighbours::RESOLVED_UPLINKS),
     };
     let handle = dns::start(options).await.context("cannot start the DNS server")?;
     let config = ZoneConfig {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::advice::Advisor;
 use super::faults::Faults;
 use super::nft;
+use super::publish::Publish;
 
 /// Answers for one running instance.
 pub(crate) struct Instance {
@@ -22,10 +23,14 @@ pub(crate) struct Instance {
     pub(crate) server: String,
     /// Name of the node.
     pub(crate) node: String,
+    /// `sandbox` or `host`.
+    pub(crate) mode: String,
     /// Data directory.
     pub(crate) data_dir: String,
     /// Name of the dataplane.
     pub(crate) dataplane: &'static str,
+    /// What the holder can give to pods.
+    pub(crate) abilities: pods::holder::message::Abilities,
     /// Newest durable revision.
     pub(crate) store: store::Store,
     /// What the sinks have confirmed.
@@ -42,11 +47,16 @@ pub(crate) struct Instance {
     pub(crate) zone: Box<dyn Fn() -> String + Send + Sync>,
     /// Knows what is wrong.
     pub(crate) advisor: Arc<Advisor>,
+    /// Ports on the host.
+    pub(crate) publish: Publish,
 }
 
 impl Extension for Instance {
     fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
-        Advisor::work(&self.advisor, method, path, body)
+        let data_dir = std::path::Path::new(&self.data_dir);
+        crate::keep::online::work(&self.store, data_dir, method, path, body)
+            .or_else(|| self.publish.work(method, path, body))
+            .or_else(|| Advisor::work(&self.advisor, method, path, body))
     }
 
     fn serve(&self, method: &str, path: &str, body: &Value) -> Option<Result<Value, Status>> {
@@ -78,21 +88,34 @@ impl Instance {
         self.pools.list.iter().map(describe).collect()
     }
 
+    /// What the dataplane and the relay cannot do, and why the store takes no writes.
+    fn problems(&self) -> Vec<String> {
+        let store = self.store.failure().map(|why| format!("the store cannot write: {why}"));
+        store.into_iter().chain(self.report.problems()).chain(self.publish.problems()).collect()
+    }
+
     fn status(&self) -> Value {
         let snapshot = self.latest.borrow().clone();
         let sinks: Map<String, Value> =
             self.applied.sinks().into_iter().map(|(name, revision)| (name.to_owned(), revision.0.into())).collect();
         json!({
             "server": self.server,
+            "mode": self.mode,
+            "version": env!("CARGO_PKG_VERSION"),
             "node": self.node,
             "dataDir": self.data_dir,
             "dataplane": self.dataplane,
+            "limits": self.abilities.limits_text(),
+            "users": self.abilities.users_text(),
             "revision": self.store.revision().0,
             "applied": self.applied.node().0,
             "sinks": sinks,
             "programming": self.report.totals(),
-            "problems": self.report.problems(),
+            "netlinkWrites": kernel::nl::writes(),
+            "problems": self.problems(),
+            "published": self.publish.to_json(),
             "pools": self.pools(&snapshot),
+            "pods": pods(&snapshot),
             "objects": {
                 "services": snapshot.services.size(),
                 "endpointslices": snapshot.slices.size(),
@@ -100,4 +123,27 @@ impl Instance {
             },
         })
     }
+}
+
+/// Names of pods that are not ready which are listed.
+const PODS_NAMED: usize = 10;
+
+/// How many pods are how well.
+fn pods(snapshot: &Snapshot) -> Value {
+    let (mut ready, mut finished, mut not_ready, mut names) = (0, 0, 0, Vec::new());
+    for (key, pod) in &snapshot.pods {
+        match (pod.finished, pod.ready, pod.meta.deleting) {
+            (true, ..) => finished += 1,
+            (_, true, _) => ready += 1,
+            // On its way out: neither.
+            (.., true) => {}
+            _ => {
+                not_ready += 1;
+                if names.len() < PODS_NAMED {
+                    names.push(key.to_string());
+                }
+            }
+        }
+    }
+    json!({ "ready": ready, "finished": finished, "notReady": not_ready, "notReadyNames": names })
 }

@@ -12,7 +12,7 @@ use api::kinds::SERVICE;
 use api::object::ObjectKey;
 use compile::health_check;
 use compile::service_table::family_of;
-use compile::snapshot::Snapshot;
+use compile::snapshot::{Changes, Snapshot};
 use compile::write::{Note, Target};
 use controller::{Events, Subscription};
 use http::{Request, Response};
@@ -35,8 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Source {
     /// Name of this node.
     pub(crate) node: String,
-    /// Its addresses: the ports are open on all of them.
-    pub(crate) addresses: Vec<IpAddr>,
+    /// Its addresses: the ports are open on all of them, also when they change.
+    pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
     /// The newest snapshot.
     pub(crate) latest: watch::Receiver<Arc<Snapshot>>,
     /// Whether the dataplane follows it.
@@ -50,12 +50,24 @@ struct Open {
 }
 
 /// Opens and closes ports as Services change, until the feed ends.
-pub(crate) async fn run(mut subscription: Subscription, source: Source, events: Events) {
+pub(crate) async fn run(mut subscription: Subscription, mut source: Source, events: Events) {
     let mut open: BTreeMap<ObjectKey, Open> = BTreeMap::new();
-    while let Some((snapshot, changes)) = subscription.next().await {
+    loop {
+        let (snapshot, changes, moved) = tokio::select! {
+            next = subscription.next() => match next {
+                Some((snapshot, changes)) => (snapshot, changes, false),
+                None => return,
+            },
+            Ok(()) = source.addresses.changed() => {
+                let services = open.keys().cloned().collect();
+                (source.latest.borrow().clone(), Changes { services, ..Changes::default() }, true)
+            }
+        };
         let wanted = |key: &ObjectKey| health_check::port(&snapshot, key);
         // Close first, and wait until it is: a port may go from one Service to another.
-        let closed = open.extract_if(.., |key, held| changes.services.contains(key) && wanted(key) != Some(held.port));
+        let ends =
+            |key: &ObjectKey, held: &Open| changes.services.contains(key) && (moved || wanted(key) != Some(held.port));
+        let closed = open.extract_if(.., |key, held| ends(key, held));
         for (_, mut held) in closed.collect::<Vec<_>>() {
             held.listeners.shutdown().await;
         }
@@ -75,9 +87,10 @@ pub(crate) async fn run(mut subscription: Subscription, source: Source, events: 
 /// Opens a port on every address of the node; what could not be opened as errors.
 async fn listen(key: &ObjectKey, port: u16, source: &Source) -> (JoinSet<()>, Vec<std::io::Error>) {
     let (mut listeners, mut errors) = (JoinSet::new(), Vec::new());
-    for address in &source.addresses {
-        match TcpListener::bind(SocketAddr::new(*address, port)).await {
-            Ok(listener) => _ = listeners.spawn(accept(listener, key.clone(), source.clone(), *address)),
+    let addresses = source.addresses.borrow().clone();
+    for address in addresses {
+        match TcpListener::bind(SocketAddr::new(address, port)).await {
+            Ok(listener) => _ = listeners.spawn(accept(listener, key.clone(), source.clone(), address)),
             Err(error) => errors.push(error),
         }
     }

@@ -1,17 +1,20 @@
 //! The only wiring: settings and a sandbox in, a running instance with every role out.
 
 mod advice;
+mod certificates;
 mod dial;
 mod dns;
 mod extension;
 pub(crate) mod faults;
 mod health_check;
-mod network;
+pub(crate) mod network;
 pub(crate) mod nft;
 mod node_thread;
 pub(crate) mod notify;
 pub(crate) mod phases;
+pub(crate) mod publish;
 mod pulse;
+mod reach;
 mod service_routes;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -32,9 +35,11 @@ use store::Store;
 use tokio::sync::watch;
 
 use crate::config::{DataDir, Network};
+use crate::host::{self, Host};
 use crate::instance::Instance;
 use faults::Faults;
 use phases::Phases;
+use reach::Reach;
 
 /// Port of the API on the node's addresses inside the node's network.
 const API_PORT: u16 = 6443;
@@ -61,6 +66,10 @@ pub(crate) struct Settings {
     pub(crate) allow_external_ips: bool,
     /// Faults that may be set.
     pub(crate) faults: Faults,
+    /// The host that is changed; none in a sandbox.
+    pub(crate) host: Option<Arc<Host>>,
+    /// Addresses of the host on which Services are published.
+    pub(crate) publish: Vec<IpAddr>,
 }
 
 /// A running instance. Dropping it stops the controllers; the sandbox and its pods go on.
@@ -70,7 +79,7 @@ pub(crate) struct Running {
     /// Snapshots.
     pub(crate) feed: Feed,
     /// The API, in this process.
-    pub(crate) api: Api,
+    api: Api,
     /// The durable store under the API.
     pub(crate) store: Store,
     /// What the nftables sink did.
@@ -106,8 +115,8 @@ impl Running {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, allow_external_ips, faults } =
-        settings;
+    let Settings { data_dir, network, listener, node, domain, kubeconfig, dataplane, faults, host, .. } = settings;
+    let (allow_external_ips, publish) = (settings.allow_external_ips, settings.publish);
     let address = listener.local_addr()?;
     let server = format!("https://{address}");
     let store = Store::open_dir(data_dir.store())?;
@@ -119,12 +128,20 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let (stop, stopping) = watch::channel(false);
     serve_host(listener, &https, &stopping)?;
     write_kubeconfig(&data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
+    let kept = certificates::Kept { data_dir: data_dir.clone(), kubeconfig, server: server.clone() };
+    tokio::spawn(certificates::keep(credentials.clone(), https.clone(), kept));
     phases.done("api", &server);
 
     write_node_resolver(&data_dir, &network, &domain)?;
-    let node_runtime = node_thread::start(sandbox.clone(), network.clone())?;
-    serve_inside(&node_runtime, &network, &https, &stopping).await?;
-    phases.done("network", &format!("node {} at {}", node, join(&network.node_addresses)));
+    let node_runtime = node_thread::start(sandbox.clone(), network.clone(), host.clone())?;
+    if let Some(host) = &host {
+        host.meet_neighbours(data_dir.path(), &domain, phases)?;
+        host.note_fixed()?;
+        host::follow(host)?;
+    }
+    let reach = Reach::of(host.as_ref(), &network);
+    serve_inside(&node_runtime, &network, &https, &stopping, host.as_ref().map(|_| address)).await?;
+    phases.done("network", &format!("node {} at {}", node, join(&reach.primary.borrow())));
 
     api.set_dial(Arc::new(dial::NodeDial(node_runtime.clone())));
     let applied = Applied::default();
@@ -133,36 +150,50 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     let access: Arc<dyn contract::access::Access> = Arc::new(api.clone());
     let report = nft::Report::default();
     let controllers =
-        controller::start(controllers_config(&network, &node, &credentials), access.clone(), applied.clone());
+        controller::start(controllers_config(&network, &node, &credentials, &reach), access.clone(), applied.clone());
     let feed = controllers.feed.clone();
-    let table = table_config(&network, &node);
-    let shared = nft::Shared { report: report.clone(), faults: faults.clone() };
-    node_runtime.spawn(service_routes::keep(table.clone(), network.node_addresses.clone(), feed.latest()));
+    let table = table_config(&network, &node, &reach, host.is_some());
+    let shared = nft::Shared { report: report.clone(), faults: faults.clone(), node_ports: reach.node_ports.clone() };
+    node_runtime.spawn(service_routes::keep(
+        table.clone(),
+        network.node_addresses.clone(),
+        feed.latest(),
+        host.clone(),
+    ));
+    if let Some(host) = &host {
+        host.guard_neighbours(&domain, &feed, &report)?;
+    }
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(&network, &domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 
     phases.done("addresses", &crate::pools::describe(&network.pools));
-    let source = health_source(&network, &node, &feed, &report);
+    let source = health_source(&reach, &node, &feed, &report);
     node_runtime.spawn(health_check::run(feed.subscribe(), source, controllers.events.clone()));
+    let publish = publish_config(publish, &network, &reach, host.is_none(), &data_dir);
+    let publish = publish::start(publish, node_runtime.clone(), feed.subscribe(), controllers.events.clone())?;
 
-    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime.clone())?;
+    let config = kubelet_config(&network, &node, &domain, &faults, node_runtime.clone(), &reach)?;
     let named = contract::access::named(&access, "mainstay-kubelet");
     let kubelet = Kubelet::new(config, named, &sandbox, feed.latest(), applied.clone(), vec![names.built_in()])
         .context("cannot start the kubelet")?;
     api.set_streams(kubelet.streams());
-    let advisor = advice::start(&network, &domain, &api, kubelet.streams(), &applied, &feed, names.addresses());
-    tokio::spawn(sweep_events(api.clone()));
+    let abilities = sandbox.abilities().clone();
+    let asked = advice::Pods { streams: kubelet.streams(), abilities: abilities.clone() };
+    let advisor = advice::start(&network, &domain, &api, asked, &applied, &feed, names.addresses());
+    tokio::spawn(api.clone().expire_events());
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {node}"));
 
-    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir)?;
+    let instance = Instance::of_this_process(server.clone(), node.clone(), &data_dir, sandbox.mode())?;
     api.set_extension(Arc::new(extension::Instance {
         server,
         node,
+        mode: instance.mode.clone(),
         data_dir: data_dir.path().display().to_string(),
         dataplane: dataplane.name(),
+        abilities,
         store: store.clone(),
         applied: applied.clone(),
         latest: feed.latest(),
@@ -171,6 +202,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
         faults,
         zone: names.text(),
         advisor,
+        publish,
     }));
     instance.write(&data_dir)?;
     let (dataplane, _controllers) = (Arc::new(thread), controllers);
@@ -186,24 +218,29 @@ async fn open_api(store: &Store, network: &Network, allow_external_ips: bool) ->
     Ok(api)
 }
 
-fn health_source(network: &Network, node: &str, feed: &Feed, report: &nft::Report) -> health_check::Source {
+fn health_source(reach: &Reach, node: &str, feed: &Feed, report: &nft::Report) -> health_check::Source {
     health_check::Source {
         node: node.to_owned(),
-        addresses: network.node_addresses.clone(),
+        addresses: reach.node_ports.clone(),
         latest: feed.latest(),
         report: report.clone(),
     }
 }
 
-/// How often old Events are looked for; they are kept for an hour.
-const EVENT_SWEEP: std::time::Duration = std::time::Duration::from_secs(300);
-
-async fn sweep_events(api: Api) {
-    loop {
-        tokio::time::sleep(EVENT_SWEEP).await;
-        if let Err(status) = api.sweep_events(jiff::Timestamp::now()).await {
-            tracing::warn!(%status, "old Events could not be dropped");
-        }
+/// On a host, load-balancer addresses can be reached as they are, and a node port has one number everywhere.
+fn publish_config(
+    addresses: Vec<IpAddr>,
+    network: &Network,
+    reach: &Reach,
+    sandboxed: bool,
+    data_dir: &DataDir,
+) -> publish::Config {
+    publish::Config {
+        addresses,
+        node_ports: reach.node_ports.clone(),
+        pools: if sandboxed { network.pools.clone() } else { Default::default() },
+        renumber: sandboxed,
+        file: data_dir.path().join("published.json"),
     }
 }
 
@@ -219,14 +256,20 @@ fn serve_host(listener: TcpListener, https: &Arc<Server>, stop: &apiserver::Stop
     Ok(())
 }
 
-/// Serves on the node's addresses inside the node's network.
+/// Serves on the node's addresses inside the node's network. `shared` is where `--listen` serves in the same network: if
+/// that is every address, it serves here already.
 async fn serve_inside(
     node_runtime: &tokio::runtime::Handle,
     network: &Network,
     https: &Arc<Server>,
     stop: &apiserver::Stop,
+    shared: Option<SocketAddr>,
 ) -> Result<()> {
-    for address in &network.node_addresses {
+    let served = |address: &IpAddr| {
+        shared
+            .is_some_and(|at| at.port() == API_PORT && at.ip().is_unspecified() && (at.is_ipv6() || address.is_ipv4()))
+    };
+    for address in network.node_addresses.iter().filter(|address| !served(address)) {
         let inside = inside_listener(node_runtime, SocketAddr::new(*address, API_PORT)).await?;
         node_runtime.spawn(serve(https.clone(), inside, stop.clone()));
     }
@@ -256,7 +299,8 @@ fn credentials(
     }
     addresses.extend(&network.node_addresses);
     addresses.extend(network.service_cidrs.iter().map(|cidr| crate::config::offset(cidr.network, 1)));
-    Ok(Credentials::load_or_create(&data_dir.pki(), &names, &addresses)?)
+    let (now, lives) = (jiff::Timestamp::now(), certificates::lives());
+    Ok(Credentials::load_or_create_at(now, lives, &data_dir.pki(), &names, &addresses)?)
 }
 
 /// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.
@@ -292,10 +336,11 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-fn controllers_config(network: &Network, node: &str, credentials: &Credentials) -> controller::Config {
+fn controllers_config(network: &Network, node: &str, credentials: &Credentials, reach: &Reach) -> controller::Config {
     controller::Config {
         node: node.to_owned(),
         node_addresses: network.node_addresses.clone(),
+        host_addresses: reach.primary.clone(),
         pod_cidrs: network.pod_cidrs.iter().map(ToString::to_string).collect(),
         api_port: API_PORT,
         kubernetes_address: crate::config::offset(network.service_cidrs[0].network, 1),
@@ -306,12 +351,13 @@ fn controllers_config(network: &Network, node: &str, credentials: &Credentials) 
     }
 }
 
-fn table_config(network: &Network, node: &str) -> service_table::Config {
+fn table_config(network: &Network, node: &str, reach: &Reach, egress: bool) -> service_table::Config {
     service_table::Config {
         node: node.into(),
         pod_cidrs: network.pod_cidrs.clone(),
         service_cidrs: network.service_cidrs.clone(),
-        node_port_addresses: network.node_addresses.clone(),
+        egress,
+        node_port_addresses: reach.node_ports.borrow().clone(),
         dns_addresses: network.dns_addresses.clone(),
         pools: network.pools.clone(),
     }
@@ -323,6 +369,7 @@ fn kubelet_config(
     domain: &str,
     faults: &Faults,
     node_runtime: tokio::runtime::Handle,
+    reach: &Reach,
 ) -> Result<KubeletConfig> {
     let range = |cidr: &compile::allocate::Cidr| {
         let text = cidr.to_string();
@@ -331,11 +378,12 @@ fn kubelet_config(
     let names = pods::name_files::Names {
         dns: network.dns_addresses.clone(),
         domain: domain.to_owned(),
-        host_resolv: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        host_resolv: crate::host::neighbours::resolv_conf_for_pods(),
     };
     Ok(KubeletConfig {
         node_name: node.to_owned(),
         node_addresses: network.node_addresses.clone(),
+        host_addresses: reach.primary.clone(),
         pod_ranges: network.pod_cidrs.iter().map(range).collect::<Result<_>>()?,
         names,
         drain: faults.drain(),

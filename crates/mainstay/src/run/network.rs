@@ -26,7 +26,7 @@ pub(crate) fn set_up(network: &Network) -> Result<()> {
 }
 
 /// A route to a Service network: over `lo`, with the node's own address as the source.
-pub(super) fn service_route(network: IpAddr, prefix: u8, addresses: &[IpAddr], index: u32) -> NewRoute {
+pub(crate) fn service_route(network: IpAddr, prefix: u8, addresses: &[IpAddr], index: u32) -> NewRoute {
     let source = addresses.iter().find(|address| same_family(**address, network)).copied();
     NewRoute { source, ..NewRoute::direct(network, prefix, index) }
 }

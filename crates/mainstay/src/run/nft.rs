@@ -3,6 +3,7 @@
 mod first;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use dataplane::Dataplane;
 use dataplane::memory::Memory;
 use dataplane::nft::{Nft, encoded_len};
 use pods::sandbox::Sandbox;
+use tokio::sync::watch;
 
 use super::faults::Faults;
 
@@ -63,13 +65,25 @@ struct Inner {
     failures: u64,
     first: Option<(Revision, Duration)>,
     last_error: Option<String>,
+    lost: bool,
+    neighbours: Option<String>,
 }
 
 impl Report {
     /// What is not programmed, and why.
     pub(crate) fn problems(&self) -> Vec<String> {
         let inner = self.lock();
-        inner.last_error.iter().chain(&inner.problems).cloned().collect()
+        inner.last_error.iter().chain(&inner.neighbours).chain(&inner.problems).cloned().collect()
+    }
+
+    /// Somebody removed the table or its rules: the next apply makes all of it anew.
+    pub(crate) fn lose(&self) {
+        self.lock().lost = true;
+    }
+
+    /// What somebody else on this host does to the packets of pods.
+    pub(crate) fn set_neighbours(&self, problem: Option<String>) {
+        self.lock().neighbours = problem;
     }
 
     /// Whether the kernel follows.
@@ -105,9 +119,13 @@ pub(crate) struct Shared {
     pub(crate) report: Report,
     /// Faults it obeys.
     pub(crate) faults: Faults,
+    /// Addresses that serve node ports.
+    pub(crate) node_ports: watch::Receiver<Vec<IpAddr>>,
 }
 
 struct NftSink {
+    config: Config,
+    node_ports: watch::Receiver<Vec<IpAddr>>,
     programmer: Programmer,
     plane: Box<dyn Dataplane>,
     /// Whether the programmer knows what the kernel holds.
@@ -117,8 +135,25 @@ struct NftSink {
 }
 
 impl NftSink {
+    /// Other addresses for node ports: everything is compiled again, and what differs is written.
+    fn follow_addresses(&mut self) {
+        let addresses = self.node_ports.borrow_and_update().clone();
+        if addresses != self.config.node_port_addresses {
+            self.config.node_port_addresses = addresses;
+            self.programmer = Programmer::new(self.config.clone());
+            self.known = false;
+        }
+    }
+
     fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
+        self.follow_addresses();
         let mut empty = false;
+        let lost = std::mem::take(&mut self.report.lock().lost);
+        if lost {
+            self.plane.install().inspect_err(|_| self.report.lose())?;
+            self.programmer.adopt(State::new());
+            (self.known, empty) = (true, true);
+        }
         if !self.known {
             let state = match self.plane.observe()? {
                 Some(state) => state,
@@ -188,15 +223,16 @@ pub(crate) fn start(
     confirm: SinkHandle,
     shared: Shared,
 ) -> Result<JoinHandle<()>> {
-    let Shared { report, faults } = shared;
+    let Shared { report, faults, node_ports } = shared;
     let (opened, wait) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = sandbox.enter().context("cannot enter the sandbox's network").and_then(|()| open(kind));
+        let plane = sandbox.enter().context("cannot enter the node's network").and_then(|()| open(kind));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
                 let _ = opened.send(Ok(()));
-                let sink = NftSink { programmer: Programmer::new(config), plane, known: false, faults, report };
+                let programmer = Programmer::new(config.clone());
+                let sink = NftSink { config, node_ports, programmer, plane, known: false, faults, report };
                 runtime.block_on(drive(subscription, sink, confirm, Backoff::default()));
             }
             (Err(error), _) => drop(opened.send(Err(error))),

@@ -8,13 +8,17 @@ use tokio::runtime::Handle;
 
 use super::network;
 use crate::config::Network;
+use crate::host::Host;
 
 /// Enters the network, sets it up, and serves its runtime until the process ends. Returns once that is done.
-pub(crate) fn start(sandbox: Arc<Sandbox>, network: Network) -> Result<Handle> {
+pub(crate) fn start(sandbox: Arc<Sandbox>, network: Network, host: Option<Arc<Host>>) -> Result<Handle> {
     let (ready, wait) = std::sync::mpsc::channel::<Result<Handle>>();
     std::thread::Builder::new().name("node-net".into()).spawn(move || {
-        let prepared = sandbox.enter().context("cannot enter the sandbox's network").and_then(|()| {
-            network::set_up(&network)?;
+        let prepared = sandbox.enter().context("cannot enter the node's network").and_then(|()| {
+            match host {
+                Some(host) => host.settle()?,
+                None => network::set_up(&network)?,
+            }
             Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
         });
         match prepared {

@@ -11,21 +11,31 @@ use kernel::nl::route::Rtnetlink;
 use tokio::sync::watch;
 
 use super::network::{service_route, unless_there};
+use crate::host::Host;
 
 /// Keeps the routes until there are no more snapshots. Must run on a thread in the node's network.
 pub(crate) async fn keep(
     config: service_table::Config,
     addresses: Vec<IpAddr>,
     mut latest: watch::Receiver<Arc<Snapshot>>,
+    host: Option<Arc<Host>>,
 ) {
-    let mut made = BTreeSet::new();
+    // A host may still hold routes of an earlier server.
+    let mut made = host.is_none().then(BTreeSet::new);
     loop {
         let snapshot = latest.borrow_and_update().clone();
         let wanted = added(&snapshot, &config);
-        if wanted != made {
-            match change(&made, &wanted, &addresses) {
-                Ok(()) => made = wanted,
-                Err(error) => tracing::warn!(%error, "routes to added Service networks could not be changed"),
+        if made.as_ref() != Some(&wanted) {
+            let done = match &host {
+                Some(host) => host.route_added(&wanted),
+                None => change(made.as_ref().unwrap_or(&BTreeSet::new()), &wanted, &addresses).map_err(Into::into),
+            };
+            match done {
+                Ok(()) => made = Some(wanted),
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "routes to added Service networks could not be changed"
+                ),
             }
         }
         if latest.changed().await.is_err() {

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use crate::account;
 use crate::sandbox::{Sandbox, text};
 
-/// `mainstay up` with arguments that it must refuse; what it said.
-fn refused(data_dir: &Path, extra: &[&str]) -> String {
+/// `mainstay up` with arguments that it must refuse with an exit code; what it said.
+fn refused(data_dir: &Path, extra: &[&str], code: i32) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
     command.args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(extra);
     let output = command.stdin(Stdio::null()).output().expect("mainstay runs");
-    assert_eq!(output.status.code(), Some(1), "{extra:?}: {}", text(&output));
+    assert_eq!(output.status.code(), Some(code), "{extra:?}: {}", text(&output));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!said.contains("panicked"), "{said}");
     said
@@ -27,19 +27,19 @@ fn a_start_that_cannot_work_says_why_and_what_to_type_and_leaves_nothing() {
     let broken = file.display().to_string();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("an address").to_string();
-    for (extra, expected) in [
-        (&["-f", "/no/such.yaml"][..], "cannot use /no/such.yaml: No such file or directory"),
-        (&["-f", &broken], "the manifest is not YAML"),
-        (&["--listen", &port], "the address is in use"),
-        (&["--service-cidr", "10.96.0.0/31"], "only 2 addresses"),
-        (&["--node-name", "A_b"], "cannot be the name of a node"),
+    for (extra, code, expected) in [
+        (&["-f", "/no/such.yaml"][..], 1, "cannot use /no/such.yaml: No such file or directory"),
+        (&["-f", &broken], 1, "the manifest is not YAML at line 1"),
+        (&["--listen", &port], 1, "the address is in use"),
+        (&["--service-cidr", "10.96.0.0/31"], 3, "only 2 addresses"),
+        (&["--node-name", "A_b"], 3, "cannot be the name of a node"),
     ] {
         // The last --listen would be a second one: give it alone.
-        let said = if extra[0] == "--listen" { refused_listening(&new, &port) } else { refused(&new, extra) };
+        let said = if extra[0] == "--listen" { refused_listening(&new, &port) } else { refused(&new, extra, code) };
         assert!(said.contains(expected), "expected {expected:?} in {said:?}");
         assert!(!new.exists(), "{extra:?} left {}", new.display());
     }
-    let said = refused(Path::new("/dev/null/x"), &[]);
+    let said = refused(Path::new("/dev/null/x"), &[], 1);
     assert!(said.starts_with("mainstay: cannot make the data directory /dev/null/x: Not a directory"), "{said}");
     assert!(said.trim_end().ends_with("--data-dir DIR"), "the advice comes last: {said}");
     assert_eq!(said.matches("os error").count(), 1, "the cause is said once: {said}");

@@ -61,6 +61,29 @@ impl Host {
         Self(lines)
     }
 
+    /// Looks at the host whose network and mount namespaces a process is in. Control groups are everybody's on this
+    /// machine, so that they are left out here.
+    pub(crate) fn look_in(pid: u32) -> Self {
+        let script = "exec 2>/dev/null; ip -o link | sed 's/^/link: /'; ip -o addr | sed 's/^/address: /'; \
+                      ip route show table all | sed 's/^/route: /'; ip -6 route show table all | sed 's/^/route6: /'; \
+                      ip rule | sed 's/^/rule: /'; ip -6 rule | sed 's/^/rule6: /'; nft -s list ruleset | sed 's/^/nft: /'; \
+                      grep -rs '' /proc/sys/net | grep -v nf_conntrack_count | sed 's/^/sysctl: /'; \
+                      sed 's/^/mount: /' /proc/self/mountinfo; ls /run/mainstay/host-$(stat -L -c %i /proc/self/ns/net) | sed 's/^/file: /'; \
+                      sed 's/^/resolver: /' /etc/resolv.conf; sed 's/^/name: /' /etc/hosts";
+        let target = pid.to_string();
+        let output =
+            Command::new("nsenter").args(["--target", &target, "--net", "--mount", "sh", "-c", script]).output();
+        let output = output.expect("nsenter must be installed (util-linux)");
+        let text = String::from_utf8_lossy(&output.stdout);
+        // Lifetimes and cache entries count down by themselves.
+        let lines = text.lines().map(|line| line.split(" valid_lft").next().unwrap_or(line).trim_end().to_owned());
+        let host = Self(lines.collect());
+        for what in ["link", "address", "route", "route6", "sysctl", "mount"] {
+            assert!(host.count(what) > 0, "no {what} was found: the comparison would hold nothing");
+        }
+        host
+    }
+
     /// How many lines of one sort there are.
     pub(crate) fn count(&self, what: &str) -> usize {
         self.0.iter().filter(|line| line.starts_with(&format!("{what}: "))).count()

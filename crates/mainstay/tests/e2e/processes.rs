@@ -67,6 +67,14 @@ impl Ours {
         Self { networks, processes: found.iter().map(|pid| (*pid, all[pid].start)).collect() }
     }
 
+    /// The same for an instance in the network namespace of another process, which is not its own.
+    pub(crate) fn on_host(directory: &Path, host: u32) -> Self {
+        let mut ours = Self::of(directory);
+        let host = fs::read_link(format!("/proc/{host}/ns/net")).expect("the host's network namespace");
+        ours.networks.remove(&host.display().to_string());
+        ours
+    }
+
     /// How many processes and network namespaces there were.
     pub(crate) fn count(&self) -> (usize, usize) {
         (self.processes.len(), self.networks.len())
@@ -80,6 +88,13 @@ impl Ours {
         };
         let pids = self.processes.iter().filter(|(pid, _)| has(*pid));
         let pids = pids.filter_map(|(pid, _)| rustix::process::Pid::from_raw(i32::try_from(*pid).ok()?));
+        pids.filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::KILL).is_ok()).count()
+    }
+
+    /// Sends SIGKILL to all of them; how many there were.
+    pub(crate) fn kill(&self) -> usize {
+        let pids =
+            self.processes.iter().filter_map(|(pid, _)| rustix::process::Pid::from_raw(i32::try_from(*pid).ok()?));
         pids.filter(|pid| rustix::process::kill_process(*pid, rustix::process::Signal::KILL).is_ok()).count()
     }
 

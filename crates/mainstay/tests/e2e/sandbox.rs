@@ -115,11 +115,21 @@ impl Sandbox {
         serde_json::from_str(&self.kubectl_ok(&["get", "--raw", "/mainstay/status"])).expect("the status is JSON")
     }
 
+    /// The node's own address: whom endpoints see when a client of the host is led to them.
+    pub(crate) fn node_address(&self) -> String {
+        self.kubectl_ok(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"])
+    }
+
     /// `kubectl apply -f -`.
     pub(crate) fn apply(&self, manifest: &str) {
         let file = self.path().join("manifest.yaml");
         std::fs::write(&file, manifest).expect("the manifest can be written");
         self.kubectl_ok(&["apply", "-f", &file.to_string_lossy()]);
+    }
+
+    /// A subcommand, as the user who runs the instance.
+    pub(crate) fn mainstay(&self, arguments: &[&str]) -> Output {
+        self.account.command().args(arguments).stdin(Stdio::null()).output().expect("mainstay runs")
     }
 
     /// A command in the node's network.

@@ -1,133 +1,132 @@
-//! A container's output: bytes from its pipes in, lines with time and stream in a bounded file out.
+//! A container's log: lines with time and stream in, a bounded number of bounded files out: the newest keeps its name, older
+//! ones are numbered.
 //!
-//! The holder does this itself, so that pods keep writing while the supervisor is away.
+//! The holder writes it itself, so that pods keep writing while the supervisor is away.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::watcher::Watcher;
-use crate::limits;
-
-/// One output stream of a container on its way to the log, and to the clients that are attached.
-pub struct Stream {
-    /// Non-blocking end of the container's pipe.
-    pub pipe: OwnedFd,
-    /// `stdout` or `stderr`.
-    pub name: &'static str,
-    /// The clients that are attached.
-    pub watchers: Vec<Watcher>,
-    rest: Vec<u8>,
-}
-
-impl Stream {
-    /// A stream called `stdout` or `stderr`.
-    pub fn new(pipe: OwnedFd, name: &'static str) -> Self {
-        Self { pipe, name, watchers: Vec::new(), rest: Vec::new() }
-    }
-
-    /// Whether some client has to read before the container may go on.
-    pub fn stalled(&self) -> bool {
-        self.watchers.iter().any(Watcher::waits)
-    }
-
-    /// Moves what is there to `log`; whether the stream goes on.
-    pub fn pump(&mut self, log: &mut Log) -> bool {
-        let mut buffer = [0u8; 16 << 10];
-        let mut taken = 0;
-        while taken < limits::LOG_TURN_BYTES {
-            match rustix::io::read(&self.pipe, &mut buffer) {
-                Ok(0) => {
-                    self.flush(log);
-                    return false;
-                }
-                Ok(count) => {
-                    taken += count;
-                    self.take(&buffer[..count], log);
-                    self.watchers.retain_mut(|watcher| watcher.give(&buffer[..count]));
-                    if self.stalled() {
-                        return true;
-                    }
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return true,
-                Err(_) => return false,
-            }
-        }
-        true
-    }
-
-    /// Moves everything that is there, at the end of the container.
-    pub fn drain(&mut self, log: &mut Log) {
-        // The processes are dead, so the pipe holds at most its capacity; the bound only guards against a leak of its
-        // write end.
-        for _ in 0..64 {
-            if !self.pump(log) {
-                return;
-            }
-        }
-        self.flush(log);
-    }
-
-    fn take(&mut self, bytes: &[u8], log: &mut Log) {
-        self.rest.extend_from_slice(bytes);
-        let mut from = 0;
-        while let Some(end) = self.rest[from..].iter().position(|byte| *byte == b'\n') {
-            log.line(self.name, 'F', &self.rest[from..from + end]);
-            from += end + 1;
-        }
-        while self.rest.len() - from > limits::LOG_LINE_BYTES {
-            log.line(self.name, 'P', &self.rest[from..from + limits::LOG_LINE_BYTES]);
-            from += limits::LOG_LINE_BYTES;
-        }
-        self.rest.drain(..from);
-    }
-
-    fn flush(&mut self, log: &mut Log) {
-        if !self.rest.is_empty() {
-            log.line(self.name, 'P', &self.rest);
-            self.rest.clear();
-        }
-    }
-}
+use super::spool::Mark;
+use crate::limits::{LOG_BYTES, LOG_FILES};
+use crate::log_files;
 
 /// A log file, rotated by size.
-pub struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
     bytes: u64,
+    limit: u64,
+    /// What the next holder needs to go on.
+    mark: Option<Mark>,
 }
 
 impl Log {
     /// Opens (or continues) a log.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes })
+        Ok(Self { path, file, bytes, limit: LOG_BYTES, mark: None })
     }
 
-    fn line(&mut self, stream: &str, part: char, text: &[u8]) {
-        let mut line = format!("{:.9} {stream} {part} ", jiff::Timestamp::now()).into_bytes();
-        line.extend_from_slice(text);
-        line.push(b'\n');
-        // A full disk loses log lines, not the container.
-        if self.file.write_all(&line).is_ok() {
-            self.bytes += line.len() as u64;
+    /// Opens a log where `mark` says: what is behind that was written without being noted, and comes again.
+    pub(super) fn marked(path: PathBuf, mark: Mark) -> io::Result<Self> {
+        let mut log = Self::open(path)?;
+        if log.bytes > mark.log() {
+            log.file.set_len(mark.log())?;
+            log.bytes = mark.log();
         }
-        if self.bytes > limits::LOG_BYTES {
+        Ok(Self { mark: Some(mark), ..log })
+    }
+
+    /// How much of a stream's spool is in the log.
+    pub(super) fn done(&self, stream: &str) -> u64 {
+        self.mark.as_ref().map_or(0, |mark| mark.done(stream))
+    }
+
+    /// Appends whole lines.
+    pub(super) fn append(&mut self, text: &[u8]) {
+        if self.file.write_all(text).is_ok() {
+            self.bytes += text.len() as u64;
+        } else {
+            // A full disk loses log lines, not the container; and no half line stays.
+            let _ = self.file.set_len(self.bytes);
+        }
+    }
+
+    /// Notes how much of a stream's spool is in the log.
+    pub(super) fn move_mark(&mut self, stream: &str, done: u64) {
+        if let Some(mark) = &mut self.mark {
+            mark.set(self.bytes, stream, done);
+        }
+    }
+
+    /// Starts a new file when this one is full; the one before is kept.
+    pub(super) fn rotate_if_large(&mut self) {
+        if self.bytes > self.limit {
             self.rotate();
+            let done = self.done("stdout");
+            self.move_mark("stdout", done);
         }
     }
 
+    /// Begins a new file. Readers hold the old one open and find the next by what follows it.
     fn rotate(&mut self) {
-        let mut old = self.path.clone().into_os_string();
-        old.push(".old");
-        if std::fs::rename(&self.path, old).is_ok()
-            && let Ok(file) = OpenOptions::new().create(true).append(true).open(&self.path)
-        {
-            self.file = file;
+        for number in (1..LOG_FILES).rev() {
+            // What is not there yet cannot be renamed, and the oldest is replaced.
+            let _ = fs::rename(log_files::rotated(&self.path, number - 1), log_files::rotated(&self.path, number));
         }
-        self.bytes = 0;
+        match OpenOptions::new().create(true).append(true).open(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                self.bytes = 0;
+            }
+            // No file to go on in (no inodes left): the lines go on in the one that has just been renamed, and the next
+            // line tries again.
+            Err(_) => {
+                let _ = fs::rename(log_files::rotated(&self.path, 1), &self.path);
+            }
+        }
+    }
+}
+
+/// Adds one line to `out`, as the log has it.
+pub(super) fn line(out: &mut Vec<u8>, stream: &str, part: char, text: &[u8]) {
+    out.extend_from_slice(format!("{:.9} {stream} {part} ", jiff::Timestamp::now()).as_bytes());
+    out.extend_from_slice(text);
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(log: &mut Log, stream: &str, part: char, text: &str) {
+        let mut out = Vec::new();
+        line(&mut out, stream, part, text.as_bytes());
+        log.append(&out);
+        log.rotate_if_large();
+    }
+
+    #[test]
+    fn files_are_bounded_in_length_and_number_and_hold_whole_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("0.log");
+        let mut log = Log { limit: 1000, ..Log::open(path.clone()).unwrap() };
+        for number in 0..500 {
+            add(&mut log, "stdout", 'F', &format!("line {number}"));
+        }
+        let files: Vec<PathBuf> = log_files::all(&path).filter(|file| file.exists()).collect();
+        assert_eq!(files.len(), LOG_FILES);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), LOG_FILES);
+        let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() < 1100));
+        let numbers: Vec<usize> = text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(*numbers.last().unwrap(), 499);
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "the newest lines, in order, none missing");
+        drop(log);
+        let mut again = Log { limit: 1000, ..Log::open(path).unwrap() };
+        add(&mut again, "stderr", 'P', "line 500");
+        assert!(again.bytes < 1100);
     }
 }

@@ -11,10 +11,17 @@ use kernel::unix_socket::{self, Wait};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::security::Security;
+use crate::cgroup::Limits;
 use crate::limits;
+use crate::sandbox::Mode;
 
 /// Version of this protocol; a supervisor refuses a holder of another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = match option_env!("MAINSTAY_HOLDER_PROTOCOL") {
+    // For tests of an upgrade over a change of the protocol: the same program built as another release.
+    Some(_) => 2,
+    None => 1,
+};
 /// Name of the holder's socket in the data directory.
 pub const SOCKET: &str = "holder.sock";
 
@@ -60,7 +67,7 @@ pub enum Request {
         /// The last one already known; empty names for the start.
         after: (String, String),
     },
-    /// Pods that have a network namespace.
+    /// Pods that have a network namespace or a container, also one that has ended.
     Pods {
         /// The last one already known; empty for the start.
         after: String,
@@ -81,6 +88,12 @@ pub enum Reply {
         version: u32,
         /// Version of the program it runs.
         program: String,
+        /// Where its pods live.
+        #[serde(default)]
+        mode: Mode,
+        /// What it can give to pods.
+        #[serde(default)]
+        abilities: Abilities,
     },
     /// Done.
     Done,
@@ -94,6 +107,34 @@ pub enum Reply {
     Exited(i32),
     /// Something ended; ask for [`Request::Containers`].
     Changed,
+}
+
+/// What a holder can give to pods; what it cannot is told to whoever asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Abilities {
+    /// Each pod has users of its own; without, a container runs as one user, whatever its number.
+    pub users: bool,
+    /// Limits of processor and memory hold: which control groups they are held by.
+    pub limits: Option<String>,
+    /// Why limits do not hold, and what to do about it.
+    pub no_limits: String,
+}
+
+impl Abilities {
+    /// Whether and how limits hold, for people.
+    pub fn limits_text(&self) -> String {
+        match &self.limits {
+            Some(how) => format!("held by {how}"),
+            None if self.no_limits.is_empty() => "not held: the sandbox was started by an earlier release".to_owned(),
+            None => format!("not held: {}", self.no_limits),
+        }
+    }
+
+    /// Whose the processes of pods are outside, for people.
+    pub fn users_text(&self) -> &'static str {
+        if self.users { "each pod has its own" } else { "every pod runs as the user who started this" }
+    }
 }
 
 /// A container to start.
@@ -128,6 +169,12 @@ pub struct Spawn {
     pub log: PathBuf,
     /// What its file system looks like.
     pub root: Root,
+    /// What it may do.
+    #[serde(default)]
+    pub security: Security,
+    /// How much it may use.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a container's file system adds to (and hides from) the read-only view of the host's.
@@ -189,6 +236,12 @@ pub struct Ended {
     pub code: i32,
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// Nobody saw how: the code only stands for that.
+    #[serde(default)]
+    pub unknown: bool,
+    /// The kernel killed a process of it because its memory limit was reached.
+    #[serde(default)]
+    pub oom: bool,
 }
 
 /// Sends one message.

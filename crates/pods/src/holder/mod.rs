@@ -1,13 +1,26 @@
 //! The holder: the first process of a sandbox, alone in one thread; requests in, namespaces, containers and exits out.
 //!
-//! It outlives the supervisor, so that pods and virtual addresses go on while that is restarted or upgraded; its end is
-//! the end of everything in the sandbox.
+//! It outlives the supervisor, so that pods and virtual addresses go on while that is restarted or upgraded. In a sandbox
+//! its end is the end of everything; on a host pods outlive it, and the next one takes them over.
 
-pub mod log;
+mod adopt;
+mod container;
+mod ends;
+pub(crate) mod kept;
+mod log;
+mod mask;
 pub mod message;
+mod own;
+mod places;
 pub mod root;
+mod seccomp;
+pub mod security;
 mod spawn;
+mod spool;
 mod state;
+mod stream;
+mod trial;
+mod user;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -21,10 +34,13 @@ use kernel::{mount, process};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::limits;
+use crate::sandbox::Mode;
 use message::{Reply, Request};
-pub use state::PROGRAM;
+pub use places::PROGRAM;
 use state::State;
 
+/// Folder of the data directory that says which containers of a host run.
+pub(crate) const RECORDS: &str = "holder";
 /// First argument of the re-executed binary that makes it the holder.
 pub const ROLE: &str = "holder";
 
@@ -33,12 +49,19 @@ struct Connection {
     subscribed: bool,
 }
 
-/// Runs the holder: arguments are the data directory, the number of the bound socket and the names of the applets.
+/// Runs the holder: arguments are the data directory, the number of the bound socket, where pods live and the names of
+/// the applets.
 pub fn main(arguments: &[String]) -> ! {
+    speak(message::VERSION, arguments)
+}
+
+/// Runs the holder as a release would that speaks this version of the protocol.
+pub fn speak(version: u32, arguments: &[String]) -> ! {
     let done = match arguments {
-        [directory, socket, applets @ ..] => match socket.parse() {
-            Ok(socket) => run(Path::new(directory), socket, applets),
-            Err(_) => Err(io::Error::other("the socket is not a number")),
+        [directory, socket, mode, applets @ ..] => match (socket.parse(), Mode::parse(mode)) {
+            (Ok(socket), Some(mode)) => run(Path::new(directory), socket, (version, mode), applets),
+            (Err(_), _) => Err(io::Error::other("the socket is not a number")),
+            (_, None) => Err(io::Error::other("the mode is neither sandbox nor host")),
         },
         _ => Err(io::Error::other("the holder is started by Mainstay itself")),
     };
@@ -52,11 +75,11 @@ pub fn main(arguments: &[String]) -> ! {
     process::exit_now(code)
 }
 
-fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
+fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[String]) -> io::Result<()> {
     let listener = process::keep_only_as_three(socket)?;
-    prepare(directory, applets)?;
+    prepare(directory, mode, applets)?;
     let signals = process::child_signals()?;
-    let mut state = State::new(directory)?;
+    let mut state = State::new(directory, version, mode)?;
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
     let mut next = 0;
     // Listening comes last: a client that can connect finds everything ready.
@@ -69,8 +92,11 @@ fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
         for (key, index) in ready.pipes {
             state.pump(&key, index);
         }
-        if ready.signal {
-            collect(&signals, &mut state, &connections);
+        for key in &ready.ended {
+            state.foreign_end(key);
+        }
+        if ready.signal || !ready.ended.is_empty() {
+            collect(&signals, &mut state, &connections, !ready.ended.is_empty());
         }
         for id in ready.connections {
             if !serve(id, &mut connections, &mut state) {
@@ -88,8 +114,8 @@ fn run(directory: &Path, socket: i32, applets: &[String]) -> io::Result<()> {
     }
 }
 
-/// Makes the namespaces fit for use: private mounts, a private directory, /proc of the new pid namespace, forwarding.
-fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
+/// Makes this process fit for holding: private mounts and a private directory.
+fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     // The supervisor's session and terminal must not end the sandbox; fails harmlessly if this is a leader already.
     let _ = rustix::process::setsid();
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -103,10 +129,18 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
     let run = directory.join("run");
     mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
-    state::install_programs(directory, &names)?;
-    if let Err(error) = mount::proc(Path::new("/proc")) {
-        eprintln!("holder: going on with the old /proc: {error}");
+    places::install_programs(directory, &names)?;
+    if mode == Mode::Sandbox {
+        own_namespaces()?;
+        trial::pods()?;
     }
+    Ok(())
+}
+
+/// Makes the sandbox's namespaces fit for use. A host's settings are not the holder's to change.
+fn own_namespaces() -> io::Result<()> {
+    // Where this is refused, no pod can have a /proc of its own either.
+    mount::proc(Path::new("/proc"))?;
     for (name, value) in [
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
@@ -115,12 +149,12 @@ fn prepare(directory: &Path, applets: &[String]) -> io::Result<()> {
         ("ipv6/conf/all/accept_dad", "0"),
         ("ipv6/conf/default/accept_dad", "0"),
         ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
     ] {
         if let Err(error) = fs::write(format!("/proc/sys/net/{name}"), value) {
             eprintln!("holder: sysctl net/{name}: {error}");
         }
     }
+    user::allow_ping();
     Ok(())
 }
 
@@ -129,6 +163,8 @@ struct Ready {
     signal: bool,
     listener: bool,
     watchers: bool,
+    /// Containers of an earlier holder.
+    ended: Vec<(String, String)>,
     connections: Vec<u64>,
     pipes: Vec<((String, String), usize)>,
 }
@@ -151,6 +187,8 @@ fn wait(
     let watchers =
         state.watchers().map(|watcher| PollFd::from_borrowed_fd(watcher.pipe.as_fd(), room(watcher.waits())));
     polled.extend(watchers);
+    let foreign = polled.len();
+    polled.extend(state.foreign().map(|(_, pidfd)| input(pidfd.as_fd())));
     match rustix::event::poll(&mut polled, None) {
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
@@ -167,8 +205,10 @@ fn wait(
         .map(|(_, ((pod, name), index, _))| ((pod.clone(), name.clone()), index))
         .collect();
     pipes.reverse();
-    let watchers = (attached..polled.len()).any(hit);
-    Ok(Ready { signal: hit(0), listener: hit(1), watchers, connections: ids, pipes })
+    let watchers = (attached..foreign).any(hit);
+    let ended = state.foreign().enumerate().filter(|(index, _)| hit(foreign + index)).map(|(_, (key, _))| key.clone());
+    let ended = ended.collect();
+    Ok(Ready { signal: hit(0), listener: hit(1), watchers, ended, connections: ids, pipes })
 }
 
 /// Takes one request of a connection and answers it; whether the connection goes on.
@@ -194,7 +234,7 @@ fn serve(id: u64, connections: &mut BTreeMap<u64, Connection>, state: &mut State
 
 /// Reaps children and tells those who wait. A full socket loses nothing: the receiver has an unread wake-up already, and
 /// ends are kept until asked for.
-fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Connection>) {
+fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Connection>, changed: bool) {
     let mut buffer = [0u8; 1024];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|count| count > 0) {}
     let reaped = state.reap();
@@ -203,7 +243,7 @@ fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Con
             let _ = message::send(connection.socket.as_fd(), &Reply::Exited(code), &[], Wait::Never);
         }
     }
-    if reaped.containers {
+    if changed || reaped.containers {
         for connection in connections.values().filter(|connection| connection.subscribed) {
             let _ = message::send(connection.socket.as_fd(), &Reply::Changed, &[], Wait::Never);
         }

@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::Path;
 
 use kernel::mount;
 
 use super::message::{Root, Volume};
+use super::security::Security;
+use super::{mask, own};
 use crate::limits::{ROOT_TMPFS_BYTES, WRITABLE_TMPFS_BYTES};
 
 /// Where the programs built into Mainstay are found inside a pod.
@@ -31,12 +33,20 @@ const FRESH: [&str; 3] = ["proc", "sys", "dev"];
 /// Device nodes a pod sees.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
+/// Whose a container's files are: users and groups as the holder counts them.
+pub(super) struct Owners {
+    /// The container's root.
+    pub root: (u32, u32),
+    /// The group of its volumes.
+    pub fs_group: Option<u32>,
+}
+
 /// Builds the root described by `root` at `at` (an empty directory) and moves the calling process into it.
 /// `programs` is the directory shown at [`PROGRAMS`].
-pub fn enter(root: &Root, at: &Path, programs: &Path) -> io::Result<()> {
-    mount::tmpfs(at, "755", ROOT_TMPFS_BYTES)?;
+pub(super) fn enter(root: &Root, security: &Security, owners: &Owners, at: &Path, programs: &Path) -> io::Result<()> {
+    mount::tmpfs_of(at, "755", ROOT_TMPFS_BYTES, owners.root)?;
     copy_top(at)?;
-    fresh(at)?;
+    fresh(at, security, owners.root)?;
     let shown = at.join(&PROGRAMS[1..]);
     fs::create_dir_all(&shown)?;
     mount::bind_recursive(programs, &shown)?;
@@ -44,8 +54,11 @@ pub fn enter(root: &Root, at: &Path, programs: &Path) -> io::Result<()> {
         let target = at.join(&path[1..]);
         // Only real directories: a link such as /var/tmp -> /tmp already leads to a private one.
         if fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
-            mount::tmpfs(&target, mode, WRITABLE_TMPFS_BYTES)?;
+            mount::tmpfs_of(&target, mode, WRITABLE_TMPFS_BYTES, owners.root)?;
         }
+    }
+    if security.masked {
+        mask::apply(at)?;
     }
     for hidden in &root.hide {
         let target = at.join(hidden.strip_prefix("/").unwrap_or(hidden));
@@ -59,7 +72,35 @@ pub fn enter(root: &Root, at: &Path, programs: &Path) -> io::Result<()> {
     for volume in &root.volumes {
         show_volume(at, volume)?;
     }
-    mount::change_root(at)
+    mount::change_root(at)?;
+    settle(root, security, owners)
+}
+
+/// The last touches, made where links lead nowhere but into the container: volumes get their owners, then what may not be
+/// written becomes read-only.
+fn settle(root: &Root, security: &Security, owners: &Owners) -> io::Result<()> {
+    for volume in &root.volumes {
+        own::give(&volume.target, owners.root, owners.fs_group, volume.read_only)?;
+    }
+    for volume in root.volumes.iter().filter(|volume| volume.read_only) {
+        mount::read_only_recursive(&volume.target)?;
+    }
+    if !security.read_only_root {
+        return Ok(());
+    }
+    let tops = WRITABLE.iter().map(|(name, _)| Path::new("/").join(name));
+    let below = WRITABLE_BELOW.iter().map(|(path, _)| Path::new(path).to_owned());
+    for path in tops.chain(below).chain([Path::new("/").to_owned()]) {
+        let own = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        if own && !root.volumes.iter().any(|volume| volume.target == path) {
+            match mount::read_only(&path) {
+                // Not a mount of its own, so that it is the host's, which is read-only already.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                done => done?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Shows every top-level entry of the host in the new root, so that directories can still be added at the top.
@@ -85,11 +126,11 @@ fn copy_top(at: &Path) -> io::Result<()> {
 }
 
 /// Mounts what is the pod's own: writable directories, /proc, /sys and a minimal /dev.
-fn fresh(at: &Path) -> io::Result<()> {
+fn fresh(at: &Path, security: &Security, owner: (u32, u32)) -> io::Result<()> {
     for (name, mode) in WRITABLE {
         let target = at.join(name);
         fs::create_dir(&target)?;
-        mount::tmpfs(&target, mode, WRITABLE_TMPFS_BYTES)?;
+        mount::tmpfs_of(&target, mode, WRITABLE_TMPFS_BYTES, owner)?;
     }
     for name in FRESH {
         fs::create_dir(at.join(name))?;
@@ -98,19 +139,14 @@ fn fresh(at: &Path) -> io::Result<()> {
     if mount::proc(&at.join("proc")).is_err() {
         mount::bind_recursive(Path::new("/proc"), &at.join("proc"))?;
     }
-    if mount::sysfs(&at.join("sys")).is_err() {
-        mount::bind_recursive(Path::new("/sys"), &at.join("sys"))?;
-        mount::read_only_recursive(&at.join("sys"))?;
-    }
+    let sys = at.join("sys");
+    if security.privileged { mount::sysfs_writable(&sys) } else { mount::sysfs(&sys) }.or_else(|_| {
+        mount::bind_recursive(Path::new("/sys"), &sys)?;
+        mount::read_only_recursive(&sys)
+    })?;
     let dev = at.join("dev");
-    mount::tmpfs(&dev, "755", ROOT_TMPFS_BYTES)?;
-    for name in DEVICES {
-        let (source, target) = (Path::new("/dev").join(name), dev.join(name));
-        if source.exists() {
-            fs::write(&target, "")?;
-            mount::bind(&source, &target)?;
-        }
-    }
+    mount::tmpfs_of(&dev, "755", ROOT_TMPFS_BYTES, owner)?;
+    devices(&dev, security.privileged)?;
     for name in ["pts", "shm", "mqueue"] {
         fs::create_dir(dev.join(name))?;
     }
@@ -120,6 +156,29 @@ fn fresh(at: &Path) -> io::Result<()> {
     symlink("/proc/self/fd", dev.join("fd"))?;
     for (number, name) in ["stdin", "stdout", "stderr"].iter().enumerate() {
         symlink(format!("/proc/self/fd/{number}"), dev.join(name))?;
+    }
+    Ok(())
+}
+
+/// Shows the harmless devices, or every one of the host's own.
+fn devices(dev: &Path, all: bool) -> io::Result<()> {
+    let mut names: Vec<_> = DEVICES.iter().map(|name| (*name).into()).collect();
+    if all {
+        for entry in fs::read_dir("/dev")? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let known = names.contains(&entry.file_name()) || entry.file_name() == "ptmx";
+            if !known && (kind.is_char_device() || kind.is_block_device()) {
+                names.push(entry.file_name());
+            }
+        }
+    }
+    for name in names {
+        let (source, target) = (Path::new("/dev").join(&name), dev.join(&name));
+        if source.exists() {
+            fs::write(&target, "")?;
+            mount::bind(&source, &target)?;
+        }
     }
     Ok(())
 }
@@ -184,6 +243,5 @@ fn show_volume(at: &Path, volume: &Volume) -> io::Result<()> {
         );
         io::Error::new(error.kind(), text)
     })?;
-    mount::bind_recursive(&volume.source, &target)?;
-    if volume.read_only { mount::read_only_recursive(&target) } else { Ok(()) }
+    mount::bind_recursive(&volume.source, &target)
 }

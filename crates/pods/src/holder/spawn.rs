@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -12,27 +12,12 @@ use kernel::unix_socket::{self, Wait};
 use kernel::{mount, namespace};
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
-use rustix::thread::CapabilitySet;
 
 use super::message::{Exec, Spawn};
-use super::root;
-
-/// What a pod may keep of root's powers: Docker's list without raw sockets and device nodes. Without SYS_ADMIN,
-/// NET_ADMIN and SYS_PTRACE no pod can edit the sandbox's network or enter another pod.
-const KEPT: [CapabilitySet; 10] = [
-    CapabilitySet::CHOWN,
-    CapabilitySet::DAC_OVERRIDE,
-    CapabilitySet::FSETID,
-    CapabilitySet::FOWNER,
-    CapabilitySet::SETGID,
-    CapabilitySet::SETUID,
-    CapabilitySet::SETPCAP,
-    CapabilitySet::NET_BIND_SERVICE,
-    CapabilitySet::SYS_CHROOT,
-    CapabilitySet::KILL,
-];
-/// Highest capability number that is tried; the kernel answers EINVAL for those it does not know.
-const LAST_CAPABILITY: u32 = 63;
+use super::root::{self, Owners};
+use super::security::{self, Security};
+use super::user::{Ids, Plan};
+use crate::cgroup::Door;
 
 /// Where things are in the holder's own file system.
 pub(super) struct Places<'a> {
@@ -48,78 +33,142 @@ pub(super) struct Places<'a> {
 pub(super) enum Given {
     /// Ends of pipes; without an input it reads nothing.
     Pipes { input: Option<OwnedFd>, output: [OwnedFd; 2] },
-    /// A terminal of its own, whose other side it sends on this connection.
-    Terminal(OwnedFd),
+    /// A terminal of its own, whose other side it sends on this connection; on a host it keeps a copy of that, for the
+    /// next holder.
+    Terminal { connection: OwnedFd, keep: bool },
 }
 
-/// Starts a container; returns once its program runs.
+/// What a container's processes are confined by.
+pub(super) struct Bounds<'a> {
+    /// The ids that the holder has to give.
+    pub ids: &'a Ids,
+    /// The way into the container's control groups.
+    pub door: Door,
+}
+
+/// Starts a container; returns once its program runs. It goes nowhere before `note` has taken notice of its process, so
+/// that there is none of which nobody knows.
 pub(super) fn container(
     spawn: &Spawn,
     netns: Option<BorrowedFd<'_>>,
     given: Given,
     places: &Places<'_>,
+    bounds: &Bounds<'_>,
+    note: impl FnOnce(&Child) -> io::Result<()>,
 ) -> io::Result<Child> {
-    start(namespace::MOUNT | namespace::UTS | namespace::PID | namespace::IPC, None, || {
+    let security = &spawn.security;
+    let plan = bounds.ids.plan(&spawn.pod, security);
+    let users = plan.namespace()?;
+    let ipc = if security.host_ipc { 0 } else { namespace::IPC };
+    start(namespace::MOUNT | namespace::UTS | namespace::PID | ipc, None, note, || {
+        bounds.door.enter()?;
         if let Some(netns) = netns {
             namespace::enter_net(netns)?;
         }
         rustix::system::sethostname(spawn.hostname.as_bytes())?;
-        root::enter(&spawn.root, places.root, places.programs)?;
+        security::set_sysctls(&security.sysctls)?;
+        let fs_group = security.fs_group.map(|group| plan.outside(security.uid, group).1);
+        let owners = Owners { root: plan.outside(0, 0), fs_group };
+        root::enter(&spawn.root, security, &owners, places.root, places.programs)?;
         rustix::process::setsid()?;
+        let owner = plan.outside(security.uid, security.gid);
         match given {
             Given::Pipes { input, output: [out, err] } => {
                 let input = input.map_or_else(|| File::open("/dev/null").map(Into::into), Ok)?;
                 process::set_stdio([input.as_fd(), out.as_fd(), err.as_fd()])?;
             }
-            Given::Terminal(connection) => terminal(connection.as_fd())?,
+            Given::Terminal { connection, keep } => terminal(connection.as_fd(), owner, keep)?,
         }
-        drop_capabilities()?;
+        give_pipes(owner);
+        if let Some(users) = &users {
+            namespace::enter_user(users.as_fd())?;
+        }
+        security::confine(security)?;
         Ok(command(&spawn.argv, &spawn.env, &spawn.cwd, true))
     })
 }
 
-/// Starts a command beside a container, in its namespaces. One that is to have a terminal sends its other side on
-/// `connection`.
+/// Starts a command beside a container, in its namespaces and with its rights. One that is to have a terminal sends its
+/// other side on `connection`.
 pub(super) fn beside(
     exec: &Exec,
-    container: BorrowedFd<'_>,
+    (container, security): (BorrowedFd<'_>, &Security),
     stdio: &[OwnedFd],
     connection: OwnedFd,
     own_pid: BorrowedFd<'_>,
+    bounds: &Bounds<'_>,
 ) -> io::Result<Child> {
-    start(0, Some((container, own_pid)), || {
-        namespace::enter_container_of(container)?;
-        if exec.tty {
-            rustix::process::setsid()?;
-            terminal(connection.as_fd())?;
-        } else {
-            session(stdio, false)?;
+    let pod = exec.container.as_ref().map_or("", |(pod, _)| pod);
+    let plan = bounds.ids.plan(pod, security);
+    start(
+        0,
+        Some((container, own_pid)),
+        |_| Ok(()),
+        || {
+            bounds.door.enter()?;
+            namespace::enter_container_of(container)?;
+            let owner = plan.outside(security.uid, security.gid);
+            if exec.tty {
+                rustix::process::setsid()?;
+                terminal(connection.as_fd(), owner, false)?;
+            } else {
+                session(stdio, false)?;
+                give_pipes(owner);
+            }
+            if plan != Plan::Own {
+                match namespace::enter_user_of(container) {
+                    // Started by an earlier release without users of its own: it is in ours.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                    done => done?,
+                }
+            }
+            security::confine(security)?;
+            Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
+        },
+    )
+}
+
+/// Lets a user open its standard streams again by name (`/dev/stdout`), which pipes allow to their owner alone. What is
+/// not a pipe belongs to somebody else.
+fn give_pipes((user, group): (u32, u32)) {
+    let (user, group) = (rustix::process::Uid::from_raw(user), rustix::process::Gid::from_raw(group));
+    let streams = (io::stdin(), io::stdout(), io::stderr());
+    for stream in [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()] {
+        let pipe = rustix::fs::fstat(stream)
+            .is_ok_and(|found| rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Fifo);
+        if pipe {
+            // Without the right to, nothing but the second opening is lost.
+            let _ = rustix::fs::fchown(stream, Some(user), Some(group));
         }
-        drop_capabilities()?;
-        Ok(command(&exec.argv, &exec.env, &exec.cwd, true))
-    })
+    }
 }
 
 /// Starts a command in the node's own network, with the cluster's resolver.
 pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io::Result<Child> {
-    start(namespace::MOUNT, None, || {
-        let resolv = Path::new("/etc/resolv.conf");
-        // A host without a plain resolv.conf keeps its own names; the command itself still runs.
-        if places.node_resolv.exists() && resolv.exists() {
-            mount::bind(places.node_resolv, resolv)?;
-        }
-        session(stdio, exec.tty)?;
-        // The host's own programs come first here; the built-in ones fill the gaps.
-        let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-        let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
-        env.extend(exec.env.iter().cloned());
-        Ok(command(&exec.argv, &env, &exec.cwd, false))
-    })
+    start(
+        namespace::MOUNT,
+        None,
+        |_| Ok(()),
+        || {
+            let resolv = Path::new("/etc/resolv.conf");
+            // A host without a plain resolv.conf keeps its own names; the command itself still runs.
+            if places.node_resolv.exists() && resolv.exists() {
+                mount::bind(places.node_resolv, resolv)?;
+            }
+            session(stdio, exec.tty)?;
+            // The host's own programs come first here; the built-in ones fill the gaps.
+            let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+            let mut env = vec![("PATH".to_owned(), format!("{path}:{}", places.programs.display()))];
+            env.extend(exec.env.iter().cloned());
+            Ok(command(&exec.argv, &env, &exec.cwd, false))
+        },
+    )
 }
 
 /// Makes a terminal in the pod's own `/dev/pts`, which is what its programs find it by; the calling process, a session's
-/// leader, is controlled by it. The other side goes out on `connection`.
-fn terminal(connection: BorrowedFd<'_>) -> io::Result<()> {
+/// leader, is controlled by it. The other side goes out on `connection`; with `keep` this process has it, too, and says as
+/// which descriptor.
+fn terminal(connection: BorrowedFd<'_>, (user, group): (u32, u32), keep: bool) -> io::Result<()> {
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("make a terminal in /dev/pts: {error}"));
     let make = || -> io::Result<(OwnedFd, OwnedFd)> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -130,16 +179,23 @@ fn terminal(connection: BorrowedFd<'_>) -> io::Result<()> {
         Ok((ours, theirs))
     };
     let (ours, theirs) = make().map_err(failed)?;
+    let (user, group) = (rustix::process::Uid::from_raw(user), rustix::process::Gid::from_raw(group));
+    // A user who may not open it by name still has it as standard streams.
+    let _ = rustix::fs::fchown(&theirs, Some(user), Some(group));
     rustix::process::ioctl_tiocsctty(&theirs)?;
     process::set_stdio([theirs.as_fd(), theirs.as_fd(), theirs.as_fd()])?;
-    unix_socket::send(connection, b"terminal", &[ours.as_fd()], Wait::Never)
+    // The program inherits a copy made without CLOEXEC.
+    let copy = if keep { rustix::io::dup(&ours)?.into_raw_fd() } else { -1 };
+    unix_socket::send(connection, &copy.to_le_bytes(), &[ours.as_fd()], Wait::Never)
 }
 
-/// The terminal that a process sent before it executed its program.
-pub(super) fn terminal_from(connection: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut word = [0; 16];
+/// The terminal that a process sent before it executed its program, and its own copy's number if it keeps one.
+pub(super) fn terminal_from(connection: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<i32>)> {
+    let mut word = [0; 4];
     let (_, mut descriptors) = unix_socket::receive(connection, &mut word)?;
-    descriptors.pop().ok_or_else(|| io::Error::other("the process sent no terminal"))
+    let terminal = descriptors.pop().ok_or_else(|| io::Error::other("the process sent no terminal"))?;
+    let copy = i32::from_le_bytes(word);
+    Ok((terminal, (copy >= 0).then_some(copy)))
 }
 
 fn session(stdio: &[OwnedFd], tty: bool) -> io::Result<()> {
@@ -165,13 +221,16 @@ fn command(argv: &[String], env: &[(String, String)], cwd: &str, clear: bool) ->
 }
 
 /// Forks, runs `prepare` in the child and executes the command that it returns. An error of the child comes back through
-/// a pipe that closes by itself when the program starts.
+/// a pipe that closes by itself when the program starts. The child waits until `note` is done, and ends if this process
+/// does before.
 fn start(
     flags: i32,
     pid_of: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+    note: impl FnOnce(&Child) -> io::Result<()>,
     prepare: impl FnOnce() -> io::Result<Command>,
 ) -> io::Result<Child> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (gate, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     if let Some((container, _)) = pid_of {
         let processes = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
         rustix::thread::move_into_thread_name_spaces(container, processes)?;
@@ -179,6 +238,10 @@ fn start(
     let forked = process::fork(flags);
     match forked {
         Ok(Fork::Child) => {
+            drop(go);
+            if !matches!(rustix::io::read(&gate, &mut [0; 1]), Ok(1)) {
+                process::exit_now(127);
+            }
             let failed = match prepare() {
                 Ok(mut command) => {
                     process::unblock_signals();
@@ -199,26 +262,11 @@ fn start(
                 namespace::enter_pid_for_children(own)?;
             }
             let Fork::Parent(child) = forked? else { return Err(io::Error::other("fork returned twice")) };
+            note(&child)?;
+            rustix::io::write(&go, b"g")?;
             let mut failed = String::new();
             File::from(read).read_to_string(&mut failed)?;
             if failed.is_empty() { Ok(child) } else { Err(io::Error::other(failed)) }
         }
     }
-}
-
-fn drop_capabilities() -> io::Result<()> {
-    for number in 0..=LAST_CAPABILITY {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        if KEPT.contains(&capability) {
-            continue;
-        }
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let kept = KEPT.iter().fold(CapabilitySet::empty(), |all, one| all | *one);
-    let inheritable = CapabilitySet::empty();
-    let sets = rustix::thread::CapabilitySets { effective: kept, permitted: kept, inheritable };
-    rustix::thread::set_capabilities(None, sets).map_err(Into::into)
 }

@@ -1,42 +1,43 @@
 //! What the holder keeps: network namespaces of pods, containers with their ends, exec sessions; a request in, a reply out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kernel::process::{self, Child};
-use kernel::{mount, namespace, unix_socket};
-use rustix::pipe::PipeFlags;
+use kernel::{namespace, unix_socket};
 use rustix::process::{Pid, Signal};
 
-use super::log::{Log, Stream};
-use super::message::{ContainerRecord, Ended, Exec, Reply, Request, Spawn, VERSION};
-use super::spawn::{self, Given, Places};
+use super::adopt::{self, Adopted};
+use super::container::Container;
+use super::ends;
+use super::kept::{self, Kept};
+use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn};
+use super::places::{places, prepare_netns};
+use super::spawn::{self, Bounds};
+use super::user::Ids;
 use super::watcher::Watcher;
+use crate::cgroup::Groups;
 use crate::limits;
+use crate::sandbox::Mode;
 
 /// Everything the holder holds.
 pub(super) struct State {
     directory: PathBuf,
+    version: u32,
+    mode: Mode,
     own_net: OwnedFd,
     own_pid: OwnedFd,
     pods: BTreeMap<String, OwnedFd>,
     containers: BTreeMap<(String, String), Container>,
+    /// Containers that ended before this holder began.
+    past: BTreeMap<(String, String), ContainerRecord>,
     sessions: BTreeMap<i32, Session>,
     /// Clients of containers that have ended, until they have read everything.
     lingering: Vec<Watcher>,
-}
-
-struct Container {
-    record: ContainerRecord,
-    child: Child,
-    log: Log,
-    streams: Vec<Stream>,
-    /// Where its input comes from, or its terminal.
-    input: Option<OwnedFd>,
-    stdin_once: bool,
-    tty: bool,
+    ids: Ids,
+    groups: Groups,
 }
 
 struct Session {
@@ -54,16 +55,25 @@ pub(super) struct Reaped {
 }
 
 impl State {
-    /// An empty state; `directory` is the data directory with the holder's private `run` inside.
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+    /// What is there at the start; `directory` is the data directory with the holder's private `run` inside.
+    pub(super) fn new(directory: &Path, version: u32, mode: Mode) -> io::Result<Self> {
+        let Adopted { pods, containers, past } = match mode {
+            Mode::Sandbox => Adopted::default(),
+            Mode::Host => adopt::all(directory),
+        };
         Ok(Self {
             directory: directory.to_owned(),
+            version,
+            mode,
             own_net: namespace::current_net()?,
             own_pid: namespace::current_pid()?,
-            pods: BTreeMap::new(),
-            containers: BTreeMap::new(),
+            pods,
+            containers,
+            past,
             sessions: BTreeMap::new(),
             lingering: Vec::new(),
+            ids: Ids::of_this_process()?,
+            groups: Groups::open(directory),
         })
     }
 
@@ -77,7 +87,9 @@ impl State {
         match request {
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
-                Ok((Reply::Hello { version: VERSION, program }, vec![self.own_net.try_clone()?]))
+                let (version, mode, abilities) = (self.version, self.mode, self.abilities());
+                let hello = Reply::Hello { version, program, mode, abilities };
+                Ok((hello, vec![self.own_net.try_clone()?]))
             }
             Request::Subscribe => Ok((Reply::Done, Vec::new())),
             Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),
@@ -94,8 +106,10 @@ impl State {
             }
             Request::Containers { after } => Ok((Reply::Containers(self.list(&after)), Vec::new())),
             Request::Pods { after } => {
-                let pods = self.pods.keys().filter(|pod| **pod > after).take(limits::CONTAINERS_PER_ANSWER);
-                Ok((Reply::Pods(pods.cloned().collect()), Vec::new()))
+                let of_containers = self.containers.keys().chain(self.past.keys()).map(|(pod, _)| pod);
+                let pods: BTreeSet<_> = self.pods.keys().chain(of_containers).filter(|pod| **pod > after).collect();
+                let some = pods.into_iter().take(limits::CONTAINERS_PER_ANSWER);
+                Ok((Reply::Pods(some.cloned().collect()), Vec::new()))
             }
             Request::RemovePod { pod } => {
                 self.remove(&pod);
@@ -145,18 +159,43 @@ impl State {
                 reaped.sessions.push((session.connection, code));
                 continue;
             }
-            let alive = |container: &&mut Container| container.child.pid == pid && container.record.ended.is_none();
-            if let Some(container) = self.containers.values_mut().find(alive) {
-                for mut stream in std::mem::take(&mut container.streams) {
-                    stream.drain(&mut container.log);
-                    self.lingering.extend(stream.watchers.into_iter().filter(Watcher::waits));
-                }
-                container.input = None;
-                container.record.ended = Some(Ended { code, at_ms: jiff::Timestamp::now().as_millisecond() });
+            let own = |container: &Container| container.child.pid == pid && !container.foreign;
+            let found =
+                self.containers.iter().find(|(_, container)| own(container) && container.record.ended.is_none());
+            if let Some(key) = found.map(|(key, _)| key.clone()) {
+                self.note_end(&key, Some(code));
                 reaped.containers = true;
             }
         }
+        self.groups.sweep();
         reaped
+    }
+
+    /// Processes of running containers that an earlier holder started: a readable one has ended.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = (&(String, String), &OwnedFd)> {
+        let running = self.containers.iter().filter(|(_, container)| container.record.ended.is_none());
+        running.filter(|(_, container)| container.foreign).map(|(key, container)| (key, &container.child.pidfd))
+    }
+
+    /// Notes the end of a container that an earlier holder started.
+    pub(super) fn foreign_end(&mut self, key: &(String, String)) {
+        let code = self.containers.get(key).and_then(|container| container.kept.as_ref()?.code(&container.child.pidfd));
+        self.note_end(key, code);
+    }
+
+    fn note_end(&mut self, key: &(String, String), code: Option<i32>) {
+        let Some(container) = self.containers.get_mut(key) else { return };
+        let oom = self.groups.out_of_memory(&key.0, &key.1);
+        self.lingering.extend(container.end(adopt::ended(code, oom), &self.directory));
+    }
+
+    fn abilities(&self) -> Abilities {
+        let limits = self.groups.kind();
+        Abilities {
+            users: self.ids.many(),
+            limits: limits.ok().map(str::to_owned),
+            no_limits: limits.err().unwrap_or_default().to_owned(),
+        }
     }
 
     /// Kills the exec sessions of a connection that has ended.
@@ -187,7 +226,10 @@ impl State {
 
     fn spawn(&mut self, spawn: &Spawn) -> io::Result<()> {
         let key = (spawn.pod.clone(), spawn.container.clone());
-        if self.containers.get(&key).is_some_and(|running| running.record.ended.is_none()) {
+        let known = self.containers.get(&key).map(|container| &container.record).or_else(|| self.past.get(&key));
+        // Asked again because the answer was lost with the last holder: a run that has ended already is none to repeat.
+        let repeated = |record: &ContainerRecord| self.mode == Mode::Host && record.attempt == spawn.attempt;
+        if known.is_some_and(|record| record.ended.is_none() || repeated(record)) {
             return Ok(());
         }
         let netns = match self.pods.get(&spawn.pod) {
@@ -195,34 +237,34 @@ impl State {
             Some(netns) => Some(netns.as_fd()),
             None => return Err(io::Error::other("the pod has no network namespace yet")),
         };
-        let log = Log::open(spawn.log.clone())?;
-        let (streams, input, given) = if spawn.tty {
-            let (ours, theirs) = unix_socket::pair()?;
-            (Vec::new(), Some(ours), Given::Terminal(theirs))
-        } else {
-            let (out_read, out) = output_pipe()?;
-            let (err_read, err) = output_pipe()?;
-            let (read, write) = if spawn.stdin {
-                rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map(|(r, w)| (Some(r), Some(w)))?
-            } else {
-                (None, None)
-            };
-            let streams = vec![Stream::new(out_read, "stdout"), Stream::new(err_read, "stderr")];
-            (streams, write, Given::Pipes { input: read, output: [out, err] })
-        };
-        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow())?;
-        let record = ContainerRecord {
+        let (ends, given) = ends::make(spawn, self.mode)?;
+        let mut record = ContainerRecord {
             pod: spawn.pod.clone(),
             container: spawn.container.clone(),
             attempt: spawn.attempt,
             started_ms: jiff::Timestamp::now().as_millisecond(),
             ended: None,
         };
-        let (stdin_once, tty) = (spawn.stdin_once, spawn.tty);
-        let mut container = Container { record, child, log, streams, input, stdin_once, tty };
-        if tty {
-            container.take_terminal()?;
+        let mut kept = None;
+        let note = |child: &Child| {
+            if self.mode == Mode::Host {
+                let new = Kept::of(&record, spawn, child.pid)?;
+                new.write(&self.directory)?;
+                kept = Some(new);
+            }
+            Ok(())
+        };
+        let door = self.groups.make(&spawn.pod, &spawn.container, &spawn.limits)?;
+        let bounds = Bounds { ids: &self.ids, door };
+        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), &bounds, note);
+        let child = child.inspect_err(|_| kept.iter().for_each(|kept| kept.remove(&self.directory)))?;
+        record.started_ms = jiff::Timestamp::now().as_millisecond();
+        let mut container = Container::new(record, child, spawn, ends, kept);
+        if let Err(error) = container.take_terminal().and_then(|()| container.note_start(&self.directory)) {
+            container.abandon(&self.directory);
+            return Err(error);
         }
+        self.past.remove(&key);
         self.containers.insert(key, container);
         Ok(())
     }
@@ -234,9 +276,11 @@ impl State {
             Some(key) => {
                 let found = self.running(key)?;
                 let (ours, theirs) = unix_socket::pair()?;
-                let child = spawn::beside(exec, found.child.pidfd.as_fd(), descriptors, theirs, self.own_pid.as_fd())?;
+                let bounds = Bounds { ids: &self.ids, door: self.groups.door(&key.0, &key.1) };
+                let container = (found.child.pidfd.as_fd(), &found.security);
+                let child = spawn::beside(exec, container, descriptors, theirs, self.own_pid.as_fd(), &bounds)?;
                 if exec.tty {
-                    given.push(spawn::terminal_from(ours.as_fd())?);
+                    given.push(spawn::terminal_from(ours.as_fd())?.0);
                 }
                 child
             }
@@ -261,6 +305,9 @@ impl State {
             let most = limits::ATTACHED;
             return Err(io::Error::other(format!("{most} clients are attached to the container already")));
         }
+        if stdin && container.stdin && container.input.is_none() && !container.stdin_once {
+            return Err(io::Error::other("the container's input ended with a holder that was killed; restart the pod"));
+        }
         for stream in &mut container.streams {
             let pipe = if stream.name == "stdout" { out } else { err };
             stream.watchers.push(Watcher::new(pipe.try_clone()?)?);
@@ -273,8 +320,13 @@ impl State {
     }
 
     fn list(&self, after: &(String, String)) -> Vec<ContainerRecord> {
-        let later = self.containers.iter().filter(|(key, _)| *key > after);
-        later.take(limits::CONTAINERS_PER_ANSWER).map(|(_, container)| container.record.clone()).collect()
+        let after = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        let most = limits::CONTAINERS_PER_ANSWER;
+        let now = self.containers.range::<(String, String), _>(after).take(most);
+        let past = self.past.range::<(String, String), _>(after).take(most);
+        let mut all: BTreeMap<_, _> = now.map(|(key, container)| (key, &container.record)).collect();
+        past.for_each(|(key, record)| _ = all.entry(key).or_insert(record));
+        all.into_values().take(most).cloned().collect()
     }
 
     fn remove(&mut self, pod: &str) {
@@ -282,87 +334,18 @@ impl State {
             if of == pod && container.record.ended.is_none() {
                 let _ = process::signal(container.child.pidfd.as_fd(), Signal::KILL.as_raw());
             }
+            if let Some(kept) = container.kept.as_ref().filter(|_| of == pod) {
+                kept.remove(&self.directory);
+            }
+            of != pod
+        });
+        self.past.retain(|(of, _), record| {
+            if of == pod {
+                kept::remove(&self.directory, record);
+            }
             of != pod
         });
         self.pods.remove(pod);
+        self.groups.remove(pod);
     }
 }
-
-impl Container {
-    /// Takes over the terminal that the container made, in place of the connection on which it was sent.
-    fn take_terminal(&mut self) -> io::Result<()> {
-        let Some(connection) = self.input.take() else { return Ok(()) };
-        let terminal = spawn::terminal_from(connection.as_fd())?;
-        rustix::io::ioctl_fionbio(&terminal, true)?;
-        self.input = Some(terminal.try_clone()?);
-        self.streams.push(Stream::new(terminal, "stdout"));
-        Ok(())
-    }
-}
-
-/// Paths inside the holder's private `run` directory, owned.
-pub(super) struct OwnedPlaces {
-    root: PathBuf,
-    programs: PathBuf,
-    node_resolv: PathBuf,
-}
-
-impl OwnedPlaces {
-    fn borrow(&self) -> Places<'_> {
-        Places { root: &self.root, programs: &self.programs, node_resolv: &self.node_resolv }
-    }
-}
-
-/// Where things are below the data directory.
-pub(super) fn places(directory: &Path) -> OwnedPlaces {
-    OwnedPlaces {
-        root: directory.join("run/root"),
-        programs: directory.join("run/bin"),
-        node_resolv: directory.join("node/resolv.conf"),
-    }
-}
-
-/// Prepares the new network namespace of the calling thread: any port may be bound, ping needs no raw socket.
-fn prepare_netns() -> io::Result<OwnedFd> {
-    for (name, value) in [
-        ("ipv4/ip_unprivileged_port_start", "0"),
-        ("ipv4/ping_group_range", "0 0"),
-        ("ipv6/conf/all/accept_dad", "0"),
-        ("ipv6/conf/default/accept_dad", "0"),
-        ("ipv6/conf/all/accept_ra", "0"),
-        ("ipv6/conf/default/accept_ra", "0"),
-    ] {
-        // Read-only in some containers; pods then lack low ports, which they report themselves.
-        let _ = std::fs::write(format!("/proc/sys/net/{name}"), value);
-    }
-    namespace::current_net()
-}
-
-/// A pipe for a container's output: our end never blocks.
-fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&read, true)?;
-    Ok((read, write))
-}
-
-/// Makes the directory of built-in programs: this executable and links to it, pinned by a mount so that pods still
-/// start after the file was replaced by an upgrade.
-pub(super) fn install_programs(directory: &Path, applets: &[&str]) -> io::Result<()> {
-    let programs = directory.join("run/bin");
-    std::fs::create_dir_all(&programs)?;
-    std::fs::create_dir_all(directory.join("run/root"))?;
-    let program = programs.join(PROGRAM);
-    std::fs::write(&program, "")?;
-    // The link itself leads through the mounts of the supervisor's namespace, which cannot be bound here; its text names
-    // the same file. A file that is already replaced is copied.
-    if std::fs::read_link("/proc/self/exe").and_then(|path| mount::bind(&path, &program)).is_err() {
-        std::fs::copy("/proc/self/exe", &program)?;
-    }
-    for applet in applets {
-        std::os::unix::fs::symlink(PROGRAM, programs.join(applet))?;
-    }
-    Ok(())
-}
-
-/// Name of this executable inside pods.
-pub const PROGRAM: &str = "mainstay";

@@ -6,27 +6,27 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 /// The pipe of a client, with what did not fit into it yet.
-pub struct Watcher {
+pub(super) struct Watcher {
     /// Our end, which never blocks.
-    pub pipe: OwnedFd,
+    pub(super) pipe: OwnedFd,
     pending: Vec<u8>,
 }
 
 impl Watcher {
     /// A client that is given everything from now on.
-    pub fn new(pipe: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(pipe: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         Ok(Self { pipe, pending: Vec::new() })
     }
 
     /// Gives it bytes; false when it has left. What does not fit is kept: the container is not read on meanwhile.
-    pub fn give(&mut self, bytes: &[u8]) -> bool {
+    pub(super) fn give(&mut self, bytes: &[u8]) -> bool {
         self.pending.extend_from_slice(bytes);
         self.flush()
     }
 
     /// Moves on what is kept; false when the client has left.
-    pub fn flush(&mut self) -> bool {
+    pub(super) fn flush(&mut self) -> bool {
         while !self.pending.is_empty() {
             match rustix::io::write(&self.pipe, &self.pending) {
                 Ok(count) => drop(self.pending.drain(..count)),
@@ -39,12 +39,12 @@ impl Watcher {
     }
 
     /// Whether it has to read before the container may go on.
-    pub fn waits(&self) -> bool {
+    pub(super) fn waits(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// Whether its reader is gone, which a pipe shows without being written to.
-    pub fn left(&self) -> bool {
+    pub(super) fn left(&self) -> bool {
         let mut polled = [PollFd::new(&self.pipe, PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|count| count > 0)

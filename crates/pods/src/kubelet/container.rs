@@ -3,6 +3,8 @@
 use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 
+use crate::holder::message;
+
 /// How a run of a container ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ended {
@@ -213,6 +215,21 @@ impl Slot {
 }
 
 impl Ended {
+    /// How a run ended that the holder tells of.
+    pub(super) fn of(end: message::Ended, started_ms: i64, attempt: u32) -> Self {
+        let (reason, message) = match end.code {
+            _ if end.unknown => (
+                "ContainerStatusUnknown",
+                "The container could not be located when the pod was deleted.  The container used to be Running",
+            ),
+            0 => ("Completed", ""),
+            137 if end.oom => ("OOMKilled", ""),
+            _ => ("Error", ""),
+        };
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        Self { code: end.code, reason, message, started_ms, ended_ms: end.at_ms, attempt }
+    }
+
     fn status(&self, uid: &str, name: &str) -> Value {
         let mut status = json!({
             "exitCode": self.code, "reason": self.reason, "startedAt": time(self.started_ms),

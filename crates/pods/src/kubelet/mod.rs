@@ -4,6 +4,7 @@ mod container;
 mod events;
 mod lifecycle;
 mod probe;
+mod security;
 mod start;
 mod status;
 mod termination;
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 
 use crate::addresses::{Addresses, Range};
 use crate::builtin::BuiltIn;
-use crate::holder::message::ContainerRecord;
+use crate::holder::message::{Abilities, ContainerRecord};
 use crate::name_files::Names;
 use crate::network;
 use crate::sandbox::{Client, Sandbox};
@@ -40,8 +41,10 @@ use worker::Worker;
 pub struct Config {
     /// Name of this node.
     pub node_name: String,
-    /// Addresses of this node, the source of its connections to pods.
+    /// Addresses of this node in the pods' ranges, the source of its connections to pods.
     pub node_addresses: Vec<IpAddr>,
+    /// Addresses by which others know this node; pods on the node's network have them. They may change.
+    pub host_addresses: watch::Receiver<Vec<IpAddr>>,
     /// Ranges of pod addresses, one per family.
     pub pod_ranges: Vec<Range>,
     /// What names in pods resolve by.
@@ -62,7 +65,10 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) netns: OwnedFd,
     pub(crate) directory: PathBuf,
+    pub(crate) abilities: Abilities,
     pub(crate) built_ins: Vec<Arc<dyn BuiltIn>>,
+    /// Whether pods live on the host itself.
+    pub(crate) on_host: bool,
     addresses: Mutex<Addresses>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     applied: Applied,
@@ -96,7 +102,9 @@ impl Kubelet {
             client: sandbox.client().clone(),
             netns: sandbox.netns().try_clone_to_owned()?,
             directory: sandbox.directory().join("pods"),
+            abilities: sandbox.abilities().clone(),
             built_ins,
+            on_host: sandbox.mode() == crate::sandbox::Mode::Host,
             snapshot,
             applied,
             records,
@@ -253,6 +261,11 @@ impl Kubelet {
 }
 
 impl Node {
+    /// Addresses by which others know this node.
+    pub(crate) fn host_addresses(&self) -> Vec<IpAddr> {
+        self.config.host_addresses.borrow().clone()
+    }
+
     fn lock_addresses(&self) -> std::sync::MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(|poison| poison.into_inner())
     }

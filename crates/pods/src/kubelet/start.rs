@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::container::{Ended, State, pull_delay_ms};
 use super::probe::{self, Target, Which};
+use super::security;
 use super::worker::{Worker, addresses_of, now_ms};
 use crate::holder::message::{Root, Spawn};
 use crate::images::{self, Image};
@@ -26,22 +28,31 @@ const CONFIG_RETRY_MS: i64 = 5_000;
 
 impl Worker {
     pub(super) fn host_network(&self) -> bool {
+        self.spec().host_network == Some(true) || self.built_in()
+    }
+
+    /// Whether part of this program plays the Pod: it serves on the node's addresses in the pods' ranges.
+    fn built_in(&self) -> bool {
         let built_ins = &self.node.built_ins;
         let built_in = |image: &Option<String>| built_ins.iter().any(|known| Some(known.image()) == image.as_deref());
-        let spec = self.spec();
-        spec.host_network == Some(true) || spec.containers.iter().any(|container| built_in(&container.image))
+        self.spec().containers.iter().any(|container| built_in(&container.image))
     }
 
     /// Gives the Pod its addresses, its network and its files; all of it repeats harmlessly.
     pub(super) async fn set_up(&mut self) -> Result<(), String> {
-        let addresses = if self.host_network() { self.node.config.node_addresses.clone() } else { self.address()? };
+        let replaced = self.node.client.replaced();
+        let addresses = match (self.built_in(), self.host_network()) {
+            (true, _) => self.node.config.node_addresses.clone(),
+            (false, true) => self.node.host_addresses(),
+            (false, false) => self.address()?,
+        };
         let node = self.node.clone();
         let (uid, directory, network) = (self.uid.clone(), self.directory(), !self.host_network());
         let (pod, given) = (self.pod.clone(), addresses.clone());
         let done = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
             fs::create_dir_all(directory.join("etc"))?;
             for (path, text) in name_files::files(&pod, &given, &node.config.names) {
-                fs::write(directory.join(&path[1..]), text)?;
+                write_if_other(&directory.join(&path[1..]), &text)?;
             }
             if network {
                 let netns = node.client.pod_netns(&uid)?;
@@ -50,7 +61,7 @@ impl Worker {
             Ok(())
         });
         done.await.map_err(|error| error.to_string())?.map_err(|error| format!("set up the pod's network: {error}"))?;
-        self.addresses = addresses;
+        (self.addresses, self.set_up_at) = (addresses, replaced);
         Ok(())
     }
 
@@ -72,12 +83,13 @@ impl Worker {
     pub(super) async fn start(&mut self, index: usize) {
         let container = self.slots[index].spec.clone();
         let name = container.name.clone();
-        let program = match self.pull(index, &container).await {
-            Some(Image::Program(program)) => program,
+        let image = match self.pull(index, &container).await {
             Some(Image::BuiltIn(image)) => return self.start_built_in(index, &image).await,
+            Some(image) => image,
             None => return,
         };
-        let spawn = match self.prepare(index, &container, program).await {
+        self.tell_not_enforced(&container).await;
+        let spawn = match self.prepare(index, &container, image).await {
             Ok(spawn) => spawn,
             Err(why) => {
                 self.event("Warning", Some(&name), "Failed", &format!("Error: {why}")).await;
@@ -88,11 +100,7 @@ impl Worker {
             }
         };
         self.event("Normal", Some(&name), "Created", &format!("Container created: {name}")).await;
-        let client = self.node.client.clone();
-        let started = tokio::task::spawn_blocking(move || client.spawn(spawn)).await;
-        let started =
-            started.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
-        match started {
+        match self.spawn(spawn).await {
             Ok(()) => {
                 self.running(index);
                 self.event("Normal", Some(&name), "Started", &format!("Container started: {name}")).await;
@@ -106,6 +114,30 @@ impl Worker {
                 let ended = Ended { code: 128, reason, message, started_ms: now, ended_ms: now, attempt };
                 self.slots[index].end(ended, &policy);
             }
+        }
+    }
+
+    /// Has the holder start a container. A pod in which nothing runs lost its network with the last holder.
+    async fn spawn(&mut self, spawn: Spawn) -> Result<(), String> {
+        loop {
+            let replaced = self.node.client.replaced();
+            if self.set_up_at != replaced {
+                self.set_up().await?;
+            }
+            let (client, spawn) = (self.node.client.clone(), spawn.clone());
+            let started = tokio::task::spawn_blocking(move || client.spawn(spawn)).await;
+            match started.map_err(|error| error.to_string())? {
+                Err(_) if self.node.client.replaced() != replaced => {}
+                done => return done.map_err(|error| error.to_string()),
+            }
+        }
+    }
+
+    /// Says in an Event what of the container's rights and limits does not hold here: Pods that a controller makes have
+    /// nobody who reads warnings.
+    async fn tell_not_enforced(&mut self, container: &Container) {
+        for text in crate::enforced::container(&self.spec(), container, &self.node.abilities) {
+            self.event("Warning", Some(&container.name), "NotEnforced", &text).await;
         }
     }
 
@@ -160,18 +192,23 @@ impl Worker {
     }
 
     /// Everything the holder needs to start a container.
-    async fn prepare(&self, index: usize, container: &Container, program: Vec<String>) -> Result<Spawn, String> {
+    async fn prepare(&self, index: usize, container: &Container, image: Image) -> Result<Spawn, String> {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let security = security::of(&self.pod, container, image.user(), self.host_network(), &passwd)?;
         let references = References::load(self.node.access.as_ref(), &self.pod).await;
-        let node_addresses = &self.node.config.node_addresses;
-        let env = environment::of(&self.pod, container, &self.addresses, node_addresses, &references)?;
+        let host = self.node.host_addresses();
+        let env = environment::of(&self.pod, container, &self.addresses, &host, &references)?;
         let directory = self.directory();
-        let made = volumes::prepare(&self.pod, &directory.join("volumes"), &references)?;
+        let made = volumes::prepare(&self.pod, &directory.join("volumes"), &references, self.node.on_host)?;
         let value = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
             texts.iter().flatten().map(|text| environment::expand(text, value)).collect()
         };
         let command = expanded(&container.command);
-        let mut argv = if command.is_empty() { program } else { command };
+        let mut argv = match image {
+            Image::Program(program) if command.is_empty() => program,
+            _ => command,
+        };
         argv.extend(expanded(&container.args));
         if argv.is_empty() {
             return Err(
@@ -202,6 +239,8 @@ impl Worker {
                 hide: self.node.directory.parent().map(Path::to_owned).into_iter().collect(),
                 volumes: volumes::mounts(container, &made),
             },
+            security,
+            limits: security::limits(container),
         })
     }
 
@@ -256,10 +295,20 @@ impl Worker {
     }
 }
 
+/// Writes a file that running pods may be reading: one that is as it should be is left alone.
+fn write_if_other(path: &Path, text: &str) -> std::io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    fs::write(path, text)?;
+    // The container's user reads it, whatever this process's umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
 /// Keeps the log of the run before the coming one.
 fn remove_old_logs(logs: &Path, attempt: u32) {
     let Some(old) = attempt.checked_sub(2) else { return };
-    for name in [format!("{old}.log"), format!("{old}.log.old")] {
-        let _ = fs::remove_file(logs.join(name));
+    for file in crate::log_files::all(&logs.join(format!("{old}.log"))) {
+        let _ = fs::remove_file(file);
     }
 }

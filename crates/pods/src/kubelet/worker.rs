@@ -36,6 +36,8 @@ pub(super) struct Worker {
     pub(super) pod: Arc<Pod>,
     pub(super) pods: watch::Receiver<Option<Arc<Pod>>>,
     pub(super) addresses: Vec<IpAddr>,
+    /// How many holders had ended when the Pod's network was set up.
+    pub(super) set_up_at: u64,
     pub(super) slots: Vec<Slot>,
     pub(super) events: Recorder,
     pub(super) verdicts: mpsc::Sender<Verdict>,
@@ -86,6 +88,7 @@ impl Worker {
             events: Recorder::new(node.access.clone(), &node.config.node_name),
             slots: slots_of(&pod),
             addresses: Vec::new(),
+            set_up_at: 0,
             probes: std::collections::BTreeMap::new(),
             finished: false,
             verdicts,
@@ -231,15 +234,7 @@ impl Worker {
             let Some(record) = records.get(&key).filter(|record| record.attempt == slot.attempt) else { continue };
             let Some(end) = record.ended else { continue };
             self.probes.remove(&slot.spec.name);
-            let reason = if end.code == 0 { "Completed" } else { "Error" }.to_owned();
-            let ended = Ended {
-                code: end.code,
-                reason,
-                message: String::new(),
-                started_ms: record.started_ms,
-                ended_ms: end.at_ms,
-                attempt: slot.attempt,
-            };
+            let ended = Ended::of(end, record.started_ms, slot.attempt);
             slot.end(ended, &policy);
             if matches!(slot.state, State::Waiting { reason: "CrashLoopBackOff", .. }) {
                 backing_off.push(slot.spec.name.clone());
@@ -311,7 +306,7 @@ impl Worker {
                 uid: &self.uid,
                 slots: &self.slots,
                 addresses: &self.addresses,
-                node_addresses: &self.node.config.node_addresses,
+                node_addresses: &self.node.host_addresses(),
                 restart_policy: &policy,
                 generation: self.pod.metadata.generation,
                 finished: self.finished,

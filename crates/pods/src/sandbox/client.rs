@@ -3,20 +3,21 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use kernel::unix_socket::{self, Wait};
 
+use super::link::Link;
 use crate::holder::message::{self, ContainerRecord, Exec, Reply, Request, SOCKET, Spawn};
 
 /// A connection to the holder. Calls block for the few milliseconds that the holder takes; clones share the connection.
 #[derive(Clone)]
 pub struct Client {
     directory: PathBuf,
-    socket: Arc<Mutex<OwnedFd>>,
+    link: Arc<Link>,
 }
 
-/// A command that runs in the sandbox; dropping it kills the command.
+/// A command that runs beside pods; dropping it kills the command.
 pub struct Session {
     socket: Arc<OwnedFd>,
     terminal: Option<OwnedFd>,
@@ -25,19 +26,28 @@ pub struct Session {
 impl Client {
     /// Connects to the holder of a data directory.
     pub fn connect(directory: &Path) -> io::Result<Self> {
-        let socket = unix_socket::connect(directory, SOCKET)?;
-        Ok(Self { directory: directory.to_owned(), socket: Arc::new(Mutex::new(socket)) })
+        Ok(Self::of(directory, unix_socket::connect(directory, SOCKET)?, None))
+    }
+
+    /// Uses a connection. With the names of the applets and the holder's process, a holder that ends is replaced.
+    pub(super) fn of(directory: &Path, socket: OwnedFd, keep: Option<(Vec<String>, OwnedFd)>) -> Self {
+        Self { directory: directory.to_owned(), link: Arc::new(Link::new(directory, socket, keep)) }
+    }
+
+    /// How many holders this connection has seen end. Networks of pods without a process end with their holder.
+    pub fn replaced(&self) -> u64 {
+        self.link.replaced()
     }
 
     /// The holder's process id.
     pub fn peer_pid(&self) -> io::Result<i32> {
-        unix_socket::peer_pid(self.lock().as_fd())
+        self.link.with(unix_socket::peer_pid)
     }
 
-    /// Asks and waits for the answer; an answer that says "not done" becomes an error.
+    /// Asks and waits for the answer; an answer that says "not done" becomes an error. Every request may be sent twice:
+    /// it is, when the holder ends before it answers and is replaced.
     pub fn call(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Reply, Vec<OwnedFd>)> {
-        let socket = self.lock();
-        call(socket.as_fd(), request, descriptors)
+        self.link.with(|socket| call(socket, request, descriptors))
     }
 
     /// The network namespace of a pod, made if needed.
@@ -70,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Uids of all pods that have a network namespace.
+    /// Uids of all pods that have a network namespace or a container.
     pub fn pods(&self) -> io::Result<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {
@@ -118,17 +128,31 @@ impl Client {
 
     /// Runs a command with the given three descriptors (or one terminal) on a connection of its own.
     pub fn exec(&self, exec: Exec, descriptors: &[BorrowedFd<'_>]) -> io::Result<Session> {
-        let socket = unix_socket::connect(&self.directory, SOCKET)?;
+        let socket = self.another()?;
         let (_, mut given) = call(socket.as_fd(), &Request::Exec(Box::new(exec)), descriptors)?;
         Ok(Session { socket: Arc::new(socket), terminal: given.pop() })
     }
 
-    /// Calls `wake` from a thread of its own whenever some container has ended, until the holder is gone; then `lost`.
+    /// Calls `wake` from a thread of its own whenever some container may have ended, until the holder is gone for good;
+    /// then `lost`.
     pub fn subscribe(&self, wake: impl Fn() + Send + 'static, lost: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let socket = unix_socket::connect(&self.directory, SOCKET)?;
-        call(socket.as_fd(), &Request::Subscribe, &[])?;
+        let mut socket = self.subscription()?;
+        let client = self.clone();
         std::thread::Builder::new().name("holder-events".into()).spawn(move || {
-            while let Ok(Some((Reply::Changed, _))) = message::receive::<Reply>(socket.as_fd()) {
+            loop {
+                while let Ok(Some((Reply::Changed, _))) = message::receive::<Reply>(socket.as_fd()) {
+                    wake();
+                }
+                if !client.link.keeps() {
+                    break;
+                }
+                match client.subscription() {
+                    Ok(new) => socket = new,
+                    Err(error) => {
+                        tracing::error!(%error, "the holder has ended and cannot be replaced");
+                        break;
+                    }
+                }
                 wake();
             }
             lost();
@@ -136,8 +160,16 @@ impl Client {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, OwnedFd> {
-        self.socket.lock().unwrap_or_else(|poison| poison.into_inner())
+    fn subscription(&self) -> io::Result<OwnedFd> {
+        let socket = self.another()?;
+        call(socket.as_fd(), &Request::Subscribe, &[])?;
+        Ok(socket)
+    }
+
+    /// A connection of its own, to a holder that answers.
+    fn another(&self) -> io::Result<OwnedFd> {
+        self.call(&Request::Hello, &[])?;
+        unix_socket::connect(&self.directory, SOCKET)
     }
 }
 
@@ -152,7 +184,7 @@ impl Session {
         match message::receive::<Reply>(self.socket.as_fd())? {
             Some((Reply::Exited(code), _)) => Ok(code),
             Some((other, _)) => Err(unexpected(&other)),
-            None => Err(io::Error::other("the sandbox ended")),
+            None => Err(io::Error::other("the holder of the pods ended, and with it the command's exit code")),
         }
     }
 
@@ -169,7 +201,8 @@ impl Drop for Session {
     }
 }
 
-fn call(
+/// Sends one request on a connection and waits for its answer.
+pub(super) fn call(
     socket: BorrowedFd<'_>,
     request: &Request,
     descriptors: &[BorrowedFd<'_>],
@@ -178,7 +211,7 @@ fn call(
     match message::receive::<Reply>(socket)? {
         Some((Reply::Error(why), _)) => Err(io::Error::other(why)),
         Some(answer) => Ok(answer),
-        None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the holder is gone, and with it the sandbox")),
+        None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the holder of the pods is gone")),
     }
 }
 

@@ -1,82 +1,138 @@
-//! Why namespaces were refused: the failing step and the host's settings in, a cause and a command that helps out.
+//! Why namespaces were refused: the failing step and the host's settings in, a cause and the lines that help out.
 
-use std::fs;
+mod host;
+
 use std::io;
 
 use super::Error;
-
-/// The settings of the host that explain a refusal.
-#[derive(Default)]
-struct Host {
-    apparmor_restricts: bool,
-    userns_clone_off: bool,
-    seccomp_filter: bool,
-    limits: Vec<(String, String)>,
-    program: String,
-}
+use host::{Host, Surroundings};
 
 /// Explains a refusal at `step` (`clone`, `uid_map` or `mount`).
 pub(super) fn refused(step: &str, error: &io::Error) -> Error {
-    Error::Refused(explain(step, error, &observe()))
+    Error::Refused(explain(step, error, &Host::observe()))
 }
 
-fn observe() -> Host {
-    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let names = ["user", "net", "mnt", "pid", "uts", "ipc"].map(|name| format!("user.max_{name}_namespaces"));
-    let limits = names.into_iter().map(|name| {
-        let value = read(&format!("/proc/sys/{}", name.replace('.', "/")));
-        (name, value)
-    });
-    Host {
-        apparmor_restricts: read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
-        userns_clone_off: read("/proc/sys/kernel/unprivileged_userns_clone") == "0",
-        seccomp_filter: read("/proc/self/status").lines().any(|line| line == "Seccomp:\t2"),
-        limits: limits.collect(),
-        program: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
-    }
-}
-
+/// One line that says what was refused and why, then the lines that help.
 fn explain(step: &str, error: &io::Error, host: &Host) -> String {
-    let head = format!("user namespaces are refused at {step} ({error})");
-    let code = error.raw_os_error();
-    let (why, next) = if host.apparmor_restricts {
-        let profile = format!(
-            "abi <abi/4.0>,\\ninclude <tunables/global>\\nprofile mainstay {} flags=(unconfined) {{ userns, }}\\n",
-            host.program
-        );
-        (
-            "Ubuntu's AppArmor denies them to programs without a profile",
-            format!(
-                "printf '{profile}' | sudo tee /etc/apparmor.d/mainstay && sudo apparmor_parser -r /etc/apparmor.d/mainstay; \
-                 or: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; or run with sudo"
-            ),
-        )
-    } else if host.userns_clone_off {
-        ("kernel.unprivileged_userns_clone is 0", "sudo sysctl -w kernel.unprivileged_userns_clone=1".to_owned())
-    } else if code == Some(libc::ENOSPC) {
-        let all: Vec<_> = host.limits.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let zero =
-            host.limits.iter().find(|(_, value)| value == "0").map_or("user.max_user_namespaces", |(name, _)| name);
-        return format!("{head}: a limit is 0 or used up: {}; raise it: sudo sysctl -w {zero}=15000", all.join(" "));
-    } else if host.seccomp_filter {
-        (
-            "the seccomp filter of a container forbids them",
-            "docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined (on AppArmor hosts also \
-             --security-opt apparmor=unconfined)"
+    let (why, next) = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EUSERS) => limit(host),
+        Some(libc::EINVAL | libc::ENOSYS) => kernel(host),
+        _ if host.no_user_namespaces => kernel(host),
+        _ if host.unmapped => (
+            "the own user or group has no number in this user namespace".to_owned(),
+            "Run it as a user that is mapped here: see /proc/self/uid_map and /proc/self/gid_map".to_owned(),
+        ),
+        _ if host.surroundings != Surroundings::Host => container(step, host),
+        _ if host.userns_clone_off => (
+            "kernel.unprivileged_userns_clone is 0: only root may make them".to_owned(),
+            "Allow them:        sudo sysctl -w kernel.unprivileged_userns_clone=1\n\
+             After each boot:   echo kernel.unprivileged_userns_clone=1 | sudo tee /etc/sysctl.d/60-mainstay.conf\n\
+             Or run as root:    sudo mainstay up --sandbox"
                 .to_owned(),
-        )
-    } else if code == Some(libc::EINVAL) {
-        (
-            "the kernel has no user namespaces, or the program already runs several threads",
-            "check CONFIG_USER_NS".to_owned(),
-        )
+        ),
+        _ if host.chroot => (
+            "the program runs in a chroot, and the kernel makes no user namespace there".to_owned(),
+            "Run it outside of the chroot, or enter the directory with: sudo systemd-nspawn -D DIR, or sudo unshare --mount with \
+             pivot_root\nOr run it as root with CAP_SYS_ADMIN: then no user namespace is needed"
+                .to_owned(),
+        ),
+        _ if host.apparmor_restricts => apparmor(host),
+        _ if host.seccomp_filter => (
+            "a seccomp filter forbids them".to_owned(),
+            "Run it without the filter: in a container that is --security-opt seccomp=unconfined, in a systemd unit remove \
+             RestrictNamespaces= and SystemCallFilter="
+                .to_owned(),
+        ),
+        _ => (
+            "the kernel or a security module of this host forbids them, or the program runs in a chroot".to_owned(),
+            "See what it logged:  sudo dmesg | tail\nOr run as root:      sudo mainstay up --sandbox".to_owned(),
+        ),
+    };
+    format!("namespaces are refused at {step} ({error}): {why}.\n{next}")
+}
+
+/// A limit is used up: the one that is 0 is the likeliest.
+fn limit(host: &Host) -> (String, String) {
+    let all: Vec<_> = host.limits.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let zero = host.limits.iter().find(|(_, value)| value == "0");
+    let name = zero.map_or("user.max_user_namespaces", |(name, _)| name);
+    let why = match zero {
+        Some(_) => format!("{name} is 0"),
+        None => format!("a limit is used up, here or in an outer user namespace (now {})", all.join(" ")),
+    };
+    let next = format!(
+        "Raise it:          sudo sysctl -w {name}=15000\nAfter each boot:   echo {name}=15000 | sudo tee /etc/sysctl.d/60-mainstay.conf"
+    );
+    let outer = match host.surroundings {
+        Surroundings::Host => String::new(),
+        _ => "\nIn a container type this on its host".to_owned(),
+    };
+    (why, next + &outer)
+}
+
+fn kernel(host: &Host) -> (String, String) {
+    let why = if host.no_user_namespaces {
+        "this kernel was built without user namespaces (CONFIG_USER_NS)"
     } else {
-        (
-            "the program runs in a chroot, or its own user or group is not mapped",
-            "run it outside of the chroot, or with sudo".to_owned(),
+        "this kernel lacks one of the namespaces, or the program already runs several threads"
+    };
+    let next = "Look:              zgrep -E 'CONFIG_(USER|NET|PID|UTS|IPC)_NS' /proc/config.gz /boot/config-$(uname -r)\n\
+                Or run as root:    sudo mainstay up --sandbox";
+    (why.to_owned(), next.to_owned())
+}
+
+/// What a container needs to be started with.
+fn container(step: &str, host: &Host) -> (String, String) {
+    let cause = if step.starts_with("mount proc") {
+        "the container hides parts of /proc, so that no fresh one may be mounted for pods"
+    } else if host.seccomp_filter {
+        "the container's seccomp filter forbids them"
+    } else {
+        "the container may not make them"
+    };
+    let confined =
+        host.apparmor_profile.as_ref().map(|name| format!(" (and its AppArmor profile {name})")).unwrap_or_default();
+    let apparmor = if host.apparmor_profile.is_some() || host.apparmor_restricts {
+        " --security-opt apparmor=unconfined"
+    } else {
+        ""
+    };
+    let run = |program: &str, options: &str| {
+        format!(
+            "Start the container with: {program} run {options}{apparmor} ...\nOr with all rights:       {program} run --privileged ..."
         )
     };
-    format!("{head}: {why}; try: {next}")
+    let next = match host.surroundings {
+        Surroundings::Podman => run("podman", "--security-opt seccomp=unconfined --security-opt unmask=ALL"),
+        Surroundings::Lxc => "Allow nesting, on the container's host: lxc config set NAME security.nesting true (incus config set NAME ...; with \
+                              plain LXC lxc.include = /usr/share/lxc/config/nesting.conf), then restart the container"
+            .to_owned(),
+        Surroundings::Nspawn => "Start the container with: systemd-nspawn --system-call-filter=@known --capability=all ...".to_owned(),
+        Surroundings::Kubernetes => "Give the pod's container this securityContext:\n  seccompProfile: {type: Unconfined}\n  \
+                                     appArmorProfile: {type: Unconfined}\n  procMount: Unmasked   # needs hostUsers: false\n\
+                                     Or all rights: securityContext: {privileged: true}"
+            .to_owned(),
+        _ => run("docker", "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"),
+    };
+    (format!("{cause}{confined}"), next)
+}
+
+/// Ubuntu's rule, with a profile to paste.
+fn apparmor(host: &Host) -> (String, String) {
+    let plain = host.program.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    let path = if plain { host.program.clone() } else { format!("\"{}\"", host.program) };
+    let next = format!(
+        "Allow them to this program by a profile (paste all of it):\n\
+         sudo tee /etc/apparmor.d/mainstay <<'END'\n\
+         abi <abi/4.0>,\n\
+         include <tunables/global>\n\
+         profile mainstay {path} flags=(unconfined) {{\n  userns,\n  include if exists <local/mainstay>\n}}\n\
+         END\n\
+         sudo apparmor_parser -r /etc/apparmor.d/mainstay\n\
+         Or to every program:  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0\n\
+         Or run as root:       sudo mainstay up --sandbox"
+    );
+    ("Ubuntu's AppArmor takes their rights from programs without a profile".to_owned(), next)
 }
 
 #[cfg(test)]
@@ -87,30 +143,74 @@ mod tests {
         Host { program: "/usr/bin/mainstay".into(), ..Host::default() }
     }
 
-    fn eperm() -> io::Error {
-        io::Error::from_raw_os_error(libc::EPERM)
+    fn told(code: i32, host: &Host) -> String {
+        explain("clone", &io::Error::from_raw_os_error(code), host)
     }
 
     #[test]
     fn apparmor_comes_with_a_profile_for_this_program() {
-        let text = explain("mount", &eperm(), &Host { apparmor_restricts: true, ..host() });
-        assert!(text.contains("profile mainstay /usr/bin/mainstay flags=(unconfined)"), "{text}");
+        let text = told(libc::EPERM, &Host { apparmor_restricts: true, ..host() });
+        assert!(text.contains("\nprofile mainstay /usr/bin/mainstay flags=(unconfined) {\n  userns,\n"), "{text}");
+        let spaced = Host { apparmor_restricts: true, program: "/home/a b/mainstay".into(), ..host() };
+        assert!(told(libc::EACCES, &spaced).contains("profile mainstay \"/home/a b/mainstay\" flags"), "quoted");
     }
 
     #[test]
     fn a_used_up_limit_names_the_one_that_is_zero() {
-        let limits =
-            vec![("user.max_user_namespaces".into(), "9".into()), ("user.max_net_namespaces".into(), "0".into())];
-        let text = explain("clone", &io::Error::from_raw_os_error(libc::ENOSPC), &Host { limits, ..host() });
-        assert!(text.ends_with("sudo sysctl -w user.max_net_namespaces=15000"), "{text}");
+        let limits = |net: &str| {
+            vec![("user.max_user_namespaces".into(), "9".into()), ("user.max_net_namespaces".into(), net.into())]
+        };
+        let text = told(libc::ENOSPC, &Host { limits: limits("0"), ..host() });
+        assert!(
+            text.contains(
+                "user.max_net_namespaces is 0.\nRaise it:          sudo sysctl -w user.max_net_namespaces=15000"
+            ),
+            "{text}"
+        );
+        let text = told(libc::ENOSPC, &Host { limits: limits("7"), surroundings: Surroundings::Lxc, ..host() });
+        assert!(text.contains("(now user.max_user_namespaces=9 user.max_net_namespaces=7)"), "{text}");
+        assert!(text.ends_with("on its host"), "{text}");
     }
 
     #[test]
     fn each_cause_has_its_own_remedy() {
-        let seccomp = explain("clone", &eperm(), &Host { seccomp_filter: true, ..host() });
-        let debian = explain("clone", &eperm(), &Host { userns_clone_off: true, ..host() });
-        let chroot = explain("clone", &eperm(), &host());
-        assert!(seccomp.contains("seccomp=unconfined") && debian.contains("unprivileged_userns_clone=1"));
-        assert!(chroot.contains("chroot"));
+        let inside = |surroundings| Host { seccomp_filter: true, surroundings, ..host() };
+        let confined = Host { apparmor_profile: Some("docker-default".into()), ..inside(Surroundings::Docker) };
+        for (code, host, expected) in [
+            (libc::EPERM, Host { seccomp_filter: true, ..host() }, "RestrictNamespaces="),
+            (
+                libc::EPERM,
+                Host { userns_clone_off: true, ..host() },
+                "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+            ),
+            (libc::EPERM, Host { chroot: true, ..host() }, "outside of the chroot"),
+            (libc::EPERM, Host { unmapped: true, ..host() }, "/proc/self/uid_map"),
+            (libc::EPERM, host(), "sudo dmesg"),
+            (
+                libc::EPERM,
+                inside(Surroundings::Docker),
+                "docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined ...",
+            ),
+            (libc::EPERM, confined, "--security-opt apparmor=unconfined ..."),
+            (
+                libc::EPERM,
+                inside(Surroundings::Podman),
+                "podman run --security-opt seccomp=unconfined --security-opt unmask=ALL",
+            ),
+            (libc::EPERM, inside(Surroundings::Lxc), "security.nesting true"),
+            (libc::EPERM, inside(Surroundings::Nspawn), "systemd-nspawn"),
+            (libc::EPERM, inside(Surroundings::Kubernetes), "seccompProfile: {type: Unconfined}"),
+            (libc::EINVAL, host(), "CONFIG_(USER|NET"),
+            (libc::EINVAL, Host { no_user_namespaces: true, ..host() }, "built without user namespaces"),
+            (libc::EPERM, Host { no_user_namespaces: true, ..host() }, "built without user namespaces"),
+        ] {
+            let text = told(code, &host);
+            assert!(text.contains(expected), "{expected}: {text}");
+            let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            assert!(
+                first.starts_with("namespaces are refused at clone (") && first.ends_with('.') && !rest.is_empty(),
+                "{text}"
+            );
+        }
     }
 }

@@ -22,7 +22,7 @@ impl Record {
     /// The record of a live process.
     pub(super) fn of(pid: i32) -> io::Result<Self> {
         let start_time = process::start_time(pid).ok_or_else(|| io::Error::other("the process is gone"))?;
-        Ok(Self { pid, start_time, boot: boot()? })
+        Ok(Self { pid, start_time, boot: process::boot_id()? })
     }
 
     /// Writes it so that a reader sees all of it or the one before.
@@ -45,12 +45,8 @@ impl Record {
     /// The process, if it still is the recorded one. Opened first and compared then: afterwards the descriptor cannot
     /// come to mean another process.
     pub(super) fn live(&self) -> Option<OwnedFd> {
-        let holder = super::open_process(self.pid).ok()?;
-        let same = process::start_time(self.pid) == Some(self.start_time) && boot().ok()? == self.boot;
+        let holder = process::open(self.pid).ok()?;
+        let same = process::start_time(self.pid) == Some(self.start_time) && process::boot_id().ok()? == self.boot;
         same.then_some(holder)
     }
-}
-
-fn boot() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::environment;
 use crate::holder::message::Exec;
 use crate::kubelet::Node;
+use crate::sandbox::{Client, Session};
 use crate::streams::pipe::Pipe;
 
 /// Terminal sizes that wait to be set.
@@ -36,7 +37,7 @@ pub(super) async fn start(
     options: &ExecOptions,
 ) -> Result<ExecSession, Status> {
     let failed = |error: io::Error| Status::internal(format!("error executing command in container: {error}"));
-    let mut ends = if options.tty { terminal() } else { pipes(options) }.map_err(failed)?;
+    let ends = if options.tty { terminal() } else { pipes(options) }.map_err(failed)?;
     let exec = Exec {
         container: Some((pod.metadata.uid.clone().unwrap_or_default(), container.name.clone())),
         argv: options.command.clone(),
@@ -44,20 +45,41 @@ pub(super) async fn start(
         cwd: container.working_dir.clone().unwrap_or_default(),
         tty: options.tty,
     };
-    let (client, theirs) = (node.client.clone(), std::mem::take(&mut ends.theirs));
+    run(node.client.clone(), exec, ends).await.map_err(failed)
+}
+
+/// Starts a command in the node's network on a terminal of its own, of the given columns and rows.
+pub fn exec_on_terminal(client: &Client, exec: Exec, size: Option<(u16, u16)>) -> io::Result<ExecSession> {
+    let mut ends = terminal()?;
+    if let (Some(terminal), Some((columns, rows))) = (&ends.stdout, size) {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(terminal, size)?;
+    }
+    let theirs = std::mem::take(&mut ends.theirs);
+    let theirs: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+    let session = client.exec(Exec { tty: true, ..exec }, &theirs)?;
+    join(session, ends, true)
+}
+
+/// Asks the holder for a command and joins it.
+async fn run(client: Client, exec: Exec, mut ends: Ends) -> io::Result<ExecSession> {
+    let (tty, theirs) = (exec.tty, std::mem::take(&mut ends.theirs));
     let started = tokio::task::spawn_blocking(move || {
         let theirs: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         client.exec(exec, &theirs)
     });
-    let session = started.await.map_err(|error| Status::internal(error.to_string()))?;
-    let mut session = session.map_err(failed)?;
+    join(started.await.map_err(io::Error::other)??, ends, tty)
+}
+
+/// The streams of a command that runs.
+fn join(mut session: Session, mut ends: Ends, tty: bool) -> io::Result<ExecSession> {
     if let Some(terminal) = session.take_terminal() {
         // The terminal that the command has is one of the pod's; ours was for a holder of an earlier release.
-        ends.stdin = Some(terminal.try_clone().map_err(failed)?);
+        ends.stdin = Some(terminal.try_clone()?);
         ends.stdout = Some(terminal);
     }
-    let resize = match (&ends.stdout, options.tty) {
-        (Some(terminal), true) => Some(resizer(terminal.try_clone().map_err(failed)?)),
+    let resize = match (&ends.stdout, tty) {
+        (Some(terminal), true) => Some(resizer(terminal.try_clone()?)),
         _ => None,
     };
     let (mut done, exit) = oneshot::channel();
@@ -80,10 +102,10 @@ pub(super) async fn start(
         })
     };
     let stdin = match ends.stdin {
-        Some(end) => Some(Box::new(Pipe::new(end).map_err(failed)?) as Box<dyn AsyncWrite + Send + Unpin>),
+        Some(end) => Some(Box::new(Pipe::new(end)?) as Box<dyn AsyncWrite + Send + Unpin>),
         None => None,
     };
-    let (stdout, stderr) = (read(ends.stdout).map_err(failed)?, read(ends.stderr).map_err(failed)?);
+    let (stdout, stderr) = (read(ends.stdout)?, read(ends.stderr)?);
     Ok(ExecSession { stdin, stdout, stderr, resize, exit })
 }
 
@@ -92,7 +114,7 @@ async fn environment(node: &Node, pod: &Pod, container: &Container) -> Vec<(Stri
     let references = crate::references::References::load(node.access.as_ref(), pod).await;
     let ips = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
     let ips: Vec<_> = ips.filter_map(|ip| ip.ip.parse().ok()).collect();
-    let all = environment::of(pod, container, &ips, &node.config.node_addresses, &references);
+    let all = environment::of(pod, container, &ips, &node.host_addresses(), &references);
     all.unwrap_or_else(|_| environment::default_path())
 }
 

@@ -1,8 +1,7 @@
 //! Log files in, the lines that a client asked for out.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use tokio::sync::mpsc;
 
+use super::log_reader::Reader;
 use crate::builtin::BuiltIn;
 use crate::kubelet::Node;
 
@@ -181,87 +181,38 @@ fn runs(directory: &Path) -> Vec<u32> {
     runs
 }
 
-/// Reads a log (with the part that was rotated away), then what is added to it while its container runs.
+/// Reads a log (with the parts that were rotated away), then what is added to it while its container runs.
 fn read(
-    path: &PathBuf,
+    path: &Path,
     options: LogOptions,
     sender: &mpsc::Sender<io::Result<Bytes>>,
     running: impl Fn() -> bool,
 ) -> io::Result<()> {
     let follow = options.follow;
-    let mut skip = match options.tail_lines {
-        Some(tail) => count(path)?.saturating_sub(tail),
-        None => 0,
-    };
+    let (mut reader, mut skip) = Reader::open(path, options.tail_lines)?;
     let mut filter = Filter::new(options);
-    let old = rotated(path);
-    if let Ok(file) = File::open(&old) {
-        send_lines(&mut BufReader::new(file), &mut filter, &mut skip, sender, &mut Vec::new())?;
-    }
-    let mut file = BufReader::new(File::open(path)?);
     let mut rest = Vec::new();
     loop {
         // Asked before reading: what an ended container has written is then in the file.
         let more = follow && running();
-        if !send_lines(&mut file, &mut filter, &mut skip, sender, &mut rest)? || filter.full() || !more {
+        let mut chunk = Vec::new();
+        let wanted = reader.lines(&mut rest, |line| {
+            if skip > 0 {
+                skip -= 1;
+            } else if let Some(line) = filter.line(line) {
+                chunk.extend_from_slice(&line);
+            }
+            chunk.len() < CHUNK_BYTES || sender.blocking_send(Ok(std::mem::take(&mut chunk).into())).is_ok()
+        })?;
+        let sent = chunk.is_empty() || sender.blocking_send(Ok(chunk.into())).is_ok();
+        if !wanted || !sent || filter.full() || !more {
             return Ok(());
         }
         std::thread::sleep(FOLLOW_PERIOD);
         if sender.is_closed() {
             return Ok(());
         }
-        let position = file.stream_position()?;
-        if std::fs::metadata(path).is_ok_and(|found| found.len() < position) {
-            // Rotated: the file of this name is a new one.
-            send_lines(&mut file, &mut filter, &mut skip, sender, &mut rest)?;
-            file = BufReader::new(File::open(path)?);
-            file.seek(SeekFrom::Start(0))?;
-        }
     }
-}
-
-fn rotated(path: &Path) -> PathBuf {
-    let mut old = path.as_os_str().to_owned();
-    old.push(".old");
-    PathBuf::from(old)
-}
-
-fn count(path: &Path) -> io::Result<u64> {
-    let mut lines = 0;
-    for path in [rotated(path), path.to_owned()] {
-        let Ok(file) = File::open(&path) else { continue };
-        let mut file = BufReader::new(file);
-        let mut line = Vec::new();
-        while file.by_ref().read_until(b'\n', &mut line)? > 0 {
-            lines += u64::from(line.ends_with(b"\n"));
-            line.clear();
-        }
-    }
-    Ok(lines)
-}
-
-/// Sends every complete line; `rest` keeps a line that is still being written. False when nobody listens any more.
-fn send_lines(
-    file: &mut BufReader<File>,
-    filter: &mut Filter,
-    skip: &mut u64,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-    rest: &mut Vec<u8>,
-) -> io::Result<bool> {
-    let mut chunk = Vec::new();
-    while file.read_until(b'\n', rest)? > 0 && rest.ends_with(b"\n") {
-        rest.pop();
-        if *skip > 0 {
-            *skip -= 1;
-        } else if let Some(line) = filter.line(rest) {
-            chunk.extend_from_slice(&line);
-        }
-        rest.clear();
-        if chunk.len() >= CHUNK_BYTES && sender.blocking_send(Ok(std::mem::take(&mut chunk).into())).is_err() {
-            return Ok(false);
-        }
-    }
-    Ok(chunk.is_empty() || sender.blocking_send(Ok(chunk.into())).is_ok())
 }
 
 #[cfg(test)]

@@ -3,9 +3,12 @@
 mod attach;
 mod exec;
 mod forward;
+mod log_reader;
 mod logs;
 mod pipe;
 mod sockets;
+
+pub use exec::exec_on_terminal;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use api::object::{ObjectKey, Revision};
 
+use crate::body::Packer;
 use crate::{Loaded, Log, LogEntry, Record};
 
 /// Clones share their content, so opening a store over a clone is a restart.
@@ -25,6 +26,8 @@ struct Content {
     /// An append has come and waits.
     waiting: bool,
     failing: bool,
+    /// It fails for want of space.
+    full: bool,
 }
 
 impl MemoryLog {
@@ -57,6 +60,18 @@ impl MemoryLog {
         self.content().failing = true;
     }
 
+    /// Makes every append from now on find the disk full, until there is `space` again.
+    pub fn fill(&self) {
+        let mut content = self.content();
+        (content.failing, content.full) = (true, true);
+    }
+
+    /// Makes space on a full disk.
+    pub fn space(&self) {
+        let mut content = self.content();
+        (content.failing, content.full) = (false, false);
+    }
+
     /// How many changes each batch appended so far had: group commit made visible.
     pub fn batches(&self) -> Vec<usize> {
         self.content().batches.clone()
@@ -64,7 +79,7 @@ impl MemoryLog {
 }
 
 impl Log for MemoryLog {
-    fn load(&mut self) -> io::Result<Loaded> {
+    fn load(&mut self, _packer: &Packer) -> io::Result<Loaded> {
         let content = self.content();
         let mut loaded = Loaded { revision: content.revision, ..Loaded::default() };
         for ((table, _), record) in &content.objects {
@@ -80,7 +95,8 @@ impl Log for MemoryLog {
         content = self.shared.1.wait_while(content, |content| content.held).unwrap_or_else(PoisonError::into_inner);
         content.waiting = false;
         if content.failing {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "told to fail"));
+            let kind = if content.full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+            return Err(io::Error::new(kind, "told to fail"));
         }
         content.batches.push(batch.len());
         for entry in batch {
@@ -93,5 +109,9 @@ impl Log for MemoryLog {
             content.revision = entry.record.revision;
         }
         Ok(())
+    }
+    fn reopen(&mut self) -> io::Result<Revision> {
+        let content = self.content();
+        if content.failing { Err(io::ErrorKind::StorageFull.into()) } else { Ok(content.revision) }
     }
 }

@@ -1,220 +1,232 @@
 //! The embedded log: turns each batch into one durable redb transaction, and a file back into the newest state.
 //!
-//! Table `objects` maps (table, namespace, name) to (revision, created, body); table `meta` holds the format version and
-//! the last revision. The key is a tuple, so redb keeps it in our order and no name needs escaping.
+//! Every page is verified before anything is read from a file: damage is an error, not an object that changed by itself.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use api::object::{ObjectKey, Revision};
-use bytes::Bytes;
-use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
-};
+use api::object::Revision;
+use redb::{Database, Durability, StorageBackend};
 
-use crate::limits::LOG_CACHE_BYTES;
+use self::mark::Mark;
+use self::place::{At, Backend, Directory, Place, engine, guarded};
+use self::tables::{META, OBJECTS};
+use crate::body::Packer;
 use crate::{Loaded, Log, LogEntry, OpenError, Record};
 
+mod mark;
+mod medium;
+mod overlay;
+mod place;
+mod tables;
 #[cfg(test)]
 mod tests;
 
-/// Format that this program writes, and the newest it reads.
-pub const FORMAT: u64 = 1;
-
-/// The store's file in its directory.
-pub const FILE: &str = "store.redb";
-
-/// The same file while it is being created; it gets its name once it is whole.
-const UNBORN: &str = "store.redb.new";
-
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const OBJECTS: TableDefinition<ObjectId<'static>, Stored<'static>> = TableDefinition::new("objects");
-
-/// Table, namespace, name.
-type ObjectId<'a> = (&'a str, &'a str, &'a str);
-
-/// Revision, revision of creation, body.
-type Stored<'a> = (u64, u64, &'a [u8]);
+pub use self::mark::FILE as MARK_FILE;
+pub use self::place::FILE;
+pub use self::tables::FORMAT;
 
 /// A log in a redb database.
 #[derive(Debug)]
 pub struct RedbLog {
-    database: Database,
+    /// None only while it is being opened again, and for good when that failed.
+    database: Option<Database>,
+    place: Box<dyn Place>,
+    mark: Mark,
 }
 
-/// Builds an `OpenError` for a path.
-struct At<'a>(&'a Path);
-
-impl At<'_> {
-    fn path(&self) -> PathBuf {
-        self.0.to_path_buf()
-    }
-
-    fn io(&self, step: &'static str, source: io::Error) -> OpenError {
-        let next = match source.kind() {
-            io::ErrorKind::PermissionDenied => "make it writable for this user, or choose another --data-dir",
-            io::ErrorKind::StorageFull => "free space on its disk, then start again",
-            io::ErrorKind::InvalidData => "restore the data directory from a copy, or choose another --data-dir",
-            _ => "check the disk, or choose another --data-dir",
-        };
-        OpenError::Log { path: self.path(), step, source, next }
-    }
-
-    fn database(&self, error: DatabaseError) -> OpenError {
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: self.path() },
-            error => self.io("reading the file", engine(error)),
-        }
-    }
-}
-
-/// The I/O error in an engine error, so that a full disk is seen as one; anything else means damaged data.
-fn engine(error: impl Into<redb::Error>) -> io::Error {
-    match error.into() {
-        redb::Error::Io(error) => error,
-        error => io::Error::new(io::ErrorKind::InvalidData, error),
-    }
+/// What a log holds, found without changing it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Revision of the last change.
+    pub revision: Revision,
+    /// Rows whose numbers are possible.
+    pub rows: usize,
+    /// What is wrong, one line each.
+    pub wrong: Vec<String>,
 }
 
 impl RedbLog {
-    /// Opens the log in a directory; creates both when they are missing. Secrets lie in it: only the owner may read.
-    ///
-    /// A new file gets its name only when it is whole, so a crash during the very first start leaves nothing that
-    /// cannot be opened. The lock is on the open file and ends with the process, however that ends.
+    /// Opens the log in a directory; creates both when they are missing.
     pub fn open_dir(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join(FILE);
+        place::make_directory(directory)?;
+        let place = Directory(directory.to_path_buf());
+        let mark = Mark::open(directory).map_err(|error| At(&place.path()).io("opening the mark beside it", error))?;
+        Self::start(Box::new(place), mark)
+    }
+
+    /// A log over any storage, for tests with disks that fail. `storage` gives the same one each time; `acknowledged`
+    /// keeps what was acknowledged, as the file beside a real log does.
+    pub fn on<B: StorageBackend>(
+        storage: impl Fn() -> B + Send + 'static,
+        acknowledged: Arc<AtomicU64>,
+    ) -> Result<Self, OpenError> {
+        Self::start(Box::new(Backend(storage)), Mark::Memory(acknowledged))
+    }
+
+    fn start(place: Box<dyn Place>, mark: Mark) -> Result<Self, OpenError> {
+        let database = open(place.as_ref(), &mark)?;
+        Ok(Self { database: Some(database), place, mark })
+    }
+
+    /// Looks at the log in a directory that no process has open, without changing it.
+    pub fn inspect(directory: &Path, mut row: impl FnMut(&str, Record)) -> Result<Findings, OpenError> {
+        let place = Directory(directory.to_path_buf());
+        let path = place.path();
         let at = At(&path);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| at.io("creating its directory", error))?;
-        if path.try_exists().map_err(|error| at.io("looking for the file", error))? {
-            return Self::open_file(&path);
-        }
-        let unborn = directory.join(UNBORN);
-        let file = private_file(&unborn).map_err(|error| at.io("creating the file", error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
-            Err(TryLockError::Error(error)) => return Err(at.io("locking the file", error)),
-        }
-        // Another process may have finished the same work before we had the lock.
-        if path.try_exists().map_err(|error| at.io("looking for the file", error))? {
-            drop(file);
-            return Self::open_file(&path);
-        }
-        file.set_len(0).map_err(|error| at.io("creating the file", error))?;
-        let database = builder().create_file(file).map_err(|error| at.database(error))?;
-        let log = Self::prepare(database, &at)?;
-        fs::rename(&unborn, &path).map_err(|error| at.io("naming the new file", error))?;
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| at.io("syncing its directory", error))?;
-        Ok(log)
-    }
-
-    fn open_file(path: &Path) -> Result<Self, OpenError> {
-        let at = At(path);
-        let database = builder().open(path).map_err(|error| at.database(error))?;
-        Self::prepare(database, &at)
-    }
-
-    /// A log over any storage, for tests with disks that fail.
-    pub fn with_backend(backend: impl StorageBackend) -> Result<Self, OpenError> {
-        let at = At(Path::new("(backend)"));
-        let database = builder().create_with_backend(backend).map_err(|error| at.database(error))?;
-        Self::prepare(database, &at)
-    }
-
-    /// Writes the format version into a new database, checks it in an old one. Nothing of a newer format is touched.
-    fn prepare(database: Database, at: &At<'_>) -> Result<Self, OpenError> {
-        let found = stored_format(&database).map_err(|error| at.io("reading its format version", error))?;
-        match found {
-            Some(FORMAT) => {}
-            None => create_tables(&database).map_err(|error| at.io("writing its format version", error))?,
-            Some(found) if found > FORMAT => {
-                return Err(OpenError::NewerFormat { path: at.path(), found, known: FORMAT });
+        let acknowledged = Self::acknowledged(directory);
+        let looked = guarded(&at, || {
+            let database = place.look()?;
+            let format = tables::format(&database).map_err(|error| at.io("reading its format version", error))?;
+            check_format(format, &at)?;
+            Ok(examine(database, acknowledged, |found| {
+                let tables::Row { table, key, revision, created, body } = found;
+                row(&table, Record { key, revision, created, body: body.into() });
+            }))
+        });
+        let mut findings = match looked {
+            // Damage is what one looks for.
+            Err(OpenError::Log { step, source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+                Findings { wrong: vec![format!("{step}: {source}")], ..Findings::default() }
             }
-            Some(_) => {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "the format version is none that ever was");
-                return Err(at.io("reading its format version", error));
-            }
+            other => other?,
+        };
+        findings.wrong.iter_mut().for_each(|wrong| wrong.insert_str(0, &format!("{}: ", path.display())));
+        Ok(findings)
+    }
+
+    /// The highest revision that a log in a directory is known to have acknowledged; zero if none is known.
+    pub fn acknowledged(directory: &Path) -> Revision {
+        if directory.join(MARK_FILE).exists() {
+            Mark::open(directory).map_or(Revision(0), |mark| mark.read())
+        } else {
+            Revision(0)
         }
-        Ok(Self { database })
+    }
+
+    /// Makes a log in a directory that has none, with these objects, at this revision; durable when it returns.
+    pub fn import(directory: &Path, revision: Revision, objects: &[(String, Record)]) -> Result<(), OpenError> {
+        let log = Self::open_dir(directory)?;
+        let path = log.place.path();
+        let fill = || {
+            let database = log.database()?;
+            if tables::revision(database)? > Revision(0) {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it holds objects already"));
+            }
+            tables::fill(database, revision, objects)
+        };
+        fill().map_err(|error| At(&path).io("filling it", error))?;
+        log.mark.write(revision);
+        Ok(())
+    }
+
+    /// Gives the disk back what the file holds without need. Returns its length before and after, in bytes.
+    pub fn compact(&mut self) -> io::Result<(u64, u64)> {
+        let path = self.place.path();
+        let length = || std::fs::metadata(&path).map(|found| found.len());
+        let before = length()?;
+        self.database.as_mut().ok_or_else(closed)?.compact().map_err(engine)?;
+        Ok((before, length()?))
+    }
+
+    fn database(&self) -> io::Result<&Database> {
+        self.database.as_ref().ok_or_else(closed)
     }
 }
 
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(LOG_CACHE_BYTES);
-    builder
+fn closed() -> io::Error {
+    io::Error::other("the log was closed after a failure")
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+/// Opens a log that is as it was acknowledged.
+fn open(place: &dyn Place, mark: &Mark) -> Result<Database, OpenError> {
+    let path = place.path();
+    guarded(&At(&path), || place.open(&|| verify(place, mark.read())))
 }
 
-/// The format version; none in a database without tables.
-fn stored_format(database: &Database) -> io::Result<Option<u64>> {
-    let read = database.begin_read().map_err(engine)?;
-    let meta = match read.open_table(META) {
-        Ok(meta) => meta,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(engine(error)),
-    };
-    let format = meta.get("format").map_err(engine)?.map(|value| value.value());
-    format.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it has no format version"))
+/// Refuses a damaged log, before the engine may repair it into something older.
+fn verify(place: &dyn Place, acknowledged: Revision) -> Result<(), OpenError> {
+    let path = place.path();
+    let at = At(&path);
+    let database = place.look()?;
+    let format = tables::format(&database).map_err(|error| at.io("reading its format version", error))?;
+    if format.is_none() && acknowledged == Revision(0) {
+        return Ok(());
+    }
+    check_format(format, &at)?;
+    let findings = examine(database, acknowledged, drop);
+    match findings.wrong.first() {
+        None => Ok(()),
+        Some(wrong) => Err(at.io("verifying it", io::Error::new(io::ErrorKind::InvalidData, wrong.clone()))),
+    }
 }
 
-fn create_tables(database: &Database) -> io::Result<()> {
-    let write = database.begin_write().map_err(engine)?;
-    write.open_table(OBJECTS).map_err(engine)?;
-    let mut meta = write.open_table(META).map_err(engine)?;
-    meta.insert("format", FORMAT).map_err(engine)?;
-    meta.insert("revision", 0).map_err(engine)?;
-    drop(meta);
-    write.commit().map_err(engine)
+/// Nothing of a newer format is touched.
+fn check_format(found: Option<u64>, at: &At<'_>) -> Result<(), OpenError> {
+    match found {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(OpenError::NewerFormat { path: at.path(), found, known: FORMAT }),
+        _ => {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "the format version is none that ever was");
+            Err(at.io("reading its format version", error))
+        }
+    }
+}
+
+/// Verifies every page and row of a database that is only looked at.
+fn examine(mut database: Database, acknowledged: Revision, mut give: impl FnMut(tables::Row)) -> Findings {
+    let mut findings = Findings::default();
+    match database.check_integrity() {
+        Ok(true) => {}
+        Ok(false) => findings.wrong.push("a page of the file is damaged".to_owned()),
+        Err(error) => findings.wrong.push(format!("the file is damaged: {error}")),
+    }
+    match tables::revision(&database) {
+        Ok(revision) => findings.revision = revision,
+        Err(error) => findings.wrong.push(format!("its revision cannot be read: {error}")),
+    }
+    if findings.revision < acknowledged {
+        let at = findings.revision;
+        findings.wrong.push(format!("it ends at revision {at}, but revision {acknowledged} was acknowledged"));
+    }
+    let read = tables::rows(&database, |row| {
+        match row.fault(findings.revision) {
+            Some(fault) => findings.wrong.push(fault),
+            None => {
+                findings.rows += 1;
+                give(row);
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = read {
+        findings.wrong.push(format!("its rows cannot be read: {error}"));
+    }
+    findings
 }
 
 impl Log for RedbLog {
-    fn load(&mut self) -> io::Result<Loaded> {
-        let read = self.database.begin_read().map_err(engine)?;
-        let meta = read.open_table(META).map_err(engine)?;
-        let revision = Revision(meta.get("revision").map_err(engine)?.map_or(0, |value| value.value()));
+    fn load(&mut self, packer: &Packer) -> io::Result<Loaded> {
+        let database = self.database()?;
+        let revision = tables::revision(database)?;
         let mut loaded = Loaded { revision, ..Loaded::default() };
-        // Rows come in key order, so a table is complete when the next begins.
-        let (mut table, mut records) = (String::new(), Vec::new());
-        for row in read.open_table(OBJECTS).map_err(engine)?.iter().map_err(engine)? {
-            let (key, value) = row.map_err(engine)?;
-            let ((of_table, namespace, name), (changed, created, body)) = (key.value(), value.value());
-            if changed > revision.0 || created > changed {
-                let text = format!(
-                    "{of_table} {namespace}/{name} has revision {changed}, created {created}, in a log at {revision}"
-                );
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        tables::rows(database, |row| {
+            if let Some(fault) = row.fault(revision) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
             }
-            if of_table != table {
-                if !records.is_empty() {
-                    loaded.tables.insert(std::mem::take(&mut table), std::mem::take(&mut records));
-                }
-                of_table.clone_into(&mut table);
-            }
-            let key = ObjectKey::new(namespace, name);
-            let body = Bytes::copy_from_slice(body);
-            records.push(Record { key, revision: Revision(changed), created: Revision(created), body });
-        }
-        if !records.is_empty() {
-            loaded.tables.insert(table, records);
-        }
+            let body = packer.pack(&row.table, row.body);
+            let record = Record { key: row.key, revision: row.revision, created: row.created, body };
+            loaded.tables.entry(row.table).or_default().push(record);
+            Ok(())
+        })?;
         Ok(loaded)
     }
 
     fn append(&mut self, batch: &[LogEntry]) -> io::Result<()> {
         let Some(last) = batch.last() else { return Ok(()) };
-        let mut write = self.database.begin_write().map_err(engine)?;
+        let mut write = self.database()?.begin_write().map_err(engine)?;
         write.set_durability(Durability::Immediate).map_err(engine)?;
         let mut objects = write.open_table(OBJECTS).map_err(engine)?;
         for LogEntry { table, record, deleted } in batch {
@@ -222,11 +234,27 @@ impl Log for RedbLog {
             if *deleted {
                 objects.remove(key).map_err(engine)?;
             } else {
-                objects.insert(key, (record.revision.0, record.created.0, &*record.body)).map_err(engine)?;
+                objects.insert(key, (record.revision.0, record.created.0, &*record.body.bytes())).map_err(engine)?;
             }
         }
         drop(objects);
         write.open_table(META).map_err(engine)?.insert("revision", last.record.revision.0).map_err(engine)?;
-        write.commit().map_err(engine)
+        write.commit().map_err(engine)?;
+        self.mark.write(last.record.revision);
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<Revision> {
+        self.database = None;
+        let database = open(self.place.as_ref(), &self.mark).map_err(io::Error::other)?;
+        let revision = tables::revision(&database)?;
+        self.database = Some(database);
+        self.mark.write(revision);
+        Ok(revision)
+    }
+
+    fn examine(&mut self) -> io::Result<Findings> {
+        let (known, path) = (self.mark.read(), self.place.path());
+        guarded(&At(&path), || Ok(examine(self.place.look()?, known, drop))).map_err(io::Error::other)
     }
 }

@@ -28,7 +28,7 @@ fn change(mvcc: &mut Mvcc, model: &mut Vec<Snapshot>, table: &'static str, key: 
         None => now.remove(&(table, key.clone())),
     };
     model.push(now);
-    let new = Arc::new(Record { key, revision, created, body });
+    let new = Arc::new(Record { key, revision, created, body: body.into() });
     mvcc.stage(Event { revision, table, old, new, deleted: size.is_none() });
 }
 
@@ -46,7 +46,7 @@ fn check_range(mvcc: &Mvcc, model: &Snapshot, table: &str, range: &Range, at: Re
     let page = mvcc.page(table, range, at);
     let mut all = expected(model, table, range);
     let beyond = all.split_off(all.len().min(range.limit.unwrap_or(usize::MAX)));
-    let row = |record: &Arc<Record>| (record.key.clone(), record.revision.0, record.created.0, record.body.clone());
+    let row = |record: &Arc<Record>| (record.key.clone(), record.revision.0, record.created.0, record.body.bytes());
     assert_eq!(page.records.iter().map(row).collect::<Vec<_>>(), all, "{table} {range:?} at {at}");
     assert_eq!(page.remaining, beyond.len(), "{table} {range:?} at {at}");
 }
@@ -64,12 +64,12 @@ fn check_replay(mvcc: &Mvcc, model: &[Snapshot], tables: &[&'static str], from: 
             assert!(event.revision > seen && event.revision <= upto, "out of order");
             seen = event.revision;
             let id = (event.table, event.new.key.clone());
-            let old = event.old.as_ref().map(|old| (old.revision.0, old.created.0, old.body.clone()));
+            let old = event.old.as_ref().map(|old| (old.revision.0, old.created.0, old.body.bytes()));
             assert_eq!(state.get(&id).cloned(), old, "old of {}", event.revision);
             if event.deleted {
                 state.remove(&id);
             } else {
-                state.insert(id, (event.revision.0, event.new.created.0, event.new.body.clone()));
+                state.insert(id, (event.revision.0, event.new.created.0, event.new.body.bytes()));
             }
         }
         seen = upto;

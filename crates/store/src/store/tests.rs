@@ -9,8 +9,6 @@ use bytes::Bytes;
 use super::*;
 use crate::log::memory::MemoryLog;
 
-mod crash;
-
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new("perf", name)
 }
@@ -29,7 +27,10 @@ async fn put(store: &Store, table: &'static str, name: &str, body: &str) -> Resu
 }
 
 fn names(records: &[Arc<Record>]) -> Vec<String> {
-    records.iter().map(|record| format!("{}={}", record.key.name, String::from_utf8_lossy(&record.body))).collect()
+    records
+        .iter()
+        .map(|record| format!("{}={}", record.key.name, String::from_utf8_lossy(&record.body.bytes())))
+        .collect()
 }
 
 fn listed(store: &Store, at: Option<u64>) -> Vec<String> {
@@ -70,7 +71,7 @@ async fn a_transaction_sees_itself_and_gets_one_revision_per_change() {
     assert_eq!(seen, Revision(5));
     let shown: Vec<_> = events.iter().map(|event| (event.revision.0, event.deleted, event.old.is_some())).collect();
     assert_eq!(shown, [(2, false, false), (3, true, true), (4, false, false), (5, false, false)]);
-    assert_eq!(&events[1].new.body[..], b"gone");
+    assert_eq!(&events[1].new.body.bytes()[..], b"gone");
     assert_eq!((events[1].new.revision, events[1].new.created), (Revision(3), Revision(1)));
 }
 
@@ -108,7 +109,7 @@ async fn nothing_is_shown_before_it_is_durable_but_the_next_writer_sees_it() {
     assert_eq!(store.list("pods", &Range::default(), Some(Revision(2))).unwrap_err(), future);
     assert!(poll_once(pin!(watch.next())).is_pending());
     // A writer that saw un-synced state and changed nothing must not answer before that state is safe.
-    let mut looked = pin!(store.write(|txn| Ok::<_, ()>(txn.get("pods", &key("a")).unwrap().body.clone())));
+    let mut looked = pin!(store.write(|txn| Ok::<_, ()>(txn.get("pods", &key("a")).unwrap().body.bytes())));
     assert!(poll_once(looked.as_mut()).is_pending());
     log.release();
     assert_eq!(first.await, Ok(Revision(2)));
@@ -312,9 +313,59 @@ async fn watchers_see_every_change_once_in_order_while_many_write() {
         assert!(events.is_sorted_by(|one, next| one.revision < next.revision));
         for writer in 0..WRITERS {
             let name = format!("w{writer}");
-            let bodies = events.iter().filter(|event| *event.new.key.name == name).map(|event| &event.new.body);
-            let numbers: Vec<u64> = bodies.map(|body| str::from_utf8(body).unwrap().parse().unwrap()).collect();
+            let bodies = events.iter().filter(|event| *event.new.key.name == name).map(|event| event.new.body.bytes());
+            let numbers: Vec<u64> = bodies.map(|body| str::from_utf8(&body).unwrap().parse().unwrap()).collect();
             assert!(numbers.is_empty() || numbers == (0..WRITES).collect::<Vec<_>>(), "{name}: {numbers:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_until_it_has_space_and_reads_go_on() {
+    let log = MemoryLog::default();
+    let limits = Limits { retry_after: std::time::Duration::ZERO, ..Limits::default() };
+    let store = Store::open(Box::new(log.clone()), limits).unwrap();
+    put(&store, "pods", "a", "1").await.unwrap();
+    let mut watch = store.watch(&[], Revision(1)).unwrap();
+    log.fill();
+    for _ in 0..3 {
+        let refused = put(&store, "pods", "b", "2").await.unwrap_err();
+        assert!(refused.contains("cannot append 1 changes up to revision 2"), "{refused}");
+        assert!(refused.contains("free some on the disk"), "{refused}");
+        assert!(store.failure_passes());
+        assert_eq!((listed(&store, None), store.revision()), (vec!["a=1".to_owned()], Revision(1)));
+    }
+    log.space();
+    assert_eq!(put(&store, "pods", "c", "3").await, Ok(Revision(2)), "the number was never shown to anyone");
+    assert_eq!((store.failure(), listed(&store, None)), (None, vec!["a=1".to_owned(), "c=3".to_owned()]));
+    let (events, seen) = watch.next().await.unwrap();
+    assert_eq!((events.len(), &*events[0].new.key.name, seen), (1, "c", Revision(2)));
+    let life = store.write(|txn| Ok::<_, ()>(txn.life())).await.unwrap().0;
+    assert_eq!(life, 1, "who derived something from the writes that were forgotten is told");
+    let reopened = open(&log);
+    assert_eq!(listed(&reopened, None), ["a=1", "c=3"]);
+}
+
+#[tokio::test]
+async fn other_failures_do_not_pass() {
+    let log = MemoryLog::default();
+    let limits = Limits { retry_after: std::time::Duration::ZERO, ..Limits::default() };
+    let store = Store::open(Box::new(log.clone()), limits).unwrap();
+    log.fail();
+    put(&store, "pods", "a", "1").await.unwrap_err();
+    log.space();
+    let refused = put(&store, "pods", "a", "1").await.unwrap_err();
+    assert!(refused.contains("until the server is restarted"), "{refused}");
+    assert!(!store.failure_passes() && store.failure().is_some());
+}
+
+#[tokio::test]
+async fn everything_at_one_revision_is_handed_out() {
+    let store = open(&MemoryLog::default());
+    put(&store, "services", "a", "1").await.unwrap();
+    put(&store, "pods", "b", "2").await.unwrap();
+    let (revision, tables) = store.all();
+    let shown: Vec<_> = tables.iter().map(|(table, records)| (table.as_str(), names(records))).collect();
+    assert_eq!(revision, Revision(2));
+    assert_eq!(shown, [("pods", vec!["b=2".to_owned()]), ("services", vec!["a=1".to_owned()])]);
 }

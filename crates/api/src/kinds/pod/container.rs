@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::security;
 use crate::field::{Fault, FieldErrors};
 use crate::kinds::check::{invalid_each, nonnegative, number_or_name, one_of, protocol};
 use crate::kinds::{print, read};
@@ -18,14 +19,15 @@ pub(super) fn validate(errors: &mut FieldErrors, spec: &Value, field: &str, volu
         errors.required(format!("{field}.containers"), "");
     }
     let mut seen = BTreeSet::new();
+    let host_users = spec["hostUsers"] != false;
     for (i, container) in containers.iter().enumerate() {
         let field = format!("{field}.containers[{i}]");
-        common(errors, container, &field, volumes, &mut seen);
+        common(errors, container, &field, volumes, (&mut seen, host_users));
         probes(errors, container, &field);
     }
     for (i, container) in read::list(spec, "/initContainers").iter().enumerate() {
         let field = format!("{field}.initContainers[{i}]");
-        common(errors, container, &field, volumes, &mut seen);
+        common(errors, container, &field, volumes, (&mut seen, host_users));
         if read::text(container, "/restartPolicy") == "Always" {
             probes(errors, container, &field);
             continue;
@@ -43,7 +45,7 @@ fn common<'a>(
     container: &'a Value,
     field: &str,
     volumes: &BTreeSet<&str>,
-    seen: &mut BTreeSet<&'a str>,
+    (seen, host_users): (&mut BTreeSet<&'a str>, bool),
 ) {
     let name = read::text(container, "/name");
     if name.is_empty() {
@@ -60,6 +62,7 @@ fn common<'a>(
     mounts(errors, container, field, volumes);
     one_of(errors, container, field, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
     resources(errors, container, field);
+    security::container(errors, container, &format!("{field}.securityContext"), host_users);
     if !seen.insert(name) {
         errors.duplicate(format!("{field}.name"), name);
     }

@@ -9,6 +9,7 @@ use crate::kinds::read;
 mod columns;
 mod container;
 mod defaults;
+mod security;
 mod status;
 mod update;
 mod validate;

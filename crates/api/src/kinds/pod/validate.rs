@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::container;
+use super::{container, security};
 use crate::field::FieldErrors;
 use crate::kinds::check::{invalid_each, one_of};
 use crate::kinds::{address, metadata, read};
@@ -30,6 +30,7 @@ pub(super) fn validate_spec(errors: &mut FieldErrors, object: &Value, pointer: &
     let spec = object.pointer(pointer).unwrap_or(&empty);
     let volumes = volumes(errors, spec, field);
     container::validate(errors, spec, field, &volumes);
+    security::pod(errors, spec, field);
     one_of(errors, spec, field, "restartPolicy", &["Always", "OnFailure", "Never"]);
     one_of(errors, spec, field, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     metadata::labels(errors, &format!("{field}.nodeSelector"), &read::pairs(spec, "/nodeSelector"));

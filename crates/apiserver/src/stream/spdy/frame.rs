@@ -133,6 +133,8 @@ pub(super) enum Frame {
     Reset { id: u32, code: Code },
     /// Answers a ping.
     Pong(u32),
+    /// A question whether the client lives; ours have even numbers.
+    Ping(u32),
     /// Takes no new streams.
     GoAway { last: u32, code: u32 },
     /// Opens a stream, as a client does.
@@ -153,7 +155,7 @@ pub(super) fn encode(frame: &Frame, headers: &mut headers::Writer, out: &mut Vec
             out.extend_from_slice(bytes);
         }
         Frame::Reset { id, code } => put_control(out, RST_STREAM, &[&id.to_be_bytes(), &(*code as u32).to_be_bytes()]),
-        Frame::Pong(number) => put_control(out, PING, &[&number.to_be_bytes()]),
+        Frame::Pong(number) | Frame::Ping(number) => put_control(out, PING, &[&number.to_be_bytes()]),
         Frame::GoAway { last, code } => put_control(out, GOAWAY, &[&last.to_be_bytes(), &code.to_be_bytes()]),
         #[cfg(test)]
         Frame::Open { id, headers: pairs } => {

@@ -126,6 +126,14 @@ impl Session {
         self.opened.recv().await
     }
 
+    /// Waits until the client is gone.
+    pub(crate) async fn gone(&mut self) {
+        if !self.reading.0.is_finished() {
+            // How it ended does not matter.
+            let _ = (&mut self.reading.0).await;
+        }
+    }
+
     /// Sends what is still to be sent, says goodbye and waits a moment for the client to leave first: a cut connection
     /// would take unread bytes with it.
     pub(crate) async fn close(mut self) {
@@ -133,7 +141,7 @@ impl Session {
         if self.out.send(Order::Close).await.is_ok() {
             // A client that neither reads nor leaves has had its time.
             let _ = tokio::time::timeout(limits::DRAIN, &mut self.writing.0).await;
-            let _ = tokio::time::timeout(limits::DRAIN, &mut self.reading.0).await;
+            let _ = tokio::time::timeout(limits::DRAIN, self.gone()).await;
         }
     }
 }
@@ -209,9 +217,8 @@ impl Demux {
                 {
                     // Dropped with the bytes once they are read; the semaphore is never closed.
                     let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                    if !stream.is_closed()
-                        && let Ok(room) = self.room.clone().acquire_many_owned(count).await
-                    {
+                    if !stream.is_closed() {
+                        let room = self.room(count).await?;
                         // A reader that has left reads no more.
                         let _ = stream.send(Piece::Data(bytes, room));
                     }
@@ -221,11 +228,31 @@ impl Demux {
                 }
             }
             Event::Reset { id } => drop(self.streams.remove(&id)),
+            // The answer to a question of ours.
+            Event::Ping(number) if number.is_multiple_of(2) => {}
             Event::Ping(number) => self.say(Frame::Pong(number)).await,
             Event::GoAway => self.accept = None,
             Event::Other => {}
         }
         Ok(())
+    }
+
+    /// Waits for room for bytes that nobody has read yet. The client is not read meanwhile, so that its death shows only
+    /// when something is sent to it.
+    async fn room(&self, count: u32) -> Result<OwnedSemaphorePermit, Broken> {
+        let mut room = std::pin::pin!(self.room.clone().acquire_many_owned(count));
+        let mut number = 0_u32;
+        loop {
+            tokio::select! {
+                room = &mut room => return room.map_err(|_| Broken("the connection is closed")),
+                () = self.out.closed() => return Err(Broken("the client is gone")),
+                () = tokio::time::sleep(limits::STREAM_PING) => {
+                    number = number.wrapping_add(2);
+                    // A full queue means that the writer has something to find out with.
+                    let _ = self.out.try_send(Order::Frame(Frame::Ping(number)));
+                }
+            }
+        }
     }
 
     async fn open(&mut self, id: u32, headers: Headers, fin: bool) -> Result<(), Broken> {

@@ -139,6 +139,16 @@ fn ms1601_no_probe_and_a_sleep_that_is_not_needed() {
         ]
     );
     assert!(found.iter().all(|finding| finding.severity == Severity::Note));
+    let fix = |finding: &Finding| finding.fix.clone().unwrap().command;
+    assert!(fix(&found[0]).contains("/spec/template/spec/containers/0/readinessProbe"), "{}", fix(&found[0]));
+    let side = json!({ "spec": { "containers": [
+        { "name": "side", "ports": [{ "containerPort": 9 }] },
+        { "name": "main", "ports": [{ "name": "http", "containerPort": 80 }], "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } },
+    ] } });
+    world.facts.pods.insert(ObjectKey::new("default", "a"), super::facts::pod(&side, None));
+    let found: Vec<_> = world.find("web").into_iter().filter(|finding| finding.code.id == "MS1601").collect();
+    assert!(fix(&found[0]).contains("/containers/1/readinessProbe"), "the container that serves: {}", fix(&found[0]));
+    assert!(fix(&found[1]).contains("/containers/1/lifecycle/preStop"), "{}", fix(&found[1]));
     for (command, sleeps) in [
         (json!(["sleep", "15"]), true),
         (json!(["/bin/sh", "-c", "sleep 5"]), true),

@@ -5,16 +5,18 @@ use crate::diagnose::near::{close, distance};
 
 #[test]
 fn every_code_has_a_text_and_a_number_of_its_own() {
-    let mut ids: Vec<_> = CODES.iter().map(|code| code.id).collect();
+    let all = || CODES.iter().chain(HOST_CODES);
+    let mut ids: Vec<_> = all().map(|code| code.id).collect();
     assert!(ids.is_sorted());
     ids.dedup();
-    assert_eq!(ids.len(), CODES.len());
-    for code in CODES {
+    assert_eq!(ids.len(), all().count());
+    for code in all() {
         let text = code.text();
         assert!(text.is_ascii() && text.contains(code.meaning) && text.contains(code.mend), "{}", code.id);
         assert!(code.word.chars().all(|letter| letter.is_ascii_alphanumeric()), "{}", code.word);
     }
     assert_eq!(by_id("ms1004").map(|code| code.id), Some("MS1004"));
+    assert_eq!(by_id("ms2001").map(|code| code.step), Some(Step::Host));
     assert!(by_id("MS9999").is_none() && by_id("").is_none());
 }
 

@@ -40,6 +40,14 @@ fn ms1105_a_node_port_that_a_process_of_the_node_has() {
             .summary
             .starts_with("nodePort 30007/TCP: a process of the node listens on 0.0.0.0:30007")
     );
+    let taken = json!([{ "port": 80, "nodePort": 30086 }]);
+    world.service("other", json!({ "type": "NodePort", "ports": taken, "selector": { "app": "web" } }));
+    world.facts.node_sockets = Some(vec![socket("0.0.0.0", 30007), socket("0.0.0.0", 30087)]);
+    let command = world.one("web", "MS1105").fix.unwrap().command;
+    assert!(
+        command.contains(r#""op":"replace""#) && command.contains(r#""value":30088"#),
+        "a number that is free: {command}"
+    );
 }
 
 #[test]

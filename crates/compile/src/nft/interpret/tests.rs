@@ -25,6 +25,7 @@ impl World {
             node: "n1".into(),
             pod_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
             service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+            egress: false,
             node_port_addresses: vec![[198, 51, 100, 1].into()],
             dns_addresses: vec![],
             pools: crate::load_balancer::Pools::default(),

@@ -153,7 +153,12 @@ enum Owner {
 fn owner(set: SetName, key: &[u8], value: &[u8]) -> Owner {
     let numbered = |bytes: &[u8]| words::word(bytes).and_then(ServiceId::of).map_or(Owner::Nobody, Owner::Service);
     match set {
-        SetName::Pods4 | SetName::Pods6 | SetName::ServiceCidrs4 | SetName::ServiceCidrs6 => Owner::Fixed,
+        SetName::Pods4
+        | SetName::Pods6
+        | SetName::Egress4
+        | SetName::Egress6
+        | SetName::ServiceCidrs4
+        | SetName::ServiceCidrs6 => Owner::Fixed,
         SetName::NodeportAddrs4 | SetName::NodeportAddrs6 | SetName::Hairpin4 | SetName::Hairpin6 => Owner::Fixed,
         SetName::DnsAddrs4 | SetName::DnsAddrs6 => Owner::Fixed,
         SetName::LbAllow4 | SetName::LbAllow6 => Owner::Allowed,

@@ -254,8 +254,10 @@ impl Programmer {
             elements.insert((if v4 { sets[0] } else { sets[1] }, key.into()), Value::default());
         };
         let virtual_cidrs = [&self.networks[..], &self.config.pools.cidrs()].concat();
+        let egress = if self.config.egress { self.config.pod_cidrs.clone() } else { Vec::new() };
         let ranges = [
             ([SetName::Pods4, SetName::Pods6], &self.config.pod_cidrs),
+            ([SetName::Egress4, SetName::Egress6], &egress),
             // What no Service has declared is refused on load-balancer addresses as well.
             ([SetName::ServiceCidrs4, SetName::ServiceCidrs6], &virtual_cidrs),
         ];

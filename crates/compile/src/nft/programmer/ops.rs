@@ -106,7 +106,12 @@ fn swaps(ops: Vec<Op>) -> Vec<Op> {
 /// The list that a range is in: that of its set, or of its frontend.
 fn list_of(element: &Element) -> Option<Place> {
     let head = match element.set {
-        SetName::Pods4 | SetName::Pods6 | SetName::ServiceCidrs4 | SetName::ServiceCidrs6 => 0,
+        SetName::Pods4
+        | SetName::Pods6
+        | SetName::Egress4
+        | SetName::Egress6
+        | SetName::ServiceCidrs4
+        | SetName::ServiceCidrs6 => 0,
         SetName::LbAllow4 => 4 + 8,
         SetName::LbAllow6 => 16 + 8,
         _ => return None,

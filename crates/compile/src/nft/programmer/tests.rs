@@ -14,6 +14,7 @@ fn config() -> Config {
         node: NODE.into(),
         pod_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
+        egress: false,
         node_port_addresses: vec![[192, 0, 2, 1].into()],
         dns_addresses: vec![[10, 96, 0, 10].into()],
         pools: crate::load_balancer::Pools::parse(&["203.0.113.0/24"]).unwrap(),
@@ -380,4 +381,17 @@ fn added_networks_are_refused_where_nothing_answers_until_they_go() {
         rig.step();
     }
     assert_eq!(refused(&rig), configured);
+}
+
+#[test]
+fn the_way_out_is_masqueraded_only_where_there_is_one() {
+    let state = |egress| {
+        let mut programmer = Programmer::new(Config { egress, ..config() });
+        let (snapshot, changes) = Builder::default().publish(Revision(1));
+        programmer.plan(&snapshot, &changes, usize::MAX, &size);
+        programmer.state()
+    };
+    assert_eq!(state(false).get(&SetName::Egress4), None);
+    let with = state(true);
+    assert_eq!(with.get(&SetName::Egress4), with.get(&SetName::Pods4), "the pods' ranges");
 }

@@ -87,6 +87,14 @@ fn postrouting() -> Vec<Rule> {
             &masquerade,
         ])
     };
+    let egress = |family: Family| {
+        let beyond = Expression::InSet { set: named("egress", family), key: R0, inverted: true };
+        rule([
+            &only(family),
+            &[source(family, R0), in_set(named("egress", family), R0), destination(family, R0), beyond],
+            &masquerade,
+        ])
+    };
     vec![
         // The scratch word must not leave the host; a priority without our tag is somebody else's.
         vec![
@@ -96,6 +104,9 @@ fn postrouting() -> Vec<Rule> {
             Expression::Bitwise { from: R0, to: R1, mask: 0, xor: 0 },
             set_priority(R1),
         ],
+        // What leaves the cluster must carry an address that others can answer; translated or not.
+        egress(Family::V4),
+        egress(Family::V6),
         vec![Expression::Ct(Ct::Status, R0), keep(R0, STATUS_DNAT), equals(R0, word(0)), give(Verdict::Accept)],
         rule([&flow_has(Ct::Mark, CT_MASQUERADE), &masquerade]),
         hairpin(Family::V4),

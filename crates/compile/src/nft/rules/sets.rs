@@ -10,9 +10,11 @@ use super::step::{BOTH, named};
 const AFFINITY_MAX: u32 = 262_144;
 
 /// Every set that holds compiled data.
-pub const ALL_SETS: [SetName; 24] = [
+pub const ALL_SETS: [SetName; 26] = [
     SetName::Pods4,
     SetName::Pods6,
+    SetName::Egress4,
+    SetName::Egress6,
     SetName::ServiceCidrs4,
     SetName::ServiceCidrs6,
     SetName::NodeportAddrs4,
@@ -46,6 +48,8 @@ pub fn describe(name: SetName) -> Set {
     match name {
         SetName::Pods4 => interval(set("pods4", &[Ipv4])),
         SetName::Pods6 => interval(set("pods6", &[Ipv6])),
+        SetName::Egress4 => interval(set("egress4", &[Ipv4])),
+        SetName::Egress6 => interval(set("egress6", &[Ipv6])),
         SetName::ServiceCidrs4 => interval(set("service_cidrs4", &[Ipv4])),
         SetName::ServiceCidrs6 => interval(set("service_cidrs6", &[Ipv6])),
         SetName::NodeportAddrs4 => set("nodeport_addrs4", &[Ipv4]),

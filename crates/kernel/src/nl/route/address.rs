@@ -51,6 +51,21 @@ pub struct Address {
     pub prefix_len: u8,
     /// Scope.
     pub scope: Scope,
+    /// `IFA_F_...` bits.
+    pub flags: u32,
+}
+
+impl Address {
+    /// Whether it stays and may be given to others: no temporary (privacy), tentative, deprecated or failed address.
+    pub fn is_stable(&self) -> bool {
+        const TEMPORARY: u32 = 0x01;
+        const DAD_FAILED: u32 = 0x08;
+        const DEPRECATED: u32 = 0x20;
+        const TENTATIVE: u32 = 0x40;
+        // IPv4 uses the first bit for secondary addresses, which are as good as others.
+        let temporary = if self.address.is_ipv6() { TEMPORARY } else { 0 };
+        self.flags & (temporary | DAD_FAILED | DEPRECATED | TENTATIVE) == 0
+    }
 }
 
 impl Rtnetlink {
@@ -113,5 +128,6 @@ fn address(payload: &[u8]) -> Option<Address> {
         address: parse::address(local)?,
         prefix_len: *payload.get(1)?,
         scope: scope(*payload.get(3)?),
+        flags: parse::find(attributes, IFA_FLAGS).and_then(parse::host32).unwrap_or(u32::from(*payload.get(2)?)),
     })
 }

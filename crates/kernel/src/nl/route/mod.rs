@@ -2,12 +2,16 @@
 
 mod address;
 mod link;
+mod monitor;
+mod rule;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, NewAddress, Scope};
 pub use link::{Link, VethSpec};
+pub use monitor::Monitor;
+pub use rule::PolicyRule;
 pub use table::{NewRoute, Route};
 
 use super::message::{DUMP, Writer};

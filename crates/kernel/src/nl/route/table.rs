@@ -13,6 +13,7 @@ const GET_ROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const MAIN: u8 = 254;
@@ -74,6 +75,10 @@ pub struct Route {
     pub table: u32,
     /// Who made it (2 the kernel, 3 boot or us, 4 an administrator).
     pub protocol: u8,
+    /// The route with the smallest one is used.
+    pub metric: u32,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
 }
 
 impl Rtnetlink {
@@ -103,6 +108,20 @@ impl Rtnetlink {
             out.extend(replies.iter().filter_map(|reply| route(&reply.payload)));
         }
         Ok(out)
+    }
+
+    /// The route that a packet of this namespace to `address` would take; None if it has none.
+    pub fn route_to(&mut self, address: IpAddr) -> Result<Option<Route>> {
+        let mut fixed = [0; 12];
+        fixed[0] = family(&address);
+        fixed[1] = if address.is_ipv4() { 32 } else { 128 };
+        let message = Writer::request(GET_ROUTE, 0, &fixed, |w| w.attribute(RTA_DST, &octets(&address)));
+        match self.socket.query(&format!("look up the route to {address}"), message) {
+            Err(error) if matches!(error.errno(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ESRCH)) => {
+                Ok(None)
+            }
+            other => Ok(other?.iter().find_map(|reply| route(&reply.payload))),
+        }
     }
 
     fn route_write(&mut self, verb: &str, flags: u16, route: &NewRoute) -> Result<()> {
@@ -157,5 +176,7 @@ fn route(payload: &[u8]) -> Option<Route> {
         index: parse::find(attributes, RTA_OIF).and_then(parse::host32),
         table: parse::find(attributes, RTA_TABLE).and_then(parse::host32).unwrap_or(u32::from(*payload.get(4)?)),
         protocol: *payload.get(5)?,
+        metric: parse::find(attributes, RTA_PRIORITY).and_then(parse::host32).unwrap_or(0),
+        source: address(RTA_PREFSRC),
     })
 }

@@ -12,8 +12,13 @@ use super::objects;
 /// Services per transaction: large enough that syncing the disk is not what filling takes, small enough to keep in mind.
 const SERVICES_PER_WRITE: usize = 500;
 
-/// Fills the store in `directory` and closes it. Returns its newest revision.
-pub(super) async fn fill(directory: &Path, services: usize, endpoints: usize) -> Result<Revision> {
+/// Fills the store in `directory`, adds `more` (objects by table) and closes it. Returns its newest revision.
+pub(super) async fn fill(
+    directory: &Path,
+    services: usize,
+    endpoints: usize,
+    more: Vec<(&'static str, Value)>,
+) -> Result<Revision> {
     let store = Store::open_dir(directory)?;
     write(&store, |txn| put(txn, "namespaces", objects::namespace())).await?;
     for first in (0..services).step_by(SERVICES_PER_WRITE) {
@@ -27,6 +32,7 @@ pub(super) async fn fill(directory: &Path, services: usize, endpoints: usize) ->
         })
         .await?;
     }
+    write(&store, |txn| more.into_iter().for_each(|(table, object)| put(txn, table, object))).await?;
     Ok(store.revision())
 }
 

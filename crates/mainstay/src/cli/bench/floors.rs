@@ -108,6 +108,7 @@ fn replace(sandbox: &Arc<Sandbox>, samples: usize) -> Result<Samples> {
         node: "bench".into(),
         pod_cidrs: network.pod_cidrs.clone(),
         service_cidrs: network.service_cidrs.clone(),
+        egress: false,
         node_port_addresses: network.node_addresses.clone(),
         dns_addresses: network.dns_addresses,
         pools: network.pools,

@@ -11,24 +11,17 @@
 
 mod probe;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
 
+use super::instance;
 use super::numbers::Samples;
 use super::sandbox::{self, ThrowAway};
-use super::{fill, objects};
-use crate::config::{DataDir, Network};
-use crate::run::faults::Faults;
-use crate::run::phases::Phases;
-use crate::run::{self, Settings, nft};
+use crate::run::nft;
 use probe::Probe;
-
-/// Longest wait for the first complete state; only a hang reaches it.
-const COLD_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Flags of `mainstay bench programming`.
 #[derive(Args, Debug)]
@@ -75,47 +68,17 @@ fn check(flags: &Flags) -> Result<()> {
     if services == 0 || endpoints == 0 || samples == 0 {
         bail!("--services, --endpoints and --samples must be at least 1.\nFor example: --services 1000 --endpoints 4");
     }
-    let addresses = services.saturating_add(samples).saturating_mul(endpoints.saturating_add(1));
-    if addresses > objects::ADDRESSES {
-        bail!(
-            "--services {services} --endpoints {endpoints} need {addresses} addresses, more than the {} of the \
-             benchmark's ranges.\nAsk for fewer",
-            objects::ADDRESSES
-        );
-    }
+    instance::check_addresses(services.saturating_add(samples), endpoints)?;
     Ok(())
 }
 
 async fn measure(flags: &Flags, throw_away: &ThrowAway) -> Result<Measured> {
-    let data_dir = DataDir::choose(Some(throw_away.directory()))?;
-    let filled = fill::fill(&data_dir.store(), flags.services, flags.endpoints).await?;
-    let network = Network::parse(objects::SERVICE_CIDR, objects::POD_CIDR)?;
-    let settings = Settings {
-        data_dir: data_dir.clone(),
-        network,
-        listener: TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?,
-        node: "bench".to_owned(),
-        domain: "cluster.local".to_owned(),
-        kubeconfig: None,
-        dataplane: flags.backend,
-        allow_external_ips: false,
-        faults: Faults::new(false, true),
-    };
-    let running = run::start(settings, throw_away.sandbox()?, &mut Phases::new()).await?;
-    let mut nft = running.applied.subscribe_sink("nft").context("the instance has no sink named nft")?;
-    let complete = tokio::time::timeout(COLD_PATIENCE, nft.wait_for(|revision| *revision >= filled)).await;
-    complete.with_context(|| format!("not programmed after {COLD_PATIENCE:?}: {:?}", running.report.problems()))??;
-    let (first, cold) = running.report.first().context("the sink confirmed but reports nothing")?;
-    if first < filled {
-        bail!("the first state the kernel held was revision {first}, before the last object at {filled}");
-    }
-    if let Some(problem) = running.report.problems().first() {
-        bail!("not everything is programmed: {problem}");
-    }
+    let running = instance::start(throw_away, flags.services, flags.endpoints, Vec::new(), flags.backend).await?;
+    let (_, cold) = running.report.first().context("the sink confirmed but reports nothing")?;
     running.ready().await;
     let mut measured = Measured { cold, ..Measured::default() };
     // The client has a thread and a runtime of its own, as another process would.
-    let probe = Probe::new(&running, &data_dir.kubeconfig(), flags.services, flags.endpoints)?;
+    let probe = Probe::new(&running, &throw_away.directory().join("kubeconfig"), flags.services, flags.endpoints)?;
     let samples = flags.samples;
     let client = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

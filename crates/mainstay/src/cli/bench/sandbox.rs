@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use pods::sandbox::Sandbox;
+use pods::sandbox::{Mode, Sandbox};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -20,7 +20,8 @@ impl ThrowAway {
     pub(super) fn start() -> Result<Self> {
         let directory = crate::cli::throw_away::directory("bench")?;
         let mut throw_away = Self { directory, sandbox: None };
-        throw_away.sandbox = Some(Arc::new(Sandbox::start_or_adopt(&throw_away.directory, &crate::guest::APPLETS)?));
+        throw_away.sandbox =
+            Some(Arc::new(Sandbox::start_or_adopt(&throw_away.directory, &crate::guest::APPLETS, Mode::Sandbox)?));
         Ok(throw_away)
     }
 

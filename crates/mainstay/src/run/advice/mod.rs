@@ -25,6 +25,7 @@ use contract::advice::{Advice, Written};
 use contract::applied::Applied;
 use contract::streams::PodStreams;
 use controller::Feed;
+use pods::holder::message::Abilities;
 use serde_json::Value;
 use tokio::sync::watch as channel;
 
@@ -45,6 +46,7 @@ pub(crate) struct Advisor {
     config: Config,
     api: Api,
     streams: Arc<dyn PodStreams>,
+    abilities: Abilities,
     applied: Applied,
     lookup: Lookup,
     state: Mutex<State>,
@@ -71,12 +73,24 @@ struct State {
     observed: BTreeMap<ObjectKey, Facts>,
 }
 
+/// What is known of pods.
+pub(crate) struct Pods {
+    /// Logs and commands.
+    pub(crate) streams: Arc<dyn PodStreams>,
+    /// What the holder can give to them.
+    pub(crate) abilities: Abilities,
+}
+
+/// Kinds that have a pod spec.
+const WITH_PODS: [&str; 8] =
+    ["Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController"];
+
 /// Starts to watch; the API asks from now on.
 pub(crate) fn start(
     network: &Network,
     domain: &str,
     api: &Api,
-    streams: Arc<dyn PodStreams>,
+    pods: Pods,
     applied: &Applied,
     feed: &Feed,
     lookup: Lookup,
@@ -88,7 +102,8 @@ pub(crate) fn start(
             pools: network.pools.clone(),
         },
         api: api.clone(),
-        streams,
+        streams: pods.streams,
+        abilities: pods.abilities,
         applied: applied.clone(),
         lookup,
         state: Mutex::default(),
@@ -109,6 +124,9 @@ struct Asked(Arc<Advisor>);
 impl Advice for Asked {
     async fn warnings(&self, kind: &'static Kind, written: &Written<'_>) -> Vec<String> {
         let advisor = &self.0;
+        if WITH_PODS.contains(&kind.kind) {
+            return pods::enforced::object(written.object, &advisor.abilities);
+        }
         let Some(plural) = [&kinds::SERVICE, &kinds::ENDPOINT_SLICE, &kinds::ENDPOINTS]
             .into_iter()
             .find(|known| known.kind == kind.kind)

@@ -85,6 +85,7 @@ mod tests {
             node: "node".into(),
             pod_cidrs: vec![range("10.244.0.0/16")],
             service_cidrs: vec![range("10.96.0.0/16")],
+            egress: false,
             node_port_addresses: vec!["10.244.0.1".parse().unwrap()],
             dns_addresses: vec!["10.96.0.10".parse().unwrap()],
             pools: compile::load_balancer::Pools::default(),

@@ -21,7 +21,7 @@ data: { aliases: \"nginx:stable=mainstay/echo\" }
 #[test]
 fn kubectl_prints_what_it_prints_against_a_real_kube_apiserver() {
     let minor = kubectl_minor().expect("kubectl must be installed: sh scripts/test.sh does it");
-    let sandbox = Sandbox::start_with(&["--lb-pool", "none"]);
+    let sandbox = Sandbox::start_with(&["--lb-pool", "none", "--publish=off"]);
     sandbox.apply(ALIASES);
     let mut differences = String::new();
     let mut compared = 0;

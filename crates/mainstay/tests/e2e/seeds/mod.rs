@@ -1,6 +1,6 @@
 //! The articles' checklist: `checklist.txt` played on a sandbox, and `docs/seeds.md`, which must say what was seen.
 
-mod script;
+pub(crate) mod script;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -79,7 +79,7 @@ fn row(line: &str) -> Row {
 }
 
 /// Whether an output has these lines. The number of blanks between columns does not matter.
-pub(super) fn matches(expected: &[String], seen: &str) -> bool {
+pub(crate) fn matches(expected: &[String], seen: &str) -> bool {
     let lines: Vec<&str> = seen.lines().collect();
     lines.len() == expected.len() && expected.iter().zip(lines).all(|(pattern, line)| one(pattern, line))
 }

@@ -1,0 +1,125 @@
+//! Two addresses of one server in, the cost of connections to each out; the two take turns.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::net::sockopt;
+
+use super::super::numbers::Samples;
+
+/// Longest time that anything may take; only a hang reaches it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections of each kind that are not timed.
+const WARM_UP: usize = 200;
+/// Rounds in which each address gets its turn.
+const ROUNDS: usize = 8;
+/// How long a turn of "as many as possible" lasts.
+const TURN: Duration = Duration::from_millis(250);
+/// Requests in a turn on a kept connection.
+const REQUESTS: usize = 500;
+/// Bytes of a request and of its answer.
+const REQUEST: [u8; 32] = [0x5a; 32];
+
+/// What was measured of both ways.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    /// Without a Service.
+    pub(super) direct: Way,
+    /// Through its cluster IP.
+    pub(super) service: Way,
+}
+
+/// What was measured of one way.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    /// Opening a connection.
+    pub(super) connect: Samples,
+    /// A request and its answer.
+    pub(super) turn: Samples,
+    rates: Vec<f64>,
+}
+
+impl Way {
+    /// Connections a second: the median of all turns.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let mut rates = self.rates.clone();
+        rates.sort_unstable_by(f64::total_cmp);
+        rates.get(rates.len() / 2).map(|rate| rate.round())
+    }
+}
+
+/// Measures both, in the calling thread's network.
+pub(super) fn measure(direct: SocketAddr, service: SocketAddr, samples: usize) -> Result<Measured> {
+    let mut measured = Measured::default();
+    for sample in 0..WARM_UP + samples {
+        let took = (connect(direct)?.1, connect(service)?.1);
+        if sample >= WARM_UP {
+            measured.direct.connect.add(took.0);
+            measured.service.connect.add(took.1);
+        }
+    }
+    for _ in 0..ROUNDS {
+        for (address, way) in [(direct, &mut measured.direct), (service, &mut measured.service)] {
+            way.rates.push(rate(address)?);
+        }
+    }
+    for _ in 0..ROUNDS {
+        for (address, way) in [(direct, &mut measured.direct), (service, &mut measured.service)] {
+            turns(address, &mut way.turn)?;
+        }
+    }
+    Ok(measured)
+}
+
+/// A new connection. It is reset when dropped, so that no port waits for stragglers and none run out.
+fn connect(address: SocketAddr) -> Result<(TcpStream, Duration)> {
+    let began = Instant::now();
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("connect to {address}"))?;
+    let took = began.elapsed();
+    sockopt::set_socket_linger(stream.as_fd(), Some(Duration::ZERO))?;
+    Ok((stream, took))
+}
+
+fn rate(address: SocketAddr) -> Result<f64> {
+    let (began, mut count) = (Instant::now(), 0_u32);
+    while began.elapsed() < TURN {
+        connect(address)?;
+        count += 1;
+    }
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
+}
+
+fn turns(address: SocketAddr, samples: &mut Samples) -> Result<()> {
+    let (mut stream, _) = connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = REQUEST;
+    for _ in 0..REQUESTS {
+        let began = Instant::now();
+        stream.write_all(&REQUEST)?;
+        stream.read_exact(&mut answer).with_context(|| format!("no answer from {address}"))?;
+        samples.add(began.elapsed());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_are_measured_to_the_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || super::super::pair::serve(&listener));
+        let measured = measure(address, address, 50).unwrap();
+        for way in [&measured.direct, &measured.service] {
+            assert!(way.connect.percentile_us(50).unwrap() > 0.0);
+            assert!(way.per_second().unwrap() > 0.0);
+            assert!(way.turn.percentile_us(99).unwrap() >= way.turn.percentile_us(50).unwrap());
+        }
+    }
+}

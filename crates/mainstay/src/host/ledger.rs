@@ -1,0 +1,309 @@
+//! Changes of the host in, a durable list that takes each of them back out.
+//!
+//! A change is on disk before it is made, so that a process killed at any moment leaves nothing that `mainstay down` does
+//! not know. Taking back asks first whether what is there still is ours: what somebody changed since is left alone.
+
+mod change;
+pub(crate) mod sysctl;
+mod undo;
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use change::Change;
+
+const FILE: &str = "ledger";
+/// How long the ledger of a dying process is waited for.
+const LOCK_WAIT: Duration = Duration::from_millis(2_000);
+
+/// The list of one data directory, locked while open.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    path: PathBuf,
+    here: Place,
+    inner: Mutex<Inner>,
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    lines: Vec<Line>,
+}
+
+/// Where a change was made: the kernel forgets at a boot, and every network namespace is a host of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    boot: String,
+    net: u64,
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    #[serde(flatten)]
+    place: Place,
+    change: Change,
+    /// The change was taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    gone: bool,
+}
+
+/// What taking back came to.
+#[derive(Debug, Default)]
+pub(crate) struct Undone {
+    /// How many changes were taken back.
+    pub(crate) count: usize,
+    /// What was left alone, and why.
+    pub(crate) left: Vec<String>,
+    /// What could not be taken back, and why; it stays in the ledger.
+    pub(crate) failed: Vec<String>,
+}
+
+impl Place {
+    /// Of the calling thread.
+    fn here() -> Result<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("cannot read the boot id")?;
+        let net = std::fs::metadata("/proc/thread-self/ns/net").context("cannot see the own network namespace")?.ino();
+        Ok(Self { boot: boot.trim().to_owned(), net })
+    }
+}
+
+impl Ledger {
+    /// Where the ledger of a data directory lies.
+    fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("host").join(FILE)
+    }
+
+    /// Whether the directory has one: host mode ran there and was not ended by `down`.
+    pub(crate) fn exists(data_dir: &Path) -> bool {
+        Self::path(data_dir).exists()
+    }
+
+    /// Opens it, or a new one, and locks it.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self> {
+        let path = Self::path(data_dir);
+        let shown = path.display();
+        let directory = data_dir.join("host");
+        std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let lock = lock(&directory)?;
+        let mut file = open(&path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).with_context(|| format!("cannot read {shown}"))?;
+        let (lines, whole) = parse(&text, &path)?;
+        if whole < text.len() {
+            // A line cut short by a power cut or a kill: its change was never made.
+            file.set_len(whole as u64).with_context(|| format!("cannot cut {shown}"))?;
+            file.seek(std::io::SeekFrom::End(0))?;
+        }
+        sync(&directory)?;
+        Ok(Self { path, here: Place::here()?, inner: Mutex::new(Inner { file, lines }), _lock: lock })
+    }
+
+    /// Every change that may still be in place, oldest first.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.inner().lines.iter().map(|line| line.change.clone()).collect()
+    }
+
+    /// Whether changes of this boot and this network namespace are in place: the instance goes on where it was.
+    pub(crate) fn is_live(&self) -> bool {
+        self.inner().lines.iter().any(|line| line.place == self.here && line.change.is_network())
+    }
+
+    /// Whether exactly this change is noted for this boot and this network namespace.
+    pub(crate) fn holds(&self, change: &Change) -> bool {
+        self.inner().lines.iter().any(|line| line.place == self.here && line.change == *change)
+    }
+
+    /// Notes a change that is about to be made; it is durable when this returns. The same change is noted once.
+    pub(crate) fn note(&self, change: Change) -> Result<()> {
+        if self.holds(&change) {
+            return Ok(());
+        }
+        let line = Line { place: self.here.clone(), change, gone: false };
+        let mut inner = self.inner();
+        self.append(&mut inner, &line)?;
+        inner.lines.push(line);
+        drop(inner);
+        super::kill_points::after_note();
+        Ok(())
+    }
+
+    /// Notes a change, then makes it.
+    pub(crate) fn make(&self, change: Change, make: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.note(change)?;
+        make()?;
+        super::kill_points::after_make();
+        Ok(())
+    }
+
+    /// Forgets a change that was taken back by whoever made it.
+    pub(crate) fn gone(&self, change: &Change) -> Result<()> {
+        let mut inner = self.inner();
+        let Some(at) = inner.lines.iter().position(|line| line.change == *change) else { return Ok(()) };
+        let line = Line { gone: true, ..inner.lines[at].clone() };
+        self.append(&mut inner, &line)?;
+        inner.lines.remove(at);
+        Ok(())
+    }
+
+    /// Takes one change back if it still holds, and forgets it.
+    pub(crate) fn undo_one(&self, change: &Change) -> Result<()> {
+        if let undo::Outcome::Failed(why) = undo::undo(change) {
+            bail!("{change}: {why}");
+        }
+        self.gone(change)
+    }
+
+    /// Drops what the kernel forgot at a boot since, and files that went with it.
+    pub(crate) fn forget_other_boots(&self) -> Result<()> {
+        let lines = self.inner().lines.clone();
+        let stays = |line: &&Line| match &line.change {
+            _ if line.place.boot == self.here.boot => true,
+            Change::File { path, .. } | Change::Directory { path } => path.exists(),
+            change => !change.is_kernel(),
+        };
+        let kept: Vec<Line> = lines.iter().filter(stays).cloned().collect();
+        if kept.len() < lines.len() { self.keep_only(kept) } else { Ok(()) }
+    }
+
+    /// Takes every change back, the last one first. What fails stays noted; when nothing does, the file goes, and
+    /// nothing may be noted any more.
+    pub(crate) fn undo_all(&self) -> Result<Undone> {
+        let mut undone = Undone::default();
+        let lines = self.inner().lines.clone();
+        let mut kept = Vec::new();
+        for line in lines.into_iter().rev() {
+            if line.place.boot != self.here.boot && line.change.is_kernel() {
+                continue;
+            }
+            if line.place.boot == self.here.boot && line.place.net != self.here.net && line.change.is_network() {
+                match elsewhere(line.place.net) {
+                    Some(why) => {
+                        undone.failed.push(format!("{}: {why}", line.change));
+                        kept.push(line);
+                    }
+                    // The namespace ended, and everything in it.
+                    None => continue,
+                }
+                continue;
+            }
+            match undo::undo(&line.change) {
+                undo::Outcome::Done => undone.count += 1,
+                undo::Outcome::Already => {}
+                undo::Outcome::Changed(why) => undone.left.push(format!("{}: {why}", line.change)),
+                undo::Outcome::Failed(why) => {
+                    undone.failed.push(format!("{}: {why}", line.change));
+                    kept.push(line);
+                }
+            }
+            super::kill_points::after_undo();
+        }
+        kept.reverse();
+        if kept.is_empty() {
+            std::fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
+        } else {
+            self.keep_only(kept)?;
+        }
+        Ok(undone)
+    }
+
+    /// Replaces the list, at once.
+    fn keep_only(&self, lines: Vec<Line>) -> Result<()> {
+        let mut inner = self.inner();
+        let new = self.path.with_extension("new");
+        let text: Result<String> = lines.iter().map(|line| Ok(serde_json::to_string(line)? + "\n")).collect();
+        let mut file = File::create(&new).with_context(|| format!("cannot write {}", new.display()))?;
+        file.write_all(text?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path).with_context(|| format!("cannot replace {}", self.path.display()))?;
+        sync(self.path.parent().unwrap_or(&self.path))?;
+        *inner = Inner { file: open(&self.path)?, lines };
+        Ok(())
+    }
+
+    fn append(&self, inner: &mut Inner, line: &Line) -> Result<()> {
+        let text = serde_json::to_string(line)? + "\n";
+        let written = inner.file.write_all(text.as_bytes()).and_then(|()| inner.file.sync_data());
+        written.with_context(|| {
+            format!(
+                "cannot note in {} what is about to be changed, so nothing more is changed.\nMake room on the disk, then: \
+                 mainstay down",
+                self.path.display()
+            )
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let file = File::options().read(true).append(true).create(true).mode(0o600).open(path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Makes the names in a directory as durable as what is in the files.
+fn sync(directory: &Path) -> Result<()> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.with_context(|| format!("cannot sync {}", directory.display()))
+}
+
+/// Locks the directory of the ledger as long as the file is open.
+fn lock(directory: &Path) -> Result<File> {
+    let path = directory.join("lock");
+    let file = open(&path)?;
+    let began = Instant::now();
+    while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if began.elapsed() > LOCK_WAIT {
+            bail!("{} is locked: a server of this directory runs.\nStop it first: mainstay down", path.display());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(file)
+}
+
+/// The changes that are in place by the text of a ledger, and how many of its bytes are whole lines.
+fn parse(text: &str, path: &Path) -> Result<(Vec<Line>, usize)> {
+    let mut lines: Vec<Line> = Vec::new();
+    let whole = text.rfind('\n').map_or(0, |last| last + 1);
+    for (number, text) in text[..whole].lines().enumerate() {
+        let line: Line = serde_json::from_str(text).with_context(|| {
+            format!(
+                "line {} of {} is damaged.\nLook at the file: it lists what was changed on this host, one change a line; \
+                 take the line out and undo by hand what it says",
+                number + 1,
+                path.display()
+            )
+        })?;
+        match lines.iter().position(|noted| noted.place == line.place && noted.change == line.change) {
+            Some(at) if line.gone => _ = lines.remove(at),
+            None if !line.gone => lines.push(line),
+            _ => {}
+        }
+    }
+    Ok((lines, whole))
+}
+
+/// How to reach a network namespace that still exists; None: it has ended.
+fn elsewhere(net: u64) -> Option<String> {
+    let is_it = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == net);
+    let entries = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let named = entries("/run/netns").map(|entry| entry.path()).find(|path| is_it(path));
+    let of_processes = || entries("/proc").map(|entry| entry.path().join("ns/net")).find(|path| is_it(path));
+    let path = named.or_else(of_processes)?;
+    let path = path.display();
+    Some(format!("it was made in another network namespace; type: nsenter --net={path} mainstay down"))
+}
+
+#[cfg(test)]
+mod tests;

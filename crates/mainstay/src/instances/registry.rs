@@ -1,0 +1,105 @@
+//! Data directories in, small files that name them out, and back: how instances in unusual places are found again.
+//!
+//! The files lie in `$XDG_RUNTIME_DIR/mainstay` (`/run/mainstay` for root), else beside the default data directory. They
+//! are hints: a directory that is gone is forgotten, and one of another user is never believed.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::config::{DataDir, state_home};
+
+/// A file longer than this is none of ours.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Leaves a file that names the directory, in the first place that takes it. An instance runs without one as well.
+pub(crate) fn remember(data_dir: &DataDir) {
+    let tried = places().into_iter().map(|place| write(&place, data_dir.path()).map_err(|error| (place, error)));
+    for failed in tried.map_while(Result::err) {
+        tracing::debug!(place = %failed.0.display(), error = %failed.1, "the instance could not be registered here");
+    }
+}
+
+/// Removes the files of directories that are gone, and the place that holds none any more.
+pub(crate) fn forget() {
+    directories();
+    // Refused while it holds a file.
+    places().iter().for_each(|place| drop(std::fs::remove_dir(place)));
+}
+
+/// Directories that the files name. Files of directories that are gone are removed.
+pub(super) fn directories() -> BTreeSet<PathBuf> {
+    let files = places().into_iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
+    let mut found = BTreeSet::new();
+    for file in files.map(|entry| entry.path()).filter(|path| is_own(path)) {
+        match read(&file) {
+            Some(directory) if directory.is_dir() => _ = found.insert(directory),
+            _ => _ = std::fs::remove_file(&file),
+        }
+    }
+    found
+}
+
+/// Whether a path exists and is this user's own: nobody makes us act on what belongs to somebody else.
+pub(super) fn is_own(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw())
+}
+
+/// Where files may be, best place first.
+fn places() -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    if rustix::process::geteuid().is_root() {
+        places.push(PathBuf::from("/run/mainstay"));
+    } else if let Some(path) = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty()) {
+        places.push(Path::new(&path).join("mainstay"));
+    }
+    places.extend(state_home().map(|state| state.join("mainstay-instances")));
+    places
+}
+
+fn write(place: &Path, directory: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(place)?;
+    if !is_own(place) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
+    }
+    let mut name = DefaultHasher::new();
+    directory.hash(&mut name);
+    let path = place.join(format!("{:016x}.json", name.finish()));
+    let new = place.join(format!(".{:016x}.{}", name.finish(), std::process::id()));
+    std::fs::write(&new, serde_json::json!({ "dataDir": directory.to_string_lossy() }).to_string())?;
+    std::fs::rename(new, path)
+}
+
+fn read(file: &Path) -> Option<PathBuf> {
+    if std::fs::metadata(file).ok()?.len() > FILE_BYTES_MAX {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    value["dataDir"].as_str().map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_name_directories_and_nonsense_names_none() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let file = |text: &str| {
+            let path = place.path().join("one.json");
+            std::fs::write(&path, text).expect("the file can be written");
+            read(&path)
+        };
+        assert_eq!(file("{\"dataDir\":\"/var/lib/x\"}"), Some(PathBuf::from("/var/lib/x")));
+        for text in ["", "{}", "{\"dataDir\":7}", "{\"dataDir\":\"relative\"}", "\u{0}\u{1}", &"[".repeat(5000)] {
+            assert_eq!(file(text), None, "{text:?}");
+        }
+        write(place.path(), Path::new("/some/where")).expect("the place takes it");
+        write(place.path(), Path::new("/some/where")).expect("and takes it twice");
+        let names: Vec<_> = std::fs::read_dir(place.path()).expect("it can be listed").flatten().collect();
+        assert_eq!(names.len(), 2, "one file for one directory, beside the test's own: {names:?}");
+        assert!(!is_own(Path::new("/nonexistent")));
+    }
+}

@@ -1,0 +1,81 @@
+//! Checks and saves that the server does for a command: a request under `/mainstay/store/` in, what came of it out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use api::status::Status;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use store::Store;
+
+use super::{Checked, Saved, check, save};
+use crate::cli::client::Client;
+use crate::config::DataDir;
+
+/// Answers a request, if it is one of these.
+pub(crate) fn work(
+    store: &Store,
+    data_dir: &Path,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Option<BoxFuture<'static, Result<Value, Status>>> {
+    let store = store.clone();
+    match (method, path) {
+        ("POST", "/mainstay/store/check") => Some(Box::pin(async move {
+            let checked = check::online(&store).await.map_err(|error| Status::internal(error.to_string()))?;
+            Ok(json!(checked))
+        })),
+        ("POST", "/mainstay/store/save") => {
+            let (data_dir, keys) = (data_dir.to_owned(), body["keys"] == true);
+            Some(Box::pin(async move {
+                let saved = tokio::task::spawn_blocking(move || save_here(&store, &data_dir, keys)).await;
+                let saved = saved.map_err(|error| Status::internal(format!("the save was not finished: {error}")))?;
+                saved.map_err(|error| Status::internal(format!("{error:#}")))
+            }))
+        }
+        _ => None,
+    }
+}
+
+/// Writes into the data directory alone: a client of the API may not choose what the server overwrites.
+fn save_here(store: &Store, data_dir: &Path, keys: bool) -> Result<Value> {
+    let data_dir = DataDir::choose(Some(data_dir))?;
+    let directory = data_dir.path().join("run");
+    let file = directory.join(format!("save-{}-{}", store.revision(), jiff::Timestamp::now().as_nanosecond()));
+    let saved = save::online(store, &data_dir, &file, keys)?;
+    Ok(json!({ "file": file, "saved": saved }))
+}
+
+/// Has the server check its store.
+pub(crate) async fn check(client: &Client) -> Result<Checked> {
+    let answer = client.post("/mainstay/store/check", &json!({})).await?.ok()?;
+    serde_json::from_value(answer).context("the server's answer is not understood; is it another version?")
+}
+
+/// Has the server save its store, and moves the save to `file`.
+pub(crate) async fn save(client: &Client, file: &Path, keys: bool) -> Result<Saved> {
+    let answer = client.post("/mainstay/store/save", &json!({ "keys": keys })).await?.ok()?;
+    let made = PathBuf::from(answer["file"].as_str().unwrap_or_default());
+    let moved = std::fs::rename(&made, file).or_else(|_| copy(&made, file));
+    let removed = std::fs::remove_file(&made);
+    moved.with_context(|| {
+        format!("cannot write the save {}.\nChoose a place that you may write, with space", file.display())
+    })?;
+    drop(removed);
+    serde_json::from_value(answer["saved"].clone()).context("the server's answer is not understood")
+}
+
+/// To another file system: whole or not at all.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut part = to.as_os_str().to_owned();
+    part.push(".part");
+    let part = Path::new(&part);
+    let copied = std::fs::copy(from, part)
+        .and_then(|_| std::fs::File::open(part)?.sync_all())
+        .and_then(|()| std::fs::rename(part, to));
+    if copied.is_err() {
+        let _ = std::fs::remove_file(part);
+    }
+    copied
+}

@@ -1,0 +1,148 @@
+//! `up --host` beside real neighbours: refused with the lines, fixed on request, whole after their reloads and after a
+//! flush of everything, and nothing left after `down`.
+
+use super::owners::{DOCKERD, FIREWALLD, UFW};
+use super::world::host;
+
+/// An instance with two pods and a Service.
+const INSTANCE: &str = r#"
+cat > "$W/pods.yaml" <<'YAML'
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec: {containers: [{name: main, image: mainstay/echo, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {containers: [{name: main, image: mainstay/client}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
+YAML
+up() { "$M" up --host --yes --data-dir "$W/data" --listen 127.0.0.1:0 "$@"; }
+started() { # the server runs in the background from here on
+    up --fix-forward -f "$W/pods.yaml" > "$W/up.log" 2>&1 &
+    server=$!
+    until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+    export KUBECONFIG="$W/data/kubeconfig"
+    kubectl wait --for=condition=Ready pod/web pod/client --timeout=60s > "$W/wait.log" 2>&1 || fail "pods are not ready"
+}
+# By name, so that the way to the cluster DNS is open; by a node port from the network; by the way out.
+pod_to_service() { kubectl exec client -- curl -s --max-time 2 http://web/; }
+network_to_node_port() { ip netns exec lan curl -s --max-time 2 http://198.51.100.2:30080/; }
+host_to_service() { curl -s --max-time 2 "http://$(kubectl get svc web -o jsonpath='{.spec.clusterIP}')/"; }
+pod_to_api() { kubectl exec client -- curl -sk --max-time 2 https://kubernetes.default/version; }
+all_ways() { until_ok pod_to_service; until_ok network_to_node_port; until_ok host_to_service; until_ok pod_to_api; }
+down() { "$M" down --data-dir "$W/data" > "$W/down.log" 2>&1 || fail "down"; wait $server || true; }
+others() { nft -s list ruleset; for save in iptables-legacy-save ip6tables-legacy-save; do $save 2>/dev/null | sed 's/\[.*//; /^#/d'; done; ip rule; ip -6 rule; ip -br addr; ip route show table all | grep -v linkdown; }
+"#;
+
+#[test]
+fn docker_is_refused_then_fixed_over_its_restart_and_given_back() {
+    let script = r#"
+docker_start
+others > "$W/before"
+says 1 "fix: iptables -w -I DOCKER-USER -s 10.244.0.0/16" up
+grep -q "mainstay up --host --fix-forward" "$W/said.log" || fail "not how to go on"
+others > "$W/refused"
+diff "$W/before" "$W/refused" || fail "a refused start left something"
+started
+all_ways
+docker_stop
+docker_start
+all_ways
+# Somebody empties the chain that we were given.
+iptables -F DOCKER-USER
+iptables -A DOCKER-USER -j RETURN
+all_ways
+down
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+docker_stop
+"#;
+    host("docker, hosted", &format!("{DOCKERD}{INSTANCE}{script}"));
+}
+
+#[test]
+fn ufw_is_fixed_over_its_reload_and_given_back() {
+    let script = r#"
+others > "$W/before"; rules >> "$W/before"
+says 1 "fix: ufw prepend allow from 10.244.0.0/16" up
+started
+all_ways
+ufw reload > "$W/ufw.log"
+all_ways
+down
+others > "$W/after"; rules >> "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+"#;
+    host("ufw, hosted", &format!("{UFW}{INSTANCE}{script}"));
+}
+
+#[test]
+fn firewalld_is_fixed_over_its_reload_and_given_back() {
+    let script = r#"
+others > "$W/before"
+says 1 "fix: firewall-cmd --zone=trusted --add-source=10.244.0.0/16" up
+started
+all_ways
+firewall-cmd -q --reload
+all_ways
+down
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+[ -z "$(ls /etc/firewalld/zones)" ] || fail "files stay: $(ls /etc/firewalld/zones)"
+"#;
+    host("firewalld, hosted", &format!("{FIREWALLD}{INSTANCE}{script}"));
+}
+
+#[test]
+fn a_flush_of_everything_is_noticed_and_all_is_programmed_anew() {
+    let script = r#"
+load() { nft -f - <<'RULES'
+table inet fence {
+    chain through { type filter hook forward priority 0; policy drop; ct state established,related accept; }
+}
+RULES
+}
+load
+others > "$W/before"
+started
+all_ways
+# As `systemctl reload nftables` does it.
+nft flush ruleset
+load
+until_ok nft list table inet mainstay
+all_ways
+grep -q "somebody removed rules of the table inet mainstay" "$W/up.log" || fail "not told"
+down
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+"#;
+    host("flush", &format!("{INSTANCE}{script}"));
+}
+
+#[test]
+fn a_firewall_that_comes_later_is_told_of_and_with_leave_fixed() {
+    let script = r#"
+others > "$W/before"
+up -f "$W/pods.yaml" > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+export KUBECONFIG="$W/data/kubeconfig"
+kubectl wait --for=condition=Ready pod/web pod/client --timeout=60s > "$W/wait.log" 2>&1 || fail "pods are not ready"
+iptables -P FORWARD DROP
+until_ok grep -q "fix: iptables -w -I FORWARD -s 10.244.0.0/16" "$W/up.log"
+"$M" status --data-dir "$W/data" -o json | grep -q "MS2004" || fail "status does not know"
+# The server may be another one, with leave; the pods go on.
+kill $server; wait $server || true
+started
+all_ways
+down
+iptables -P FORWARD ACCEPT
+"#;
+    host("later", &format!("{INSTANCE}{script}"));
+}
