@@ -213,6 +213,11 @@ data_directory() {
     if [ -n "$root" ]; then echo /var/lib/mainstay; else echo "${XDG_STATE_HOME:-$HOME/.local/state}/mainstay"; fi
 }
 
+give_back() { # stops every instance; 3 means that an older program does not know --all
+    "$mainstay" down --all || [ $? = 3 ] || return 1
+    "$mainstay" down
+}
+
 uninstall_all() {
     data=$(data_directory)
     if [ ! -e "$list" ]; then
@@ -230,8 +235,8 @@ uninstall_all() {
     if uses_service && has_systemd; then systemctl disable --now mainstay.service || true; fi
     mainstay=$prefix/bin/mainstay
     if [ -x "$mainstay" ]; then
-        "$mainstay" down --all || "$mainstay" down || fail "an instance could not be stopped, so nothing was removed." \
-            "See what it said, then try again."
+        # The ledger of what was changed on this host is in the data: nothing goes before it was followed.
+        give_back || fail "an instance could not be stopped, so nothing was removed." "See what it said, then try again."
     fi
     directories=$(sed -n 's/^d //p' "$list" | sort -r)
     sed -n 's/^f //p' "$list" | while read -r file; do rm -f "$file"; done

@@ -29,6 +29,8 @@ impl Guest {
     pub(crate) fn boot(root: &Path, network: &str) -> Result<Self> {
         let log = root.with_extension("log");
         let nspawn = Command::new("systemd-nspawn")
+            // Sysctls of its own network are the machine's to set.
+            .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
             .arg("--quiet")
             .arg("--boot")
             .args(["--register=no", "--keep-unit", "--console=pipe", "--capability=all", "--machine=stranger"])
@@ -112,35 +114,26 @@ impl Guest {
         Ok(Outcome { success, lines: read().lines().map(str::to_owned).collect() })
     }
 
-    /// Boots again in order.
-    pub(crate) fn reboot(mut self, root: &Path, network: &str) -> Result<Self> {
-        self.say("systemctl poweroff 2>&1")?;
+    /// Ends the machine: in order, or every process at once, in the middle of whatever it does. Files keep what was written,
+    /// synced or not: what a disk loses is the crash harness's matter.
+    pub(crate) fn end(&mut self, in_order: bool) -> Result<()> {
+        self.keep = true;
+        if in_order {
+            self.say("systemctl poweroff 2>&1")?;
+        } else {
+            // Killing the init ends all.
+            let status = Command::new("kill").args(["-9", &self.leader.to_string()]).status()?;
+            if !status.success() {
+                self.nspawn.kill()?;
+            }
+        }
         let began = Instant::now();
         while self.nspawn.try_wait()?.is_none() {
             if began.elapsed() > PATIENCE {
-                bail!("the machine did not shut down in {} s", PATIENCE.as_secs());
+                bail!("the machine did not end in {} s", PATIENCE.as_secs());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(50));
         }
-        self.keep = true;
-        Self::boot(root, network)
-    }
-
-    /// Ends every process of the machine at once, and boots again. Files keep what was written, synced or not: what a disk
-    /// loses is the crash harness's matter.
-    pub(crate) fn power_cut(mut self, root: &Path, network: &str) -> Result<Self> {
-        self.end()?;
-        Self::boot(root, network)
-    }
-
-    /// Killing the init ends all.
-    fn end(&mut self) -> Result<()> {
-        self.keep = true;
-        let status = Command::new("kill").args(["-9", &self.leader.to_string()]).status()?;
-        if !status.success() {
-            let _ = self.nspawn.kill();
-        }
-        self.nspawn.wait()?;
         Ok(())
     }
 }
@@ -148,7 +141,7 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         if !self.keep && self.leader != 0 {
-            let _ = self.end();
+            let _ = self.end(false);
         }
     }
 }

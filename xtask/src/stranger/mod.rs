@@ -58,6 +58,8 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Continue,
+    /// A neighbour on the LAN asks the node port, by both families.
+    AskFromLan,
     /// The machine is told to boot again.
     Reboot,
     /// The machine ends in the middle of whatever it does.
@@ -70,7 +72,7 @@ type Step = (&'static str, &'static str, Then);
 const STEPS: &[Step] = &[
     ("tarball: install, demo as root and as a user, uninstall", include_str!("steps/tarball.sh"), Then::Continue),
     ("package: install, host mode by systemd", include_str!("steps/package.sh"), Then::Continue),
-    ("host: Services from this host, from pods, from the LAN", include_str!("steps/host.sh"), Then::Continue),
+    ("host: Services from this host, from pods, from the LAN", include_str!("steps/host.sh"), Then::AskFromLan),
     ("upgrade: restart under load", include_str!("steps/upgrade.sh"), Then::Continue),
     ("break: kill -9 of server and holder under load", include_str!("steps/break.sh"), Then::Reboot),
     ("reboot: pods, addresses and rules are back", include_str!("steps/rebooted.sh"), Then::Continue),
@@ -86,11 +88,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let image = image(&place, options)?;
     unpack(&image, &root)?;
     bring(&options.dist, &root)?;
-    let network = Network::make()?;
+    let mut network = Network::make(0)?;
     let mut guest = Guest::boot(&root, &network.namespace())?;
     println!("{} {} with systemd is up", if options.suite.is_empty() { "a root" } else { "clean" }, options.suite);
     let mut failed = 0;
-    for (name, script, then) in STEPS {
+    for (number, (name, script, then)) in STEPS.iter().enumerate() {
         if options.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             continue;
         }
@@ -100,10 +102,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("{verdict} {name} ({:.1} s)", began.elapsed().as_secs_f32());
         outcome.lines.iter().for_each(|line| println!("     {line}"));
         failed += usize::from(!outcome.success);
-        match then {
-            Then::Continue => {}
-            Then::Reboot => guest = guest.reboot(&root, &network.namespace())?,
-            Then::PowerCut => guest = guest.power_cut(&root, &network.namespace())?,
+        if *then == Then::AskFromLan {
+            for url in ["http://192.0.2.10:30080/", "http://[2001:db8::10]:30080/"] {
+                let answer = network.ask(url);
+                failed += usize::from(answer.is_err());
+                println!("     {}: {url} from the LAN: {answer:?}", if answer.is_ok() { "ok" } else { "FAIL" });
+            }
+        }
+        if matches!(then, Then::Reboot | Then::PowerCut) {
+            guest.end(*then == Then::Reboot)?;
+            // A kernel that boots has forgotten its links, addresses and rules.
+            drop(std::mem::replace(&mut network, Network::make(number + 1)?));
+            guest = Guest::boot(&root, &network.namespace())?;
         }
     }
     if options.keep {

@@ -14,8 +14,9 @@ pub(crate) struct Network {
 
 impl Network {
     /// Makes both. The machine is 192.0.2.10 and 2001:db8::10; its router, and a neighbour, is .1 and ::1.
-    pub(crate) fn make() -> Result<Self> {
-        let id = std::process::id();
+    /// `number` tells networks of one process apart.
+    pub(crate) fn make(number: usize) -> Result<Self> {
+        let id = format!("{}-{number}", std::process::id());
         let network = Self {
             host: format!("stranger-{id}"),
             lan: format!("stranger-lan-{id}"),
@@ -25,7 +26,7 @@ impl Network {
         for line in [
             format!("netns add {host}"),
             format!("netns add {lan}"),
-            format!("-n {host} link add eth0 type veth peer name cable netns {lan}"),
+            format!("-n {host} link add eth0 address 02:00:00:00:00:10 type veth peer name cable netns {lan}"),
             format!("-n {host} link set lo up"),
             format!("-n {lan} link set lo up"),
             format!("-n {lan} link set cable up"),
@@ -45,6 +46,16 @@ impl Network {
     /// Path of the machine's namespace.
     pub(crate) fn namespace(&self) -> String {
         format!("/run/netns/{}", self.host)
+    }
+
+    /// What a neighbour on the LAN gets from the machine.
+    pub(crate) fn ask(&self, url: &str) -> Result<String> {
+        let ask = ["netns", "exec", &self.lan, "curl", "-fsS", "--globoff", "--max-time", "10", url];
+        let output = Command::new("ip").args(ask).output().context("cannot start ip")?;
+        if !output.status.success() {
+            bail!("{url} from the LAN: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
     }
 
     /// Leaves both when this ends.

@@ -11,12 +11,12 @@ for round in 1 2 3; do
     until_ok 30 kubectl get --raw /readyz
 done
 load_end "the server killed three times; systemd started it again"
+another_holder() { now=$(pgrep -x mainstay-holder) && [ "$now" != "$1" ]; }
 load_begin
 for round in 1 2 3; do
-    for holder in $(pgrep -f 'mainstay.*holder' || pgrep mainstay-holder); do
-        [ "$holder" = "$(server)" ] || kill -9 "$holder"
-    done
-    sleep 1
+    holder=$(pgrep -x mainstay-holder) || fail "there is no holder"
+    kill -9 "$holder"
+    until_ok 30 another_holder "$holder"
     until_ok 30 kubectl get --raw /readyz
 done
 load_end "the holder killed three times"

@@ -12,8 +12,6 @@ echo "== sysctls"
 sysctl --all 2>/dev/null | grep '^net\.' | grep -vE 'nf_conntrack_(count|buckets|max)|random|\.tcp_(mem|fastopen_key)|udp_mem|stat_refresh' || true
 echo "== mounts"
 awk '{ print $5, $9, $10 }' /proc/self/mountinfo | sort
-echo "== cgroups"
-find /sys/fs/cgroup -type d 2>/dev/null | grep -iE 'mainstay|kubepods' | sort || true
 echo "== processes"
 pgrep -l 'mainstay|echo' || true
 echo "== files"

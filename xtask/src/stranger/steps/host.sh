@@ -7,3 +7,10 @@ kubectl run asks --image=mainstay/client --restart=Never -- curl -s http://web.d
 kubectl wait --for=jsonpath='{.status.phase}'=Succeeded pod/asks --timeout=30s >/dev/null || fail "$(kubectl describe pod asks | tail -n 5)"
 ok "from a pod by name: $(kubectl logs asks | head -n 1)"
 kubectl delete pod asks --wait >/dev/null
+
+# Groups in which processes of this machine are: by the end none of them may exist. (Others belong to other machines of a
+# shared kernel.)
+find /sys/fs/cgroup -ipath '*mainstay*' -name cgroup.procs | while read -r file; do
+    if grep -qv '^0$' "$file" 2>/dev/null; then dirname "$file"; fi
+done | sort >/root/cgroups
+ok "$(wc -l </root/cgroups) cgroups hold the server and its pods"
