@@ -21,7 +21,7 @@ const REGISTER: u32 = 8;
 const VERDICT: u32 = 0;
 /// Keys of `meta`.
 const LINK: u32 = 4;
-const TRACE: u32 = 14;
+const TRACE: u32 = 12;
 const FAMILY: u32 = 15;
 const PROTOCOL: u32 = 16;
 const ICMP6: u8 = 58;
