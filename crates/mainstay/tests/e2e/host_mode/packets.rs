@@ -149,6 +149,9 @@ fn the_host_its_pods_and_its_lan_reach_one_another() {
     outwards(&world);
     inwards(&world);
     told(&world);
+    // CVE-2020-8558: what listens on 127.0.0.1 must not be reachable from the LAN.
+    let settings = world.host.script("cat /proc/sys/net/ipv4/conf/*/route_localnet");
+    assert!(settings.lines().all(|value| value == "0"), "{settings}");
 }
 
 /// Pods and Services go on without a server; the next one takes over and writes nothing.
