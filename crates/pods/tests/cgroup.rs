@@ -50,7 +50,8 @@ fn attempt(sandbox: &Sandbox, groups: &[PathBuf]) {
     assert!(how.is_some(), "no control groups: {}", sandbox.abilities().no_limits);
     assert!(!groups.is_empty() && groups.iter().all(|group| group.is_dir()), "{groups:?}");
     let limits = Limits { memory: Some(32 << 20), cpu: Some(250), cpu_request: Some(100) };
-    let (_, eater) = run(sandbox, "eater", "exec awk 'BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }'", limits.clone());
+    let (_, eater) =
+        run(sandbox, "eater", "exec awk 'BEGIN { s = \"0123456789abcdef\"; while (1) s = s s }'", limits.clone());
     assert_eq!((eater.code, eater.oom), (137, true), "killed because its memory ran out");
     let (_, child) = run(sandbox, "child", "head -c 200m /dev/zero | tail -c 200m >/dev/null; exit $?", limits.clone());
     assert!(child.oom && child.code == 137, "the same for a child: {child:?}");
