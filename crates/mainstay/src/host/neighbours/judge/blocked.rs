@@ -218,10 +218,9 @@ fn owner(facts: &Facts, backend: Backend, family: u8, table: &str, chain: &str) 
     if has("INPUT_ZONES") || has("FORWARD_ZONES") {
         return Owner::Firewalld;
     }
-    if chain == "FORWARD" || chain.starts_with("DOCKER") {
-        if has("DOCKER-USER") {
-            return Owner::Docker;
-        }
+    let forwards = chain == "FORWARD" || chain.starts_with("DOCKER");
+    if forwards && has("DOCKER-USER") {
+        return Owner::Docker;
     }
     Owner::Iptables
 }
