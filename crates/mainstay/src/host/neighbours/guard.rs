@@ -12,6 +12,7 @@ use compile::nft::rules::TABLE;
 use kernel::nl::{Protocol, Socket, rulesets};
 
 use super::facts::Ours;
+use super::judge::RELOADING;
 use super::{probe, read, settle};
 use crate::host::ledger::Ledger;
 
@@ -19,6 +20,8 @@ use crate::host::ledger::Ledger;
 const LOOK: Duration = Duration::from_millis(250);
 /// After a change of others, they get this long to finish a reload before ways are tried.
 const CALM: Duration = Duration::from_millis(500);
+/// So often a reload is waited for.
+const RELOAD_LOOKS: usize = 60;
 /// Between two trials where iptables-legacy is in use.
 const LEGACY: Duration = Duration::from_secs(20);
 
@@ -86,7 +89,7 @@ impl Guard {
             (self.table_lost)();
         }
         if firewalls.others != seen.firewalls.others || routing != seen.routing || again {
-            std::thread::sleep(CALM);
+            self.calm(&mut socket)?;
             self.mend();
             seen.tried = Instant::now();
             // What the fixes themselves changed is no news.
@@ -95,6 +98,17 @@ impl Guard {
             return Ok(Seen { generation, routing: read::routing_fingerprint()?, firewalls, ..seen });
         }
         Ok(Seen { generation, routing, firewalls, ..seen })
+    }
+
+    /// Waits until a reload is over, as far as it can be seen.
+    fn calm(&self, socket: &mut Socket) -> kernel::nl::Result<()> {
+        for _ in 0..RELOAD_LOOKS {
+            std::thread::sleep(CALM);
+            if !rulesets::tables(socket)?.iter().any(|table| table.name == RELOADING) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn mend(&self) {

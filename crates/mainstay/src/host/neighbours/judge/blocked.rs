@@ -11,6 +11,9 @@ use super::super::finding::Finding;
 use super::super::probe::{Culprit, Outcome, Trial, Way};
 use super::fixes;
 
+/// The table by which firewalld closes everything while it reloads.
+pub(crate) const RELOADING: &str = "firewalld_policy_drop";
+
 /// Whose rules they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
@@ -199,7 +202,8 @@ fn at(facts: &Facts, trial: &Trial, backend: Backend, family: u8, table: &str, c
 /// Whose a chain is, by its name or by what else is in its table.
 fn owner(facts: &Facts, backend: Backend, family: u8, table: &str, chain: &str) -> Owner {
     let has = |prefix: &str| facts.has_chain(backend, family, table, prefix);
-    if table == "firewalld" {
+    // While it reloads, it has a second table that drops everything.
+    if table == "firewalld" || table == RELOADING {
         return Owner::Firewalld;
     }
     if table == "kube-proxy" || chain.starts_with("KUBE-") {
@@ -214,10 +218,9 @@ fn owner(facts: &Facts, backend: Backend, family: u8, table: &str, chain: &str) 
     if has("INPUT_ZONES") || has("FORWARD_ZONES") {
         return Owner::Firewalld;
     }
-    if chain == "FORWARD" || chain.starts_with("DOCKER") {
-        if has("DOCKER-USER") {
-            return Owner::Docker;
-        }
+    let forwards = chain == "FORWARD" || chain.starts_with("DOCKER");
+    if forwards && has("DOCKER-USER") {
+        return Owner::Docker;
     }
     Owner::Iptables
 }

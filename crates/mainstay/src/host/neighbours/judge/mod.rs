@@ -7,6 +7,8 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blocked::RELOADING;
+
 use super::facts::{Facts, Ours};
 use super::finding::Finding;
 use super::probe::Trial;
