@@ -7,6 +7,10 @@ use kernel::nl::route::{NewAddress, NewRoute, Rtnetlink, Scope};
 
 use crate::config::Network;
 
+/// Whether a port that waits out its last connection may begin another one, where time stamps tell them apart. Of the
+/// network of the thread that writes it.
+const TIME_WAIT_REUSE: &str = "/proc/sys/net/ipv4/tcp_tw_reuse";
+
 /// Sets up the network namespace of the calling thread. What is there already stays: the namespace may be adopted.
 pub(crate) fn set_up(network: &Network) -> Result<()> {
     let mut netlink = Rtnetlink::open().context("cannot open a netlink socket in the sandbox")?;
@@ -16,6 +20,10 @@ pub(crate) fn set_up(network: &Network) -> Result<()> {
         let prefix_len = if address.is_ipv4() { 32 } else { 128 };
         let new = NewAddress { index, address: *address, prefix_len, scope: Scope::Global };
         unless_there(netlink.address_add(&new)).with_context(|| format!("cannot add {address} to lo"))?;
+    }
+    // The relay of published ports is one client to every Service: used ports must be free again sooner than in a minute.
+    if let Err(error) = std::fs::write(TIME_WAIT_REUSE, "1") {
+        tracing::debug!(%error, setting = TIME_WAIT_REUSE, "left as it is: published ports take some hundred new clients a second");
     }
     // Without a route the node's own packets to a Service address would fail before any rule sees them.
     for cidr in network.service_cidrs.iter().chain(&network.pools.cidrs()) {
