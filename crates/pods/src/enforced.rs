@@ -98,7 +98,7 @@ fn not(text: &str) -> String {
 }
 
 fn users(all: &mut Vec<String>, spec: &PodSpec, own: &SecurityContext, abilities: &Abilities) {
-    if abilities.users {
+    if abilities.groups {
         return;
     }
     let whole = spec.security_context.clone().unwrap_or_default();
@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn each_field_without_effect_is_named_with_its_path() {
-        let can = Abilities { users: true, limits: Some("control groups version 2".into()), no_limits: String::new() };
+        let limits = Some("control groups version 2".into());
+        let can = Abilities { users: true, groups: true, limits, no_limits: String::new() };
         let at = "spec.template.spec.containers[0]";
         assert_eq!(
             object(&deployment(limited()), &can),

@@ -95,15 +95,17 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Where a container sees its volumes.
-pub fn mounts(container: &Container, made: &BTreeMap<String, PathBuf>) -> Vec<message::Volume> {
+/// Where a container sees its volumes. What comes from the API cannot be written, as in Kubernetes.
+pub fn mounts(pod: &Pod, container: &Container, made: &BTreeMap<String, PathBuf>) -> Vec<message::Volume> {
+    let volumes = || pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let given = |name: &str| volumes().any(|volume| volume.name == name && volume.empty_dir.is_none());
     let mounts = container.volume_mounts.iter().flatten();
     let shown = mounts.filter_map(|mount| {
         let source = made.get(&mount.name)?;
         Some(message::Volume {
             source: mount.sub_path.as_ref().map_or_else(|| source.clone(), |below| source.join(below)),
             target: PathBuf::from(&mount.mount_path),
-            read_only: mount.read_only.unwrap_or(false),
+            read_only: mount.read_only == Some(true) || given(&mount.name),
         })
     });
     shown.collect()

@@ -62,6 +62,7 @@ pub(crate) fn restore(data_dir: &DataDir, file: &Path, force: bool) -> Result<Re
 
     let failed = || format!("cannot restore into {}.\nFree space, or choose --data-dir DIR", data_dir.path().display());
     data_dir.create()?;
+    super::format::admit(data_dir)?;
     let new = data_dir.path().join("store.new");
     if new.exists() {
         // A restore that was interrupted before it put its store in place.
@@ -70,7 +71,6 @@ pub(crate) fn restore(data_dir: &DataDir, file: &Path, force: bool) -> Result<Re
     RedbLog::import(&new, revision, &objects)?;
     let kept = put_in_place(data_dir.path(), &new, &store).with_context(failed)?;
     put_files(data_dir, &files).with_context(failed)?;
-    super::format::admit(data_dir)?;
     Ok(Restored { header, objects: objects.len(), revision: revision.0, kept })
 }
 

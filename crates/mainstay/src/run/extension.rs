@@ -19,14 +19,8 @@ use super::publish::Publish;
 
 /// Answers for one running instance.
 pub(crate) struct Instance {
-    /// URL of the API.
-    pub(crate) server: String,
-    /// Name of the node.
-    pub(crate) node: String,
-    /// `sandbox` or `host`.
-    pub(crate) mode: String,
-    /// Data directory.
-    pub(crate) data_dir: String,
+    /// Address, node, mode and directory.
+    pub(crate) facts: crate::instance::Instance,
     /// Name of the dataplane.
     pub(crate) dataplane: &'static str,
     /// What the holder can give to pods.
@@ -53,8 +47,7 @@ pub(crate) struct Instance {
 
 impl Extension for Instance {
     fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
-        let data_dir = std::path::Path::new(&self.data_dir);
-        crate::keep::online::work(&self.store, data_dir, method, path, body)
+        crate::keep::online::work(&self.store, &self.facts.data_dir, method, path, body)
             .or_else(|| self.publish.work(method, path, body))
             .or_else(|| Advisor::work(&self.advisor, method, path, body))
     }
@@ -99,11 +92,11 @@ impl Instance {
         let sinks: Map<String, Value> =
             self.applied.sinks().into_iter().map(|(name, revision)| (name.to_owned(), revision.0.into())).collect();
         json!({
-            "server": self.server,
-            "mode": self.mode,
+            "server": self.facts.server,
+            "mode": self.facts.mode,
             "version": env!("CARGO_PKG_VERSION"),
-            "node": self.node,
-            "dataDir": self.data_dir,
+            "node": self.facts.node,
+            "dataDir": self.facts.data_dir,
             "dataplane": self.dataplane,
             "limits": self.abilities.limits_text(),
             "users": self.abilities.users_text(),

@@ -16,7 +16,9 @@ fn run(script: &str) -> (Output, tempfile::TempDir) {
     let up =
         format!("{} up --sandbox --listen 127.0.0.1:0 --data-dir {}/data", program.display(), home.path().display());
     let mut command = Command::new("sh");
-    command.args(["-c", script]).env("BIN", &program).env("UP", up).env("HOME", home.path()).current_dir("/");
+    command.args(["-c", script]).env("BIN", &program).env("UP", up).env("HOME", home.path());
+    // Not whatever the tests' own user has first in its path: an ordinary user must be able to run it.
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     let output = command.stdin(Stdio::null()).output().expect("sh runs");
     (output, home)
 }
@@ -45,11 +47,9 @@ const PLAIN: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-ca
 #[test]
 fn a_limit_of_zero_is_named() {
     // In a user namespace of its own, so that this host keeps its limit; without rights there, as an ordinary user is.
-    let script = format!(
-        "unshare --user --map-users=0,0,70000 --map-groups=0,0,70000 --setuid 0 --setgid 0 sh -c \
-         'echo 0 >/proc/sys/user/max_user_namespaces && exec {PLAIN} $UP'"
-    );
-    refused(&script, "user.max_user_namespaces is 0.", "sudo sysctl -w user.max_user_namespaces=15000");
+    let script = "chown 0:0 $HOME; exec unshare --user --map-root-user sh -c 'echo 0 >/proc/sys/user/max_user_namespaces && \
+                  exec setpriv --inh-caps=-all --bounding-set=-all -- $UP'";
+    refused(script, "user.max_user_namespaces is 0.", "sudo sysctl -w user.max_user_namespaces=15000");
 }
 
 #[test]
@@ -59,17 +59,11 @@ fn a_user_without_a_number_is_told() {
 
 #[test]
 fn a_chroot_is_named() {
-    let script = format!(
-        "set -e; root=$HOME/root; mkdir -p $root/proc $root/dev; \
-         for file in $BIN $(ldd $BIN | grep -o '/[^ ]*'); do mkdir -p $root${{file%/*}}; cp -L $file $root$file; done; \
-         mkdir -p $root$HOME; chown 65534:65534 $root$HOME; \
-         exec unshare --mount sh -c \"mount --bind /proc $root/proc; mount --bind /dev $root/dev; \
-         exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
-         --bounding-set=-all,+sys_chroot --ambient-caps=-all -- true; \" && \
-         exec unshare --mount sh -c \"mount --bind /proc $root/proc; mount --bind /dev $root/dev; \
-         exec chroot --userspec=65534:65534 $root $UP\""
-    );
-    refused(&script, "the program runs in a chroot", "systemd-nspawn -D DIR");
+    let script = "set -e; root=$HOME/root; mkdir -p $root/proc $root/dev; \
+                  for file in $BIN $(ldd $BIN | grep -o '/[^ ]*'); do mkdir -p $root${file%/*}; cp -L $file $root$file; done; \
+                  mkdir -p $root$HOME; chown 65534:65534 $root$HOME; exec unshare --mount sh -c \"mount --bind /proc $root/proc && \
+                  mount --bind /dev $root/dev && exec chroot --userspec=65534:65534 $root $UP\"";
+    refused(script, "the program runs in a chroot", "systemd-nspawn -D DIR");
 }
 
 /// Refuses clone and clone3 as Docker's default filter does, then becomes the program. Classic BPF, as in seccomp(2).
@@ -97,7 +91,7 @@ fn a_seccomp_filter_is_named() {
 fn in_a_container_that_hides_proc_the_right_options_are_named() {
     // What container programs do to /proc, with the file by which podman's containers are known.
     let script = "exec unshare --mount --pid --fork sh -c 'mount -t tmpfs none /run && : >/run/.containerenv && \
-                  mount -t proc proc /proc && mount --bind /dev/null /proc/kcore && exec setpriv --bounding-set=-sys_admin -- $UP'";
+                  mount -t proc proc /proc && mount --bind /dev/null /proc/cpuinfo && exec setpriv --bounding-set=-sys_admin -- $UP'";
     refused(
         script,
         "the container hides parts of /proc",

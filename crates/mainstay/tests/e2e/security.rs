@@ -71,7 +71,7 @@ fn common(sandbox: &Sandbox) {
     sandbox.apply(HARDENED);
     sandbox.apply(REFUSED);
     sandbox.kubectl_ok(&["wait", "--for=condition=Ready", "pod/hardened", "--timeout=60s"]);
-    let script = "id -u; cat /note/note; touch /work/x && echo wrote; touch /tmp/x 2>/dev/null || echo kept; \
+    let script = "id -u; cat /note/note; echo; touch /work/x && echo wrote; touch /tmp/x 2>/dev/null || echo kept; \
                   grep -E '^(CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\n\\t' '  '";
     let seen = sandbox.kubectl_ok(&["exec", "hardened", "--", "sh", "-c", script]);
     assert_eq!(

@@ -37,7 +37,7 @@ host_to_service() { curl -s --max-time 2 "http://$(kubectl get svc web -o jsonpa
 pod_to_api() { kubectl exec client -- curl -sk --max-time 2 https://kubernetes.default/version; }
 all_ways() { until_ok pod_to_service; until_ok network_to_node_port; until_ok host_to_service; until_ok pod_to_api; }
 down() { "$M" down --data-dir "$W/data" > "$W/down.log" 2>&1 || fail "down"; wait $server || true; }
-others() { nft -s list ruleset; for save in iptables-legacy-save ip6tables-legacy-save; do $save 2>/dev/null | sed 's/\[.*//; /^#/d'; done; ip rule; ip -6 rule; ip -br addr; ip route show table all | grep -v linkdown; }
+others() { { nft -s list ruleset | sed '/^# Warning/d'; ip rule; ip -6 rule; ip -br addr; ip route show table all; } | sort; }
 "#;
 
 #[test]

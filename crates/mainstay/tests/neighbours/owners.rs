@@ -4,6 +4,8 @@ use super::world::host;
 
 /// Starts a dockerd of this host's own; it needs no image.
 pub(crate) const DOCKERD: &str = r#"
+# Docker sets its policy only where it is the one that switches forwarding on.
+sysctl -qw net.ipv4.ip_forward=0
 docker_start() {
     dockerd --data-root "$W/docker" --exec-root "$W/docker-run" -H "unix://$W/docker.sock" --pidfile "$W/docker.pid" \
         --storage-driver vfs > "$W/dockerd.log" 2>&1 &
@@ -58,6 +60,8 @@ pub(crate) const UFW: &str = r#"
 cp -a /etc/ufw "$W/ufw"; mount --bind "$W/ufw" /etc/ufw
 cp /etc/default/ufw "$W/ufw.default"; mount --bind "$W/ufw.default" /etc/default/ufw
 ufw --force enable > "$W/ufw.log"
+# The first reload adds rules of ufw's own.
+ufw reload > "$W/ufw.log"
 rules() { for save in iptables-save ip6tables-save; do $save | sed 's/\[.*//; /^#/d'; done; grep -v '^$' /etc/ufw/user.rules /etc/ufw/user6.rules; }
 "#;
 

@@ -50,9 +50,12 @@ passes() {
     ip link del ha 2>/dev/null || true; ip link del hb 2>/dev/null || true
     [ $code = 0 ]
 }
-look() { # what others have on this host
-    nft -s list ruleset | sed '/^# Warning/d'
-    ip rule; ip -6 rule; ip -br link; ip -br addr; ip route show table all; ip -6 route show table all | sed '/^fe80/d; /^ff00/d; /^multicast/d'
+look() { # what is on this host, line by line: Docker makes its chains in another order each time
+    {
+        nft -s list ruleset | sed '/^# Warning/d'
+        ip rule; ip -6 rule; ip -br link; ip -br addr; ip route show table all
+        ip -6 route show table all | sed '/^fe80/d; /^ff00/d; /^multicast/d'
+    } | sort
 }
 doctor() { "$M" doctor host --data-dir "$W/data"; }
 # Says what it says, with this code and this text in it.

@@ -6,6 +6,7 @@
 //! the root, which is exempt, if we may.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use super::{Hierarchies, record, v1, v2};
 
 /// The group of Mainstay's own processes in a group that was given to us.
 const OWN: &str = "mainstay-itself";
+/// How often a directory is made again that went away meanwhile.
+const TRIES: usize = 8;
 /// What to do about it, for the user.
 const ADVICE: &str = "run Mainstay as root, or let systemd delegate a group to it: systemd-run --user --scope -p \
                       Delegate=yes mainstay up ...";
@@ -41,7 +44,7 @@ fn version_1(data: &Path, name: &str, places: Vec<(&'static str, PathBuf)>) -> R
     let directories: Vec<_> = all.iter().map(|(_, at)| at.as_path()).collect();
     record::write(data, &directories).map_err(|error| format!("record the control groups: {error}"))?;
     for at in directories {
-        fs::create_dir_all(at).map_err(|error| format!("make {}: {error}; {ADVICE}", at.display()))?;
+        make(at).map_err(|error| format!("make {}: {error}; {ADVICE}", at.display()))?;
     }
     Ok(Hierarchies::V1(all))
 }
@@ -62,10 +65,10 @@ fn version_2(data: &Path, name: &str, root: &Path, below: &Path) -> Result<Hiera
             }
             let controllers = fs::read_to_string(parent.join("cgroup.controllers"))?;
             if !v1::CONTROLLERS.iter().all(|wanted| controllers.split_whitespace().any(|one| one == *wanted)) {
-                return Err(std::io::Error::other(format!("it has the controllers \"{}\"", controllers.trim())));
+                return Err(io::Error::other(format!("it has the controllers \"{}\"", controllers.trim())));
             }
             fs::write(parent.join("cgroup.subtree_control"), v2::SWITCH)?;
-            fs::create_dir_all(&at)?;
+            make(&at)?;
             fs::write(parent.join("mainstay/cgroup.subtree_control"), v2::SWITCH)?;
             fs::write(at.join("cgroup.subtree_control"), v2::SWITCH)
         });
@@ -75,6 +78,17 @@ fn version_2(data: &Path, name: &str, root: &Path, below: &Path) -> Result<Hiera
         }
     }
     Err(format!("no control group can be divided ({}); {ADVICE}", tried.join("; ")))
+}
+
+/// Makes the directory of an instance; the last instance to end may take the shared one away at the same moment.
+fn make(at: &Path) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match fs::create_dir_all(at) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    fs::create_dir_all(at)
 }
 
 /// Whether a group was given to us to divide.
@@ -90,7 +104,7 @@ fn given(own: &Path) -> bool {
 }
 
 /// Moves every process of a group into one of its own below, so that the group can be divided.
-fn step_aside(own: &Path) -> std::io::Result<()> {
+fn step_aside(own: &Path) -> io::Result<()> {
     let aside = own.join(OWN);
     fs::create_dir_all(&aside)?;
     for pid in fs::read_to_string(own.join("cgroup.procs"))?.lines() {

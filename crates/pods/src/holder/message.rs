@@ -113,8 +113,10 @@ pub enum Reply {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Abilities {
-    /// Each pod has users of its own; without, a container runs as one user, whatever its number.
+    /// Each pod has users of its own.
     pub users: bool,
+    /// A container's users and groups are real ones; without, it runs as one user, whatever number that has inside.
+    pub groups: bool,
     /// Limits of processor and memory hold: which control groups they are held by.
     pub limits: Option<String>,
     /// Why limits do not hold, and what to do about it.
@@ -133,7 +135,11 @@ impl Abilities {
 
     /// Whose the processes of pods are outside, for people.
     pub fn users_text(&self) -> &'static str {
-        if self.users { "each pod has its own" } else { "every pod runs as the user who started this" }
+        match (self.users, self.groups) {
+            (true, _) => "each pod has its own",
+            (false, true) => "those of this host: user namespaces are not allowed here",
+            (false, false) => "every pod runs as the user who started this",
+        }
     }
 }
 

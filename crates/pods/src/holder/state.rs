@@ -193,6 +193,7 @@ impl State {
         let limits = self.groups.kind();
         Abilities {
             users: self.ids.many(),
+            groups: self.ids.several(),
             limits: limits.ok().map(str::to_owned),
             no_limits: limits.err().unwrap_or_default().to_owned(),
         }

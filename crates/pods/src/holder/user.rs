@@ -23,6 +23,8 @@ const RANGE: u32 = 0x1_0000;
 pub(super) struct Ids {
     users: Vec<Extent>,
     groups: Vec<Extent>,
+    /// Further user namespaces can be made.
+    nests: bool,
 }
 
 /// How a container gets its users.
@@ -37,7 +39,14 @@ pub(super) enum Plan {
 impl Ids {
     /// Those of the calling process.
     pub(super) fn of_this_process() -> io::Result<Self> {
-        Ok(Self { users: namespace::extents("/proc/self/uid_map")?, groups: namespace::extents("/proc/self/gid_map")? })
+        let (users, groups) = (namespace::extents("/proc/self/uid_map")?, namespace::extents("/proc/self/gid_map")?);
+        let mut ids = Self { users, groups, nests: true };
+        if ids.many() {
+            // Some hosts forbid them even to root (user.max_user_namespaces=0).
+            let tried = namespace::new_user(&[(0, FIRST, 1)], &[(0, FIRST, 1)], false);
+            ids.nests = tried.inspect_err(|error| eprintln!("holder: pods run as root: {error}")).is_ok();
+        }
+        Ok(ids)
     }
 
     /// Whether there are ids to give to every pod.
@@ -47,7 +56,12 @@ impl Ids {
             let mut inside = extents.iter().map(|(inside, _, count)| (u64::from(*inside), u64::from(*count)));
             inside.any(|(first, count)| first <= u64::from(FIRST) && first + count >= u64::from(last))
         };
-        covers(&self.users) && covers(&self.groups)
+        self.nests && covers(&self.users) && covers(&self.groups)
+    }
+
+    /// Whether containers can have other users and groups than the holder's own.
+    pub(super) fn several(&self) -> bool {
+        self.has(1, 1)
     }
 
     /// Whether an id of a manifest is one that the holder has itself.
@@ -159,7 +173,7 @@ mod tests {
     use super::*;
 
     fn ids(extent: Extent) -> Ids {
-        Ids { users: vec![extent], groups: vec![extent] }
+        Ids { users: vec![extent], groups: vec![extent], nests: true }
     }
 
     fn asks(uid: u32) -> Security {
@@ -185,6 +199,13 @@ mod tests {
         assert_eq!(all.plan("p", &Security { host_users: true, ..asks(7) }), Plan::Own);
         assert_eq!(ids((0, 1001, 1)).plan("p", &asks(0)), Plan::Own);
         assert_eq!(ids((0, 100_000, 65_536)).plan("p", &asks(1000)), Plan::Own);
+    }
+
+    #[test]
+    fn where_no_namespace_can_be_made_root_stays_root() {
+        let root = Ids { nests: false, ..ids((0, 0, u32::MAX)) };
+        assert_eq!((root.plan("p", &asks(7)), root.many(), root.several()), (Plan::Own, false, true));
+        assert!(!ids((0, 1001, 1)).several());
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Worker {
             root: Root {
                 files: files.into_iter().map(file).collect(),
                 hide: self.node.directory.parent().map(Path::to_owned).into_iter().collect(),
-                volumes: volumes::mounts(container, &made),
+                volumes: volumes::mounts(&self.pod, container, &made),
             },
             security,
             limits: security::limits(container),

@@ -22,7 +22,7 @@ fn explain(step: &str, error: &io::Error, host: &Host) -> String {
             "the own user or group has no number in this user namespace".to_owned(),
             "Run it as a user that is mapped here: see /proc/self/uid_map and /proc/self/gid_map".to_owned(),
         ),
-        _ if host.surroundings != Surroundings::Host => container(step, host),
+        _ if contained(step, host) => container(step, host),
         _ if host.userns_clone_off => (
             "kernel.unprivileged_userns_clone is 0: only root may make them".to_owned(),
             "Allow them:        sudo sysctl -w kernel.unprivileged_userns_clone=1\n\
@@ -49,6 +49,13 @@ fn explain(step: &str, error: &io::Error, host: &Host) -> String {
         ),
     };
     format!("namespaces are refused at {step} ({error}): {why}.\n{next}")
+}
+
+/// Whether it is the container that refuses: it filters system calls, hides files or confines by a profile. One that does
+/// none of these refuses nothing.
+fn contained(step: &str, host: &Host) -> bool {
+    let holds = host.seccomp_filter || host.apparmor_profile.is_some() || step.starts_with("mount proc");
+    host.surroundings != Surroundings::Host && holds
 }
 
 /// A limit is used up: the one that is 0 is the likeliest.

@@ -191,7 +191,7 @@ async fn after_the_log_failed_the_store_reads_what_was_acknowledged() {
 async fn a_panicking_closure_or_log_does_not_wedge_the_store() {
     struct Panics;
     impl Log for Panics {
-        fn load(&mut self) -> std::io::Result<crate::Loaded> {
+        fn load(&mut self, _packer: &Packer) -> std::io::Result<crate::Loaded> {
             Ok(crate::Loaded::default())
         }
         fn append(&mut self, _: &[LogEntry]) -> std::io::Result<()> {
@@ -258,16 +258,18 @@ async fn a_restart_goes_on_from_the_persisted_revision() {
 fn damage_is_reported_with_the_file_and_the_object() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = RedbLog::open_dir(dir.path()).unwrap();
-    let record =
-        |revision| Record { key: key("a"), revision: Revision(revision), created: Revision(1), body: Bytes::new() };
+    let record = |revision| Record {
+        key: key("a"),
+        revision: Revision(revision),
+        created: Revision(1),
+        body: Bytes::new().into(),
+    };
     let entry = |name, revision| LogEntry { table: name, record: Arc::new(record(revision)), deleted: false };
     log.append(&[entry("pods", 7), entry("services", 2)]).unwrap();
     drop(log);
     let text = Store::open_dir(dir.path()).err().unwrap().to_string();
-    let start = format!(
-        "cannot open the store {}: reading its objects: pods perf/a has revision 7",
-        dir.path().join(FILE).display()
-    );
+    let start =
+        format!("cannot open the store {}: verifying it: pods perf/a has revision 7", dir.path().join(FILE).display());
     assert!(text.starts_with(&start) && text.ends_with("or choose another --data-dir"), "{text}");
 }
 

@@ -64,7 +64,10 @@ impl Host {
             seccomp_filter: read("/proc/self/status").lines().any(|line| line == "Seccomp:\t2"),
             no_user_namespaces: Path::new("/proc/self").exists() && !Path::new("/proc/self/ns/user").exists(),
             chroot: !root_is_a_mount(&read("/proc/self/mountinfo")),
-            unmapped: !maps(&read("/proc/self/uid_map"), user) || !maps(&read("/proc/self/gid_map"), group),
+            unmapped: [("uid", user), ("gid", group)].into_iter().any(|(map, id)| {
+                // A map that cannot be read proves nothing; an empty one does.
+                fs::read_to_string(format!("/proc/self/{map}_map")).is_ok_and(|map| !maps(&map, id))
+            }),
             limits: limits.collect(),
             surroundings: surroundings(&read("/proc/1/environ"), &read("/run/systemd/container"), |path| {
                 Path::new(path).exists()
@@ -85,14 +88,14 @@ fn root_is_a_mount(mountinfo: &str) -> bool {
     mountinfo.is_empty() || mountinfo.lines().any(|line| line.split(' ').nth(4) == Some("/"))
 }
 
-/// Whether an id has a number in an id map (inside, outside, count). A map that cannot be read proves nothing.
+/// Whether an id has a number in an id map (inside, outside, count).
 fn maps(map: &str, id: u32) -> bool {
     let covers = |line: &str| {
         let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
         let (first, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
         Some((first..first + count).contains(&id.into()))
     };
-    map.is_empty() || map.lines().any(|line| covers(line) == Some(true))
+    map.lines().any(|line| covers(line) == Some(true))
 }
 
 /// What kind of container this is: by the environment of the first process, or by the files that container programs leave.
@@ -123,6 +126,7 @@ mod tests {
         assert!(root_is_a_mount("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:5 / /proc rw - proc proc rw"));
         assert!(!root_is_a_mount("23 22 0:5 / /proc rw - proc proc rw"));
         assert!(maps("         0       1000          1\n", 0) && !maps("0 1000 1", 1) && maps("0 0 4294967295", 65534));
+        assert!(!maps("", 0), "nobody has a number in an empty map");
     }
 
     #[test]

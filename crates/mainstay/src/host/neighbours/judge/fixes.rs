@@ -102,7 +102,8 @@ fn firewalld(zone_changed: bool, pods: &Cidr) -> Vec<Fix> {
         // The file of the zone is there because of us: it goes unless somebody has put something else into it.
         undo = format!(
             "{{ {undo}; }} && {{ grep -qE '<(source|interface|service|port|protocol|rule|masquerade|icmp)' {TRUSTED_ZONE} || \
-             {{ rm -f {TRUSTED_ZONE} {TRUSTED_ZONE}.old; firewall-cmd -q --permanent --load-zone-defaults=trusted 2>/dev/null; true; }}; }}"
+             {{ firewall-cmd -q --permanent --load-zone-defaults=trusted 2>/dev/null || true; \
+             rm -f {TRUSTED_ZONE} {TRUSTED_ZONE}.old; }}; }}"
         );
     }
     vec![

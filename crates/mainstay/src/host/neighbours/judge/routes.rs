@@ -30,6 +30,9 @@ fn family(facts: &Facts, ours: &Ours, v6: bool) -> Option<Finding> {
     for rule in rules.iter().filter(|rule| rule.priority < main && asks_for_unmarked(rule)) {
         let Some(table) = rule.table.filter(|table| ![MAIN, LOCAL].contains(table)) else { continue };
         for range in &ranges {
+            if rules.iter().any(|earlier| earlier.priority < rule.priority && leads_home(earlier, range)) {
+                continue;
+            }
             let Some(route) = facts.routes.iter().find(|route| leads(route, rule, table, range)) else { continue };
             first = first.min(rule.priority);
             covered.insert(range);
@@ -67,6 +70,14 @@ fn asks_for_unmarked(rule: &PolicyRule) -> bool {
         Some((mark, mask)) => (mark & mask == 0) != rule.inverted,
         None => !rule.inverted,
     }
+}
+
+/// Whether it sends all of a range to the main table.
+fn leads_home(rule: &PolicyRule, range: &Cidr) -> bool {
+    let covers =
+        |(address, bits)| format!("{address}/{bits}").parse::<Cidr>().is_ok_and(|network| network.covers(range));
+    let others = rule.mark.is_none() && rule.source.is_none() && !rule.inverted && rule.suppress.is_none();
+    rule.table == Some(MAIN) && others && rule.destination.is_some_and(covers)
 }
 
 fn leads(route: &Route, rule: &PolicyRule, table: u32, range: &Cidr) -> bool {
