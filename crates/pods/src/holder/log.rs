@@ -12,7 +12,7 @@ use crate::limits::{LOG_BYTES, LOG_FILES};
 use crate::log_files;
 
 /// A log file, rotated by size.
-pub(super) struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -90,6 +90,22 @@ impl Log {
     }
 }
 
+#[cfg(test)]
+impl Log {
+    /// The same with files of another size.
+    pub(crate) fn open_limited(path: PathBuf, limit: u64) -> io::Result<Self> {
+        Ok(Self { limit, ..Self::open(path)? })
+    }
+
+    /// Adds one line, as a stream does.
+    pub(crate) fn line(&mut self, stream: &str, part: char, text: &[u8]) {
+        let mut out = Vec::new();
+        line(&mut out, stream, part, text);
+        self.append(&out);
+        self.rotate_if_large();
+    }
+}
+
 /// Adds one line to `out`, as the log has it.
 pub(super) fn line(out: &mut Vec<u8>, stream: &str, part: char, text: &[u8]) {
     out.extend_from_slice(format!("{:.9} {stream} {part} ", jiff::Timestamp::now()).as_bytes());
@@ -101,20 +117,13 @@ pub(super) fn line(out: &mut Vec<u8>, stream: &str, part: char, text: &[u8]) {
 mod tests {
     use super::*;
 
-    fn add(log: &mut Log, stream: &str, part: char, text: &str) {
-        let mut out = Vec::new();
-        line(&mut out, stream, part, text.as_bytes());
-        log.append(&out);
-        log.rotate_if_large();
-    }
-
     #[test]
     fn files_are_bounded_in_length_and_number_and_hold_whole_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("0.log");
-        let mut log = Log { limit: 1000, ..Log::open(path.clone()).unwrap() };
+        let mut log = Log::open_limited(path.clone(), 1000).unwrap();
         for number in 0..500 {
-            add(&mut log, "stdout", 'F', &format!("line {number}"));
+            log.line("stdout", 'F', format!("line {number}").as_bytes());
         }
         let files: Vec<PathBuf> = log_files::all(&path).filter(|file| file.exists()).collect();
         assert_eq!(files.len(), LOG_FILES);
@@ -125,8 +134,8 @@ mod tests {
         assert_eq!(*numbers.last().unwrap(), 499);
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "the newest lines, in order, none missing");
         drop(log);
-        let mut again = Log { limit: 1000, ..Log::open(path).unwrap() };
-        add(&mut again, "stderr", 'P', "line 500");
+        let mut again = Log::open_limited(path, 1000).unwrap();
+        again.line("stderr", 'P', b"line 500");
         assert!(again.bytes < 1100);
     }
 }

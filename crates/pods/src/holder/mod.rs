@@ -7,7 +7,7 @@ mod adopt;
 mod container;
 mod ends;
 pub(crate) mod kept;
-mod log;
+pub(crate) mod log;
 mod mask;
 pub mod message;
 mod own;
