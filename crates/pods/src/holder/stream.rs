@@ -133,3 +133,103 @@ impl Stream {
         log.rotate_if_large();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Write;
+    use std::path::Path;
+
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+    use super::super::spool::{Files, Mark};
+    use super::*;
+
+    /// The container's end of its FIFO.
+    fn container(directory: &Path) -> File {
+        let path = Files::beside(&directory.join("0.log")).fifo("stdout");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        File::options().read(true).write(true).open(path).unwrap()
+    }
+
+    /// What each holder opens anew.
+    fn holder(directory: &Path) -> (Stream, Log) {
+        let path = directory.join("0.log");
+        let files = Files::beside(&path);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let pipe = rustix::fs::open(files.fifo("stdout"), flags, Mode::empty()).unwrap();
+        let mut log = Log::marked(path, Mark::open(&files.mark()).unwrap()).unwrap();
+        let (spool, rest) = Spool::open(&files.spool("stdout"), log.done("stdout")).unwrap();
+        (Stream::spooled(pipe, "stdout", spool, &rest, &mut log), log)
+    }
+
+    fn texts(directory: &Path) -> Vec<String> {
+        let log = fs::read_to_string(directory.join("0.log")).unwrap();
+        log.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn half_a_line_waits_for_its_end_also_over_a_new_holder() {
+        let home = tempfile::tempdir().unwrap();
+        let mut container = container(home.path());
+        let (mut stream, mut log) = holder(home.path());
+        container.write_all(b"one\ntwo\nha").unwrap();
+        assert!(stream.pump(&mut log));
+        assert_eq!(texts(home.path()), ["one", "two"]);
+        drop((stream, log));
+        container.write_all(b"lf\nthree\n").unwrap();
+        let (mut stream, mut log) = holder(home.path());
+        assert!(stream.pump(&mut log));
+        assert_eq!(texts(home.path()), ["one", "two", "half", "three"]);
+    }
+
+    #[test]
+    fn a_kill_between_any_two_steps_neither_loses_nor_doubles_a_line() {
+        let home = tempfile::tempdir().unwrap();
+        let mut container = container(home.path());
+        let files = Files::beside(&home.path().join("0.log"));
+        let (mut stream, mut log) = holder(home.path());
+        container.write_all(b"one\n").unwrap();
+        stream.pump(&mut log);
+        let mark = fs::read(files.mark()).unwrap();
+        container.write_all(b"two\n").unwrap();
+        stream.pump(&mut log);
+        drop((stream, log));
+        // Killed after the log was written and before the mark was moved: the log is cut, and written again.
+        fs::write(files.mark(), &mark).unwrap();
+        drop(holder(home.path()));
+        assert_eq!(texts(home.path()), ["one", "two"]);
+        // Killed after bytes had left the FIFO and before the log was written.
+        fs::write(files.mark(), &mark).unwrap();
+        let length = u64::from_le_bytes(mark[..8].try_into().unwrap());
+        File::options().write(true).open(home.path().join("0.log")).unwrap().set_len(length).unwrap();
+        drop(holder(home.path()));
+        assert_eq!(texts(home.path()), ["one", "two"]);
+        // Killed after the spool was emptied and before the mark said so.
+        File::options().write(true).open(files.spool("stdout")).unwrap().set_len(0).unwrap();
+        let (mut stream, mut log) = holder(home.path());
+        container.write_all(b"three\n").unwrap();
+        stream.pump(&mut log);
+        drop((stream, log));
+        drop(holder(home.path()));
+        assert_eq!(texts(home.path()), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_long_spool_is_emptied_and_lines_go_on() {
+        let home = tempfile::tempdir().unwrap();
+        let mut container = container(home.path());
+        let files = Files::beside(&home.path().join("0.log"));
+        let (mut stream, mut log) = holder(home.path());
+        let line = [b"x".repeat(1023), b"\n".to_vec()].concat();
+        let lines = usize::try_from(limits::SPOOL_BYTES).unwrap() / line.len() + 20;
+        for _ in 0..lines {
+            container.write_all(&line).unwrap();
+            stream.pump(&mut log);
+        }
+        assert!(fs::metadata(files.spool("stdout")).unwrap().len() < 64 << 10);
+        drop((stream, log));
+        drop(holder(home.path()));
+        assert_eq!(texts(home.path()).len(), lines);
+    }
+}

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use kernel::unix_socket::{self, Wait};
 
-use super::link::Link;
+use super::link::{self, Link};
 use crate::holder::message::{self, ContainerRecord, Exec, Reply, Request, SOCKET, Spawn};
+use crate::limits;
 
 /// A connection to the holder. Calls block for the few milliseconds that the holder takes; clones share the connection.
 #[derive(Clone)]
@@ -160,10 +161,19 @@ impl Client {
         Ok(())
     }
 
+    /// Subscribes; with the next holder if this one ends meanwhile.
     fn subscription(&self) -> io::Result<OwnedFd> {
-        let socket = self.another()?;
-        call(socket.as_fd(), &Request::Subscribe, &[])?;
-        Ok(socket)
+        let once = || {
+            let socket = self.another()?;
+            call(socket.as_fd(), &Request::Subscribe, &[]).map(|_| socket)
+        };
+        for _ in 0..limits::HOLDER_STARTS {
+            match once() {
+                Err(error) if link::broken(&error) && self.link.keeps() => {}
+                done => return done,
+            }
+        }
+        once()
     }
 
     /// A connection of its own, to a holder that answers.

@@ -83,8 +83,12 @@ impl Link {
     }
 }
 
-/// Whether a connection has ended under a request.
-fn broken(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionRefused | ConnectionAborted | NotConnected)
+/// Whether a connection has ended under a request, or its holder before it was made (the next one's socket is not there
+/// yet).
+pub(super) fn broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, NotFound};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionReset | ConnectionRefused | ConnectionAborted | NotConnected | NotFound
+    )
 }
