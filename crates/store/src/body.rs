@@ -202,6 +202,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn any_bytes_come_back(bodies in prop::collection::vec(prop::collection::vec(0_u8..4, 0..3000), 1..20)) {
             let packer = Packer::default();

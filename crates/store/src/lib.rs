@@ -27,7 +27,7 @@ pub use error::{OpenError, ReadError, WriteError};
 pub use limits::Limits;
 pub use log::redb::Findings;
 pub use log::{Loaded, Log, LogEntry};
-pub use record::{Event, Page, Range, Record};
+pub use record::{Event, Page, Range, Record, Tables};
 pub use store::Store;
 pub use txn::Txn;
 pub use watch::Watch;

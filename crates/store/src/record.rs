@@ -55,3 +55,6 @@ pub struct Page {
     /// How many more records the range holds beyond `limit`.
     pub remaining: usize,
 }
+
+/// Every table with its records, in order.
+pub type Tables = Vec<(String, Vec<Arc<Record>>)>;

@@ -12,7 +12,7 @@ use crate::commit::{self, Message, Pending};
 use crate::failure::Failure;
 use crate::log::redb::{FILE, Findings, RedbLog};
 use crate::mvcc::Mvcc;
-use crate::{Event, Limits, Log, LogEntry, OpenError, Page, Range, ReadError, Record, Txn, Watch, WriteError};
+use crate::{Event, Limits, Log, LogEntry, OpenError, Page, Range, ReadError, Record, Tables, Txn, Watch, WriteError};
 
 #[cfg(test)]
 mod tests;
@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// Everything at one revision, table by table.
-    pub fn all(&self) -> (Revision, Vec<(String, Vec<Arc<Record>>)>) {
+    pub fn all(&self) -> (Revision, Tables) {
         let state = self.inner.shared.read();
         let revision = state.mvcc.published();
         let records = |table: &str| state.mvcc.scan(table, None, None, revision).cloned().collect::<Vec<_>>();
