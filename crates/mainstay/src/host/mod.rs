@@ -65,6 +65,7 @@ impl Host {
         for change in self.missing(&look, &known) {
             self.make(change)?;
         }
+        forward_pods(&look);
         self.publish(known);
         Ok(())
     }
@@ -153,6 +154,22 @@ fn plan(network: &Network, look: &Look, known: &Known) -> Vec<Change> {
     changes.extend(absent.map(|address| Change::Address { link: LO.to_owned(), address }));
     changes.extend(routes::missing(network, look));
     changes
+}
+
+/// Forwarding that somebody turned off for all links is turned on again for those of pods; it ends with the link.
+fn forward_pods(look: &Look) {
+    let off = |name: &str| ledger::sysctl::read(name).as_deref() == Some("0");
+    let none6 = off("net/ipv6/conf/all/forwarding");
+    for link in look.links.iter().filter(|link| link.kind == "veth" && pods::network::is_interface(&link.name)) {
+        let four = format!("net/ipv4/conf/{}/forwarding", link.name);
+        let six = format!("net/ipv6/conf/{}/force_forwarding", link.name);
+        for name in [Some(four), Some(six).filter(|_| none6)].into_iter().flatten().filter(|name| off(name)) {
+            if let Err(error) = ledger::sysctl::write(&name, "1") {
+                // The pod may have ended meanwhile.
+                tracing::debug!(%error, name, "forwarding of a pod's link was not turned on");
+            }
+        }
+    }
 }
 
 fn add_address(link: &str, address: IpAddr) -> Result<()> {

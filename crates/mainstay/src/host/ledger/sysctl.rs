@@ -15,8 +15,8 @@ pub(crate) fn read(name: &str) -> Option<String> {
     std::fs::read_to_string(path(name)).ok().map(|text| text.trim().to_owned())
 }
 
-/// Writes a setting and nothing else.
-pub(super) fn write(name: &str, value: &str) -> std::io::Result<()> {
+/// Writes a setting and notes nothing: for what is noted already, or goes with its link.
+pub(in crate::host) fn write(name: &str, value: &str) -> std::io::Result<()> {
     std::fs::write(path(name), value)
 }
 

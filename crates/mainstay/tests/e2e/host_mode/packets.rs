@@ -135,6 +135,9 @@ fn told(world: &World) {
     assert_eq!(world.kubectl_ok(&["get", "nodes", "-o", all]), HOST.join(" "));
     let ips = "jsonpath={.status.hostIP} {.status.podIPs[*].ip}";
     assert_eq!(world.kubectl_ok(&["get", "pod", "on-host", "-o", ips]), format!("{0} {0} {1}", HOST[0], HOST[1]));
+    // Pods have a user of their own.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(world.path().join("shown"), open).expect("the directory can be opened");
     std::fs::write(world.path().join("shown/word"), "from the host").expect("the volume's directory is there");
     assert_eq!(world.kubectl_ok(&["exec", "client", "--", "cat", "/srv/data/word"]), "from the host");
     world.kubectl_ok(&["exec", "client", "--", "sh", "-c", "echo from the pod > /srv/data/answer"]);
