@@ -174,11 +174,8 @@ mod tests {
         assert!(chosen(&look(), "172.17.0.0/16").uplinks.contains("docker0"));
         let all = chosen(&look(), "all").node_ports;
         assert_eq!(all.len(), 5, "no temporary, deprecated or own address: {all:?}");
-        assert_eq!(
-            chosen(&look(), "10.0.0.0/8").node_ports,
-            [],
-            "what the instance itself put there is not the host's"
-        );
+        let own = chosen(&look(), "10.0.0.0/8").node_ports;
+        assert!(own.is_empty(), "what the instance itself put there is not the host's: {own:?}");
         assert_eq!(chosen(&look(), "192.168.1.77/24,fd00:1::/64").node_ports.len(), 3);
     }
 
