@@ -24,7 +24,7 @@ spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080
 YAML
 up() { "$M" up --host --yes --data-dir "$W/data" --listen 127.0.0.1:0 "$@"; }
 started() { # the server runs in the background from here on
-    up --fix-forward -f "$W/pods.yaml" > "$W/up.log" 2>&1 &
+    up --fix-forward "$@" > "$W/up.log" 2>&1 &
     server=$!
     until_ok grep -q "export KUBECONFIG=" "$W/up.log"
     export KUBECONFIG="$W/data/kubeconfig"
@@ -49,7 +49,7 @@ says 1 "fix: iptables -w -I DOCKER-USER -s 10.244.0.0/16" up
 grep -q "mainstay up --host --fix-forward" "$W/said.log" || fail "not how to go on"
 others > "$W/refused"
 diff "$W/before" "$W/refused" || fail "a refused start left something"
-started
+started -f "$W/pods.yaml"
 all_ways
 docker_stop
 docker_start
@@ -71,7 +71,7 @@ fn ufw_is_fixed_over_its_reload_and_given_back() {
     let script = r#"
 others > "$W/before"; rules >> "$W/before"
 says 1 "fix: ufw prepend allow from 10.244.0.0/16" up
-started
+started -f "$W/pods.yaml"
 all_ways
 ufw reload > "$W/ufw.log"
 all_ways
@@ -88,7 +88,7 @@ fn firewalld_is_fixed_over_its_reload_and_given_back() {
 firewall-cmd -q --reload
 others > "$W/before"
 says 1 "fix: firewall-cmd --zone=trusted --add-source=10.244.0.0/16" up
-started
+started -f "$W/pods.yaml"
 all_ways
 firewall-cmd -q --reload
 all_ways
@@ -113,7 +113,7 @@ RULES
 }
 load
 others > "$W/before"
-started
+started -f "$W/pods.yaml"
 all_ways
 # As `systemctl reload nftables` does it.
 nft flush ruleset

@@ -175,6 +175,9 @@ fn legacy(family: u8, text: &str) -> (Vec<Chain>, Vec<Claim>) {
         } else if let Some(rest) = line.strip_prefix(':').filter(|_| table == "filter") {
             let mut words = rest.split(' ');
             let (name, policy) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            if name.is_empty() {
+                continue;
+            }
             let hook = [Hook::Input, Hook::Forward, Hook::Output].into_iter().find(|hook| hook.chain() == name);
             chains.push(chain(family, name, hook, policy == "DROP"));
         } else if let Some(rest) = line.strip_prefix("-A KUBE-SERVICES ") {
