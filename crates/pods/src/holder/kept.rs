@@ -73,7 +73,7 @@ impl Kept {
         let entries = fs::read_dir(directory.join(RECORDS)).into_iter().flatten().flatten();
         let files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
         let read = |path: PathBuf| -> Option<Self> {
-            let kept = fs::read(&path).map_err(io::Error::from).and_then(|text| Ok(serde_json::from_slice(&text)?));
+            let kept = fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?));
             kept.inspect_err(|error| eprintln!("holder: {}: {error}", path.display())).ok()
         };
         files.filter_map(read).collect()
