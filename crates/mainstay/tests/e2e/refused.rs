@@ -84,7 +84,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 #[test]
 fn a_seccomp_filter_is_named() {
     let script = format!("exec {PLAIN} python3 -c '{FILTER}' $UP");
-    refused(&script, "a seccomp filter forbids them", "--security-opt seccomp=unconfined");
+    refused(&script, "seccomp filter forbids them", "--security-opt seccomp=unconfined");
 }
 
 #[test]
