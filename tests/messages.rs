@@ -42,6 +42,7 @@ const CAUSES: &[&str] = &[
     "crates/mainstay/src/manifest/fetch.rs",
     "crates/mainstay/src/manifest/sources.rs",
     "crates/mainstay/src/exit.rs",
+    "crates/mainstay/src/host/mod.rs",
     "crates/mainstay/src/messages.rs",
 ];
 

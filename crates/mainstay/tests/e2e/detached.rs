@@ -165,7 +165,7 @@ fn a_start_in_the_background_that_fails_says_why() {
     std::fs::write(background.path().join("lost.yaml"), pod).expect("a file can be written");
     let said = background.says(&up(&["--wait=500ms", "-f", "lost.yaml"]), 5, "pod default/lost: it is not Ready");
     assert!(said.contains("The instance runs: ready in"), "{said}");
-    background.says(&["status"], 0, "revision");
+    background.says(&["wait", "svc/kube-dns", "-n", "kube-system"], 0, "it works");
 }
 
 /// A user of its own: `down --all` as root, or as the user of other tests, would stop instances that are not ours.
