@@ -118,7 +118,9 @@ fn a_holder_that_dies_is_replaced_under_a_server_that_goes_on() {
     for round in 1..=5 {
         let old = kill_holder(&world);
         world.until("there is another holder", |world| holder(world) != old);
-        world.until("the server has noticed", |world| world.log().matches("a new one has taken them over").count() == round);
+        world.until("the server has noticed", |world| {
+            world.log().matches("a new one has taken them over").count() == round
+        });
     }
     assert!(world.runs(), "{}", world.log());
     assert_eq!(pods(&world), before);
@@ -165,7 +167,20 @@ fn after_a_reboot_pods_are_started_anew_with_their_names_and_addresses() {
 fn ten_rounds_of_chaos_fail_no_connection() {
     let binary = account::program();
     let mut command = std::process::Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--package", "xtask", "--", "chaos", "--rounds", "10", "--rate", "200", "--kept", "20"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--",
+        "chaos",
+        "--rounds",
+        "10",
+        "--rate",
+        "200",
+        "--kept",
+        "20",
+    ]);
     let output = command.arg("--binary").arg(binary).output().expect("cargo runs the tests, so it is there");
     assert!(output.status.success(), "{}", text(&output));
 }
