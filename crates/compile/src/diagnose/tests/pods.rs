@@ -143,7 +143,7 @@ fn ms1601_no_probe_and_a_sleep_that_is_not_needed() {
     assert!(fix(&found[0]).contains("/spec/template/spec/containers/0/readinessProbe"), "{}", fix(&found[0]));
     let side = json!({ "spec": { "containers": [
         { "name": "side", "ports": [{ "containerPort": 9 }] },
-        { "name": "main", "ports": [{ "name": "http", "containerPort": 80 }], "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } },
+        { "name": "main", "ports": [{ "name": "http", "containerPort": 8080 }], "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } },
     ] } });
     world.facts.pods.insert(ObjectKey::new("default", "a"), super::facts::pod(&side, None));
     let found: Vec<_> = world.find("web").into_iter().filter(|finding| finding.code.id == "MS1601").collect();
