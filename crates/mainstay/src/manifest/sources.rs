@@ -102,7 +102,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let write = |name: &str| std::fs::write(home.path().join(name), name).unwrap();
         std::fs::create_dir_all(home.path().join("sub/deep")).unwrap();
-        ["b.yaml", "a.yml", "c.json", "README.md", "sub/d.yaml", "sub/deep/e.yaml"].map(write);
+        ["b.yaml", "a.yml", "c.json", "README.md", "sub/d.yaml", "sub/deep/e.yaml"].into_iter().for_each(write);
         std::os::unix::fs::symlink("..", home.path().join("sub/up")).unwrap();
         let read = |recursive| -> Vec<String> {
             let texts = texts(&home.path().display().to_string(), recursive).unwrap();
