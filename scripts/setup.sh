@@ -20,6 +20,36 @@ install_missing() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
+# The programs that the tests run Mainstay beside, in namespaces of their own. Their services neither start now nor at the
+# next boot: a firewall that nobody asked for would close this machine.
+install_neighbours() {
+    missing=""
+    want iptables iptables
+    want dockerd docker.io
+    want podman podman
+    [ -d /usr/lib/cni ] || missing="$missing containernetworking-plugins"
+    want ufw ufw
+    want firewalld firewalld
+    want dbus-daemon dbus-daemon
+    [ -n "$missing" ] || return 0
+    policy=/usr/sbin/policy-rc.d
+    ours=no
+    if [ "$(id -u)" = 0 ] && [ ! -e "$policy" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
+    installed=$missing
+    install_missing
+    [ "$ours" = no ] || rm -f "$policy"
+    for unit in firewalld docker.service docker.socket ufw podman.socket podman-restart; do
+        case "$installed" in
+            *"${unit%%.*}"*) systemctl disable --quiet "$unit" 2>/dev/null || true ;;
+        esac
+    done
+}
+
 kubectl_minor() { # prints the minor version of the kubectl on PATH, or nothing
     kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -n 1
 }
@@ -71,6 +101,9 @@ if [ "${1:-}" = test ]; then
     want setpriv util-linux
     want ip iproute2
     want script bsdutils
+    want ss iproute2
+    want openssl openssl
+    want dpkg-deb dpkg
     want node nodejs
     want npm npm
     want python3 python3
@@ -87,5 +120,6 @@ if [ "${1:-}" = dist ]; then
     want shellcheck shellcheck
 fi
 install_missing
+[ "${1:-}" != test ] || install_neighbours
 [ "${1:-}" != test ] || install_kubectl
 [ "${1:-}" != dist ] || rustup target add x86_64-unknown-linux-musl aarch64-unknown-linux-musl
