@@ -98,7 +98,8 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 /// Where a container sees its volumes. What comes from the API cannot be written, as in Kubernetes.
 pub fn mounts(pod: &Pod, container: &Container, made: &BTreeMap<String, PathBuf>) -> Vec<message::Volume> {
     let volumes = || pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let given = |name: &str| volumes().any(|volume| volume.name == name && volume.empty_dir.is_none());
+    let api = |volume: &Volume| volume.empty_dir.is_none() && volume.host_path.is_none();
+    let given = |name: &str| volumes().any(|volume| volume.name == name && api(volume));
     let mounts = container.volume_mounts.iter().flatten();
     let shown = mounts.filter_map(|mount| {
         let source = made.get(&mount.name)?;

@@ -223,7 +223,7 @@ fn nothing_is_published_with_off_and_addresses_must_be_of_this_host() {
     };
     let absent = up("203.0.113.9");
     assert!(text(&absent).contains("this host does not have that address"), "{}", text(&absent));
-    assert_eq!(absent.status.code(), Some(1));
+    assert_eq!(absent.status.code(), Some(3));
     assert_eq!(up("nonsense").status.code(), Some(3));
 }
 

@@ -8,7 +8,7 @@ here=$(dirname "$0")
 kubectl apply -f "$here/../../src/cli/demo/types.yaml" >/dev/null
 kubectl rollout status --timeout=60s deployment/my-app >/dev/null
 connect_outside
-reasons_of() { kubectl get events --field-selector "involvedObject.name=$1" -o jsonpath='{range .items[*]}{.reason}{"\n"}{end}' | sort -u | tr '\n' ' '; }
+reasons_of() { kubectl get events --field-selector "involvedObject.name=$1" -o jsonpath='{range .items[*]}{.reason}{"\n"}{end}' | grep -vx Renumbered | sort -u | tr '\n' ' '; }
 complains() { # complains SERVICE PART
     until_is "$1 says why" yes sh -c "kubectl events --for service/$1 -o jsonpath='{.items[?(@.type==\"Warning\")].message}' |
         grep -qF -- '$2' && echo yes"

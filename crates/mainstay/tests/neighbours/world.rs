@@ -53,8 +53,9 @@ passes() {
 look() { # what is on this host, line by line: Docker makes its chains in another order each time
     {
         nft -s list ruleset | sed '/^# Warning/d'
-        ip rule; ip -6 rule; ip -br link; ip -br addr; ip route show table all
-        ip -6 route show table all | sed '/^fe80/d; /^ff00/d; /^multicast/d'
+        # A link-local address comes a while after its link.
+        ip rule; ip -6 rule; ip -br link; ip -br addr | sed 's/ fe80:[^ ]*//g'; ip route show table all | sed '/ fe80:/d'
+        ip -6 route show table all | sed '/^fe80/d; /^ff00/d; /^multicast/d; / fe80:/d'
     } | sort
 }
 doctor() { "$M" doctor host --data-dir "$W/data"; }
