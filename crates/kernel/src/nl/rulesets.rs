@@ -197,7 +197,7 @@ mod tests {
                 batch.commit(&mut socket, "make a table").unwrap();
                 assert_ne!(generation(&mut socket).unwrap(), before);
                 let table = Table { family: INET, name: "theirs".into() };
-                assert_eq!(tables(&mut socket).unwrap(), [table.clone()]);
+                assert_eq!(tables(&mut socket).unwrap(), std::slice::from_ref(&table));
                 let chains = chains(&mut socket).unwrap();
                 assert_eq!((chains[0].hook, chains[0].drops), (Some((2, -5)), false));
                 assert_eq!((chains[1].name.as_str(), chains[1].hook), ("side", None));

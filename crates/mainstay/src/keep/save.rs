@@ -117,8 +117,9 @@ fn key_files(data_dir: &DataDir) -> io::Result<Vec<(String, Vec<u8>)>> {
 
 /// What a save says of itself.
 pub(crate) fn describe(file: &Path) -> Result<Header> {
-    let open = || Ok(store::save::header(&mut BufReader::new(File::open(file)?))?);
-    open().map_err(|error: store::save::SaveError| unreadable(file, &error))
+    let opened = File::open(file).map_err(store::save::SaveError::from);
+    let header = opened.and_then(|file| store::save::header(&mut BufReader::new(file)));
+    header.map_err(|error| unreadable(file, &error))
 }
 
 /// Why a save is not used, with what to do.

@@ -6,6 +6,62 @@ use std::process::{Command, Stdio};
 use crate::account;
 use crate::sandbox::{Sandbox, text};
 
+/// Every subcommand that needs an instance.
+const CLIENTS: [&str; 17] = [
+    "status --data-dir DIR",
+    "explain svc/web --data-dir DIR",
+    "doctor --data-dir DIR",
+    "doctor dns --data-dir DIR",
+    "image ls --data-dir DIR",
+    "image alias a=mainstay/echo --data-dir DIR",
+    "dump zone --data-dir DIR",
+    "dump nft --data-dir DIR",
+    "apply -f DIR/../x.yaml --data-dir DIR",
+    "wait --all --data-dir DIR",
+    "wait svc/web --data-dir DIR",
+    "logs --data-dir DIR",
+    "logs dns --data-dir DIR",
+    "logs pod/web --data-dir DIR",
+    "exec --data-dir DIR -- true",
+    "exec --pod web --data-dir DIR -- true",
+    "status --kubeconfig DIR/kubeconfig",
+];
+/// Command lines that make no sense.
+const NONSENSE: [&str; 32] = [
+    "",
+    "nonsense",
+    "up",
+    "up --nonsense",
+    "up --sandbox --listen nowhere",
+    "up --sandbox --service-cidr 10.96.0.0/31 --data-dir DIR",
+    "up --sandbox --node-name A_b --data-dir DIR",
+    "up --sandbox --cluster-domain -x --data-dir DIR",
+    "up --sandbox --lb-pool x --data-dir DIR",
+    "up --sandbox --wait=soon --data-dir DIR",
+    "up --sandbox --detach --service-cidr 10.96.0.0/31 --data-dir DIR",
+    "down --nonsense",
+    "status -o nonsense",
+    "explain",
+    "explain MS9999 --data-dir DIR",
+    "explain a/b/c/d --data-dir DIR",
+    "doctor nonsense",
+    "image",
+    "image alias",
+    "dump",
+    "dump nonsense",
+    "apply",
+    "wait",
+    "wait --all svc/web",
+    "wait svc/web --timeout soon",
+    "logs --tail x",
+    "logs server -p --data-dir DIR",
+    "logs a/b/c/d --data-dir DIR",
+    "exec --container x -- true",
+    "exec --pod a/b/c/d --data-dir DIR -- true",
+    "demo --nonsense",
+    "bench",
+];
+
 /// Runs `mainstay` with arguments in which DIR stands for a data directory; exit code and everything said.
 fn run(arguments: &str, directory: &std::path::Path) -> (Option<i32>, String) {
     let mut command = Command::new(account::program());
@@ -22,25 +78,7 @@ fn without_an_instance_every_client_says_so_with_4_and_nonsense_is_3() {
     let manifest = home.path().join("x.yaml");
     std::fs::write(&manifest, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n").expect("a file can be written");
     let missing = home.path().join("none");
-    for arguments in [
-        "status --data-dir DIR",
-        "explain svc/web --data-dir DIR",
-        "doctor --data-dir DIR",
-        "doctor dns --data-dir DIR",
-        "image ls --data-dir DIR",
-        "image alias a=mainstay/echo --data-dir DIR",
-        "dump zone --data-dir DIR",
-        "dump nft --data-dir DIR",
-        "apply -f DIR/../x.yaml --data-dir DIR",
-        "wait --all --data-dir DIR",
-        "wait svc/web --data-dir DIR",
-        "logs --data-dir DIR",
-        "logs dns --data-dir DIR",
-        "logs pod/web --data-dir DIR",
-        "exec --data-dir DIR -- true",
-        "exec --pod web --data-dir DIR -- true",
-        "status --kubeconfig DIR/kubeconfig",
-    ] {
+    for arguments in CLIENTS {
         std::fs::create_dir_all(&missing).expect("a directory");
         std::fs::remove_dir(&missing).expect("it stays empty");
         // `DIR/..` needs the directory; everything else must not make it.
@@ -54,40 +92,7 @@ fn without_an_instance_every_client_says_so_with_4_and_nonsense_is_3() {
             "{arguments} says what to type: {said}"
         );
     }
-    for arguments in [
-        "",
-        "nonsense",
-        "up",
-        "up --nonsense",
-        "up --sandbox --listen nowhere",
-        "up --sandbox --service-cidr 10.96.0.0/31 --data-dir DIR",
-        "up --sandbox --node-name A_b --data-dir DIR",
-        "up --sandbox --cluster-domain -x --data-dir DIR",
-        "up --sandbox --lb-pool x --data-dir DIR",
-        "up --sandbox --wait=soon --data-dir DIR",
-        "up --sandbox --detach --service-cidr 10.96.0.0/31 --data-dir DIR",
-        "down --nonsense",
-        "status -o nonsense",
-        "explain",
-        "explain MS9999 --data-dir DIR",
-        "explain a/b/c/d --data-dir DIR",
-        "doctor nonsense",
-        "image",
-        "image alias",
-        "dump",
-        "dump nonsense",
-        "apply",
-        "wait",
-        "wait --all svc/web",
-        "wait svc/web --timeout soon",
-        "logs --tail x",
-        "logs server -p --data-dir DIR",
-        "logs a/b/c/d --data-dir DIR",
-        "exec --container x -- true",
-        "exec --pod a/b/c/d --data-dir DIR -- true",
-        "demo --nonsense",
-        "bench",
-    ] {
+    for arguments in NONSENSE {
         let (code, said) = run(arguments, &missing);
         assert_eq!(code, Some(3), "{arguments}: {said}");
         assert!(!said.contains("panicked"), "{said}");

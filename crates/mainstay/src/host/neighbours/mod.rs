@@ -1,6 +1,6 @@
 //! What else lives on this host in, whether it will eat our packets out, and the lines that keep it from doing so.
 //!
-//! [`look`] reads and tries, [`judge`] decides (pure), [`settle`] refuses, warns or fixes, [`guard`] does so again when
+//! [`fn@look`] reads and tries, [`mod@judge`] decides (pure), [`fn@settle`] refuses, warns or fixes, [`mod@guard`] does so again when
 //! somebody changes his rules later. Fixes are notes in the ledger before they are made, so `mainstay down` undoes them.
 
 mod facts;
