@@ -5,7 +5,7 @@
 //! meets both.
 //!
 //! * connect: `connect(2)` of a new TCP connection, from the call to its return.
-//! * per second: how many one thread opens and closes one after the other.
+//! * per second: how many one thread opens, asks for one byte and closes, one after the other.
 //! * request-response: 32 bytes there and back on a kept connection.
 
 mod client;
