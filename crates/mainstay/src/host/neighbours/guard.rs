@@ -90,12 +90,16 @@ impl Guard {
         }
         if firewalls.others != seen.firewalls.others || routing != seen.routing || again {
             self.calm(&mut socket)?;
+            let before = read::Fingerprint::take(&mut socket, &OWN)?;
             self.mend();
             seen.tried = Instant::now();
-            // What the fixes themselves changed is no news.
-            let generation = rulesets::generation(&mut socket)?;
+            let (generation, routing) = (rulesets::generation(&mut socket)?, read::routing_fingerprint()?);
             let firewalls = read::Fingerprint::take(&mut socket, &OWN)?;
-            return Ok(Seen { generation, routing: read::routing_fingerprint()?, firewalls, ..seen });
+            if firewalls.others == before.others {
+                return Ok(Seen { generation, routing, firewalls, ..seen });
+            }
+            // Fixes that were made, or somebody's change meanwhile: which of them it was, the next look finds out.
+            return Ok(Seen { generation: generation.wrapping_sub(1), routing, firewalls: before, ..seen });
         }
         Ok(Seen { generation, routing, firewalls, ..seen })
     }
