@@ -298,7 +298,7 @@ fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Op
     let mut ranges = Vec::new();
     let mut unread = false;
     for text in &service.source_ranges {
-        match range(text) {
+        match Cidr::around(text) {
             Some(range) if family_of(range.network) == family => ranges.push(range),
             Some(_) => {}
             None => {
@@ -310,23 +310,6 @@ fn sources(service: &Service, family: Family, problems: &mut Vec<Problem>) -> Op
     }
     let restricted = (unread || !ranges.is_empty()) && ranges.iter().all(|range| range.prefix > 0);
     restricted.then(|| outermost(&ranges))
-}
-
-/// A range as Kubernetes reads it here: bits beyond the prefix are allowed, and mean nothing.
-fn range(text: &str) -> Option<Cidr> {
-    let (address, prefix) = text.trim().split_once('/')?;
-    let prefix: u8 = prefix.parse().ok()?;
-    let network = match address.parse().ok()? {
-        IpAddr::V4(address) => {
-            let hosts = 32_u8.checked_sub(prefix)?;
-            IpAddr::V4((u32::from(address) & u32::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
-        }
-        IpAddr::V6(address) => {
-            let hosts = 128_u8.checked_sub(prefix)?;
-            IpAddr::V6((u128::from(address) & u128::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
-        }
-    };
-    Some(Cidr { network, prefix })
 }
 
 /// The ranges that lie in no other one, in order: sets of ranges refuse overlaps.

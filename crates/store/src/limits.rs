@@ -20,8 +20,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            history_events: 100_000,
-            history_bytes: 64 << 20,
+            history_events: 50_000,
+            history_bytes: 16 << 20,
             pending_writes: 4096,
             batch_bytes: 16 << 20,
             watch_events: 1024,

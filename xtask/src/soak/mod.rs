@@ -25,6 +25,8 @@ const SPARE_FDS: u64 = 12;
 const SPARE_KIB: u64 = 1024;
 /// Longest wait for rest after the changes are taken back.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at what is there: more than the server's own pauses before it closes and takes down.
+const LOOKS_APART: Duration = Duration::from_secs(2);
 
 /// What the chore was told.
 #[derive(Debug)]
@@ -82,8 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             std::thread::sleep(next.saturating_sub(cycle.elapsed()));
         }
         churn.settle(&mut client)?;
-        instance.until_rest(&mut client)?;
-        let counted = Sample::take(&binary, &instance.directory, instance.server.id())?;
+        let counted = instance.at_rest(&mut client)?;
         let sample = Sample { seconds: began.elapsed().as_secs(), changes, ..counted };
         println!("{}", sample.row());
         samples.push(sample);
@@ -170,20 +171,24 @@ impl Instance {
         Ok(Self { binary: binary.to_owned(), directory, server, proxy, proxy_address: address })
     }
 
-    fn until_rest(&mut self, client: &mut Client) -> Result<()> {
+    /// What is there once pods have settled and two looks agree: terminated pods are taken down, and idle connections closed,
+    /// a little after the API forgot them.
+    fn at_rest(&mut self, client: &mut Client) -> Result<Sample> {
         let began = Instant::now();
-        while !Churn::settled(client)? {
-            if began.elapsed() > PATIENCE {
-                bail!(
-                    "pods have not settled after {PATIENCE:?}: look with mainstay status --data-dir {}",
-                    self.directory.display()
-                );
+        let mut before: Option<Sample> = None;
+        loop {
+            if Churn::settled(client)? {
+                let sample = Sample::take(&self.binary, &self.directory, self.server.id())?;
+                if before.is_some_and(|before| before.counts == sample.counts) {
+                    return Ok(sample);
+                }
+                before = Some(sample);
             }
-            std::thread::sleep(Duration::from_millis(100));
+            if began.elapsed() > PATIENCE {
+                bail!("no rest after {PATIENCE:?}: look with mainstay status --data-dir {}", self.directory.display());
+            }
+            std::thread::sleep(LOOKS_APART);
         }
-        // Terminated pods are taken down, and idle connections closed, a little after the API forgot them.
-        std::thread::sleep(Duration::from_secs(5));
-        Ok(())
     }
 }
 

@@ -75,6 +75,15 @@ impl fmt::Display for Cidr {
 }
 
 impl Cidr {
+    /// The range around an address such as `10.0.0.7/24`: bits beyond the prefix are allowed, and mean nothing, as Kubernetes
+    /// reads source ranges. None if it is no range.
+    pub fn around(text: &str) -> Option<Self> {
+        let (address, prefix) = text.trim().split_once('/')?;
+        let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then(|| Self { network: address::masked(address, prefix), prefix })
+    }
+
     /// The family of its addresses.
     pub fn family(&self) -> Family {
         if self.network.is_ipv4() { Family::V4 } else { Family::V6 }

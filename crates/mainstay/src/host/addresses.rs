@@ -26,34 +26,17 @@ impl FromStr for NodePorts {
         let example = "Give primary, all, or ranges: --nodeport-addresses 192.168.1.0/24,fd00:1::/64";
         let range = |part: &str| -> Result<Cidr, String> {
             let part = part.trim();
-            network_of(part).ok_or_else(|| {
+            Cidr::around(part).ok_or_else(|| {
                 let hint = if part.parse::<IpAddr>().is_ok() { "it has no prefix length" } else { "it is no range" };
                 format!("{part:?} is not a range of addresses: {hint}.\n{example}")
             })
         };
         match text.trim() {
             "primary" => Ok(Self::Primary),
-            "all" => Ok(Self::In(["0.0.0.0/0", "::/0"].into_iter().filter_map(network_of).collect())),
+            "all" => Ok(Self::In(["0.0.0.0/0", "::/0"].into_iter().filter_map(Cidr::around).collect())),
             list => Ok(Self::In(list.split(',').map(range).collect::<Result<_, _>>()?)),
         }
     }
-}
-
-/// A range; bits beyond the prefix are allowed, and mean nothing.
-fn network_of(text: &str) -> Option<Cidr> {
-    let (address, prefix) = text.split_once('/')?;
-    let prefix: u8 = prefix.parse().ok()?;
-    let network = match address.parse().ok()? {
-        IpAddr::V4(address) => {
-            let hosts = 32_u8.checked_sub(prefix)?;
-            IpAddr::V4((u32::from(address) & u32::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
-        }
-        IpAddr::V6(address) => {
-            let hosts = 128_u8.checked_sub(prefix)?;
-            IpAddr::V6((u128::from(address) & u128::MAX.checked_shl(hosts.into()).unwrap_or(0)).into())
-        }
-    };
-    Some(Cidr { network, prefix })
 }
 
 /// What the instance makes of the host's addresses.
