@@ -237,6 +237,8 @@ uninstall_all() {
     if [ -x "$mainstay" ]; then
         # The ledger of what was changed on this host is in the data: nothing goes before it was followed.
         give_back || fail "an instance could not be stopped, so nothing was removed." "See what it said, then try again."
+        # What an older program leaves is removed below.
+        [ -z "$purge" ] || [ ! -d "$data" ] || "$mainstay" down --data-dir "$data" --delete-data || true
     fi
     directories=$(sed -n 's/^d //p' "$list" | sort -r)
     sed -n 's/^f //p' "$list" | while read -r file; do rm -f "$file"; done

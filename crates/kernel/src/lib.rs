@@ -12,5 +12,7 @@ pub mod process;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod seccomp;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
+pub mod text;
+#[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod unix_socket;
 pub mod usage;

@@ -56,6 +56,12 @@ pub fn of(pid: u32) -> io::Result<Usage> {
     Ok(Usage { pid, name, pss_kib, cpu })
 }
 
+/// Processor time of this process since its start, in ticks of the kernel (10 ms).
+pub fn own_cpu() -> io::Result<Duration> {
+    let lacks = || io::Error::new(io::ErrorKind::InvalidData, "/proc/self/stat has no processor time");
+    cpu(&fs::read_to_string("/proc/self/stat")?).ok_or_else(lacks)
+}
+
 /// Fields 14 and 15 of /proc/PID/stat (proc(5)), in ticks.
 fn cpu(stat: &str) -> Option<Duration> {
     // The name in parentheses may contain anything.

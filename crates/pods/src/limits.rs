@@ -42,3 +42,5 @@ pub const EARLY_PROBE: Duration = Duration::from_millis(20);
 pub const CONTAINER_PIDS: u64 = 4096;
 /// How long the last processes of removed control groups are waited for.
 pub const CGROUP_END: Duration = Duration::from_secs(2);
+/// After this long without work the holder gives its program text back.
+pub const HOLDER_REST: Duration = Duration::from_secs(10);

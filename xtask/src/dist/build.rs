@@ -72,7 +72,7 @@ pub(crate) fn binary(arch: Arch, facts: &Facts) -> Result<PathBuf> {
     let remap = format!("--remap-path-prefix={}=/mainstay --remap-path-prefix={home}=/cargo", root.display());
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(&root)
-        .args(["build", "--locked", "--profile", "dist", "--bin", "mainstay", "--target", triple])
+        .args(["build", "--locked", "--profile", "packaged", "--bin", "mainstay", "--target", triple])
         .env(format!("CC_{lower}"), compiler)
         .env(format!("CFLAGS_{lower}"), format!("{c_flags} -ffile-prefix-map={home}=/cargo"))
         .env(format!("CARGO_TARGET_{variable}_LINKER"), "rust-lld")
@@ -84,7 +84,7 @@ pub(crate) fn binary(arch: Arch, facts: &Facts) -> Result<PathBuf> {
     if !status.success() {
         bail!("the build for {triple} failed: {status}");
     }
-    Ok(target.join(triple).join("dist/mainstay"))
+    Ok(target.join(triple).join("packaged/mainstay"))
 }
 
 /// Looks for Rust's library for the target, so that its absence is one line and not a screen of errors.

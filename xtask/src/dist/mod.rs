@@ -80,7 +80,7 @@ fn sums(out: &Path) -> Result<String> {
     for entry in std::fs::read_dir(out)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_file() && name != "SHA256SUMS" {
+        if entry.file_type()?.is_file() && name.starts_with("mainstay") {
             names.push(name);
         }
     }

@@ -80,6 +80,7 @@ async fn serve(ports: &[u16]) -> io::Result<()> {
     }
     let list = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
     println!("{} serves HTTP, TCP and UDP on port {list}", server.pod);
+    super::rest();
     terminated.await?;
     server.stopping.send_replace(true);
     for listener in listening {

@@ -57,10 +57,17 @@ fn client(arguments: &[String]) -> i32 {
         Err(error) => return fail("client", &error),
     };
     println!("ready: run commands here with kubectl exec; built in: {}", APPLETS.join(", "));
+    rest();
     match runtime.block_on(terminated()) {
         Ok(()) => 0,
         Err(error) => fail("client", &error),
     }
+}
+
+/// Gives back the program text that only the start needed: a pod may wait for a long time. Where this is refused, nothing
+/// but memory is lost.
+fn rest() {
+    let _released = kernel::text::release();
 }
 
 /// Waits for SIGTERM or SIGINT.

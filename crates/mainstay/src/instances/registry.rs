@@ -22,22 +22,24 @@ pub(crate) fn remember(data_dir: &DataDir) {
     }
 }
 
-/// Removes the files of directories that are gone, and the place that holds none any more.
+/// Removes the files of directories that are gone, and the places that hold none any more.
 pub(crate) fn forget() {
     directories();
-    // Refused while it holds a file.
-    places().iter().for_each(|place| drop(std::fs::remove_dir(place)));
 }
 
-/// Directories that the files name. Files of directories that are gone are removed.
+/// Directories that the files name. Files of directories that are gone are removed, and places that hold none any more.
 pub(super) fn directories() -> BTreeSet<PathBuf> {
-    let files = places().into_iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
     let mut found = BTreeSet::new();
-    for file in files.map(|entry| entry.path()).filter(|path| is_own(path)) {
-        match read(&file) {
-            Some(directory) if directory.is_dir() => _ = found.insert(directory),
-            _ => _ = std::fs::remove_file(&file),
+    for place in places() {
+        let Ok(files) = std::fs::read_dir(&place) else { continue };
+        for file in files.flatten().map(|entry| entry.path()).filter(|path| is_own(path)) {
+            match read(&file) {
+                Some(directory) if directory.is_dir() => _ = found.insert(directory),
+                _ => _ = std::fs::remove_file(&file),
+            }
         }
+        // Refused while it holds a file.
+        let _removed = std::fs::remove_dir(&place);
     }
     found
 }

@@ -17,6 +17,7 @@ pub(crate) mod phases;
 pub(crate) mod publish;
 mod pulse;
 mod reach;
+mod rest;
 mod service_routes;
 
 use std::net::{IpAddr, TcpListener};
@@ -191,6 +192,7 @@ async fn start_roles(
     let asked = advice::Pods { streams: kubelet.streams(), abilities: abilities.clone() };
     let advisor = advice::start(network, domain, &api, asked, &applied, &feed, names.addresses());
     tokio::spawn(api.clone().expire_events());
+    tokio::spawn(rest::keep());
     let kubelet = tokio::spawn(kubelet.run());
     tokio::spawn(dns::keep_pod(access, node.name.clone(), feed.latest()));
     phases.done("pods", &format!("kubelet of {}", node.name));

@@ -28,6 +28,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use kernel::unix_socket::{self, Wait};
 use kernel::{mount, process};
@@ -81,11 +82,16 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
     let signals = process::child_signals()?;
     let mut state = State::new(directory, version, mode)?;
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
-    let mut next = 0;
+    let (mut next, mut rested) = (0, false);
     // Listening comes last: a client that can connect finds everything ready.
     unix_socket::listen(listener.as_fd())?;
     loop {
-        let ready = wait(&signals, &listener, &connections, &state)?;
+        let ready = wait(&signals, &listener, &connections, &state, (!rested).then_some(limits::HOLDER_REST))?;
+        rested = ready.nothing;
+        if rested {
+            // Only memory is at stake: the next look comes after the next work.
+            let _released = kernel::text::release();
+        }
         if ready.watchers {
             state.flush();
         }
@@ -160,6 +166,8 @@ fn own_namespaces() -> io::Result<()> {
 
 #[derive(Default)]
 struct Ready {
+    /// The time was over.
+    nothing: bool,
     signal: bool,
     listener: bool,
     watchers: bool,
@@ -174,6 +182,7 @@ fn wait(
     listener: &OwnedFd,
     connections: &BTreeMap<u64, Connection>,
     state: &State,
+    longest: Option<Duration>,
 ) -> io::Result<Ready> {
     fn input<'a>(fd: BorrowedFd<'a>) -> PollFd<'a> {
         PollFd::from_borrowed_fd(fd, PollFlags::IN)
@@ -189,7 +198,9 @@ fn wait(
     polled.extend(watchers);
     let foreign = polled.len();
     polled.extend(state.foreign().map(|(_, pidfd)| input(pidfd.as_fd())));
-    match rustix::event::poll(&mut polled, None) {
+    let longest = longest.and_then(|longest| longest.try_into().ok());
+    match rustix::event::poll(&mut polled, longest.as_ref()) {
+        Ok(0) => return Ok(Ready { nothing: true, ..Ready::default() }),
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
         Err(error) => return Err(error.into()),
@@ -208,7 +219,7 @@ fn wait(
     let watchers = (attached..foreign).any(hit);
     let ended = state.foreign().enumerate().filter(|(index, _)| hit(foreign + index)).map(|(_, (key, _))| key.clone());
     let ended = ended.collect();
-    Ok(Ready { signal: hit(0), listener: hit(1), watchers, ended, connections: ids, pipes })
+    Ok(Ready { nothing: false, signal: hit(0), listener: hit(1), watchers, ended, connections: ids, pipes })
 }
 
 /// Takes one request of a connection and answers it; whether the connection goes on.

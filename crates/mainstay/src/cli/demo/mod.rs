@@ -122,6 +122,7 @@ async fn end(stage: Stage, report: &mut Report, keep: bool) -> Result<()> {
     let result = result.map(|()| gone.into()).map_err(|error| Unseen::new("nothing left", format!("{error:#}"), look));
     if report.step("mainstay down", began, result) {
         std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+        crate::instances::forget();
     }
     Ok(())
 }
