@@ -64,16 +64,22 @@ parse() {
         shift
     done
     root=''
-    default=$HOME/.local
+    default=${HOME:+$HOME/.local}
     if [ "$(id -u)" = 0 ]; then root=yes default=/usr/local; fi
     prefix=${prefix:-$default}
+    [ -n "$prefix" ] || fail "HOME is not set, so there is no default place." "Give one: --prefix DIR" 3
     case $prefix in
+    *[!A-Za-z0-9_./+@:,-]*) fail "--prefix $prefix has a letter that units and lists cannot carry." "Give a plain path: --prefix /opt/mainstay" 3 ;;
     /*) ;;
     *) fail "--prefix $prefix is no absolute path." "Give one: --prefix $(pwd)/$prefix" 3 ;;
     esac
     prefix=${prefix%/}
     list=$prefix/share/mainstay/installed
     [ -z "$purge" ] || [ "$action" = uninstall ] || fail "--purge deletes data." "Use it with --uninstall." 3
+    case $service$prefix in
+    /* | yes/usr | yes/usr/local) ;;
+    *) fail "--service works with --prefix /usr/local or /usr: systemd looks for units nowhere else." "Leave --prefix out" 3 ;;
+    esac
     [ -z "$service" ] || [ -n "$root" ] || fail "--service needs root: units belong to the system." "Type: sudo sh $program --service" 3
 }
 
@@ -129,6 +135,7 @@ unpack() { # finds the release, verifies it, and unpacks it into $release
             [ -n "$digest" ] || fail "$sums has no line for $name." "Give the right one: --sums FILE, or --sha256 HEX"
         fi
         found=$(sha256sum "$work/$name" | cut -d ' ' -f 1)
+        digest=$(printf %s "$digest" | tr A-F a-f)
         [ "$found" = "$digest" ] || fail "$name is damaged or not what was released: its SHA-256 is $found, not $digest." \
             "Download it again. Nothing was installed."
     fi
@@ -136,7 +143,7 @@ unpack() { # finds the release, verifies it, and unpacks it into $release
     tar -xzf "$work/$name" -C "$work/release" || fail "$name is no release of Mainstay." "Give a .tar.gz of one: --from FILE"
     set -- "$work"/release/*
     release=$1
-    [ -x "$release/bin/mainstay" ] || fail "$name holds no program bin/mainstay." "Give a release of Mainstay: --from FILE"
+    [ -f "$release/bin/mainstay" ] || fail "$name holds no program bin/mainstay." "Give a release of Mainstay: --from FILE"
 }
 
 # ---- installing
@@ -168,6 +175,7 @@ uses_service() { [ -e "$prefix/lib/systemd/system/mainstay.service" ]; }
 install_all() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
+    umask 022
     unpack
     # An installed unit is upgraded with the rest.
     ! uses_service || service=yes
@@ -190,13 +198,19 @@ install_all() {
         files | sed "s|^|f $prefix/|"
         say "f $list"
     } | awk '!seen[$0]++' >"$work/installed"
-    files | while read -r file; do put "$release/$file" "$prefix/$file"; done
-    if [ -e "$list" ]; then # what an older release had and this one has not
-        sed -n 's/^f //p' "$list" | while read -r file; do grep -qxF "f $file" "$work/installed" || rm -f "$file"; done
-    fi
+    # The list comes first: an installation that stops half-way can be undone, and what an older release had stays in it.
     mkdir -p "$(dirname "$list")"
-    mv "$work/installed" "$list"
+    { if [ -e "$list" ]; then cat "$list"; fi && cat "$work/installed"; } | awk '!seen[$0]++' >"$work/both"
+    cp "$work/both" "$list" || fail "cannot write $list." "Free space, then try again."
     chmod 644 "$list"
+    files | while read -r file; do
+        put "$release/$file" "$prefix/$file" || {
+            rm -f "$prefix/$file.new"
+            fail "cannot write $prefix/$file." "Free space and try again, or undo it: sh $program --uninstall"
+        }
+    done
+    sed -n 's/^f //p' "$work/both" | while read -r file; do grep -qxF "f $file" "$work/installed" || rm -f "$file"; done
+    cp "$work/installed" "$list"
     if [ -n "$service" ] && has_systemd; then
         systemctl daemon-reload
         systemctl try-restart mainstay.service
@@ -234,6 +248,10 @@ uninstall_all() {
     confirm
     if uses_service && has_systemd; then systemctl disable --now mainstay.service || true; fi
     mainstay=$prefix/bin/mainstay
+    if [ ! -x "$mainstay" ] && [ -e "$data" ]; then
+        fail "$mainstay is gone, and with it the way to stop instances and to give this host back; nothing was removed." \
+            "Install it again (sh $program --from RELEASE), then: sh $program --uninstall"
+    fi
     if [ -x "$mainstay" ]; then
         # The ledger of what was changed on this host is in the data: nothing goes before it was followed.
         give_back || fail "an instance could not be stopped, so nothing was removed." "See what it said, then try again."

@@ -5,7 +5,6 @@ mod malformed;
 mod restart;
 mod rows;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -89,7 +88,7 @@ fn zone() -> Arc<Zone> {
     for (name, count) in sets {
         let key = ObjectKey::new("ns", name);
         world.slices.insert_mut(key.clone(), Arc::new(endpoints(name, count)));
-        world.slices_of.insert_mut(key.clone(), Arc::new(BTreeSet::from([key])));
+        world.slices_of.insert_mut(key.clone(), Arc::new([key]));
     }
     let reverse = ["10.96.0.0/16", "10.244.0.0/16"].map(|range| range.parse().unwrap()).to_vec();
     let servers = vec!["10.96.0.10".parse().unwrap()];

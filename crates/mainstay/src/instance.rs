@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::cli::InstanceFlags;
 use crate::cli::client::Client;
 use crate::config::DataDir;
+use crate::instances::{self, State};
+use crate::kubeconfig;
 
 /// Facts that a running server leaves in its directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -55,8 +57,37 @@ impl Instance {
         Ok(())
     }
 
-    /// Reads the facts, if a server ever ran in the directory.
+    /// Reads the facts, if a server ever ran in the directory. Those in a copy of another directory are about the other one.
     pub(crate) fn read(data_dir: &DataDir) -> Result<Option<Self>> {
+        Ok(Self::recorded(data_dir)?.filter(|instance| !instance.is_of_another(data_dir)))
+    }
+
+    /// Refuses a copy of a directory whose instance runs: what it says of processes and of this host is about the original.
+    pub(crate) fn refuse_copy(data_dir: &DataDir) -> Result<()> {
+        match Self::recorded(data_dir)? {
+            Some(instance) if instance.is_of_another(data_dir) && instance.lives() => bail!(
+                "{copy} is a copy of {original}, whose instance runs, so its files speak of that one's processes.\nStop the original: mainstay down --data-dir {original}; or copy it by: mainstay store save FILE \
+                 --data-dir {original}, mainstay store restore FILE --data-dir NEW",
+                copy = data_dir.path().display(),
+                original = instance.data_dir.display(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the facts were written in another directory that still exists; a directory that was moved is the same one.
+    fn is_of_another(&self, data_dir: &DataDir) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let file = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        file(&self.data_dir).is_some_and(|there| Some(there) != file(data_dir.path()))
+    }
+
+    /// Whether its server or the keeper of its pods runs.
+    fn lives(&self) -> bool {
+        instances::look(&self.data_dir).is_some_and(|listed| listed.state != State::Stopped)
+    }
+
+    fn recorded(data_dir: &DataDir) -> Result<Option<Self>> {
         let path = data_dir.instance();
         match std::fs::read(&path) {
             Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
@@ -67,6 +98,9 @@ impl Instance {
                 )
             })?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error).with_context(|| {
+                format!("cannot read {}.\nIt belongs to another user: sudo mainstay ...", path.display())
+            }),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
@@ -88,20 +122,16 @@ fn start_time(pid: i32) -> Option<u64> {
 }
 
 impl InstanceFlags {
-    /// The directory of the instance: given, or the one in which the given kubeconfig lies, or the default.
+    /// The directory of the instance: given, or that of the given kubeconfig; else what the environment says, by
+    /// `MAINSTAY_DATA_DIR` or by a `KUBECONFIG` of ours; else the default.
     pub(crate) fn data_dir(&self) -> Result<DataDir> {
-        if self.data_dir.is_some() {
-            return DataDir::choose(self.data_dir.as_deref());
-        }
-        let Some(kubeconfig) = &self.kubeconfig else { return DataDir::choose(None) };
-        match directory_named_in(kubeconfig)? {
-            Some(directory) => DataDir::choose(Some(&directory)),
-            None => bail!(
-                "{} does not say which instance it belongs to (no clusters[0].cluster.extensions entry `mainstay`).\n\
-                 Give the directory instead: --data-dir DIR",
-                kubeconfig.display()
-            ),
-        }
+        let variable = || std::env::var_os("MAINSTAY_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let directory = match (&self.data_dir, &self.kubeconfig) {
+            (Some(directory), _) => Some(directory.clone()),
+            (None, Some(path)) => Some(directory_named_in(path)?),
+            (None, None) => variable().or_else(kubeconfig::instance_of_environment),
+        };
+        DataDir::choose(directory.as_deref())
     }
 
     /// A client of the instance's API.
@@ -113,13 +143,13 @@ impl InstanceFlags {
     }
 }
 
-/// Kubeconfigs that we write carry their instance's directory in a cluster extension, which kubectl ignores.
-fn directory_named_in(kubeconfig: &Path) -> Result<Option<PathBuf>> {
-    let text = std::fs::read_to_string(kubeconfig)
-        .with_context(|| format!("cannot read --kubeconfig {}", kubeconfig.display()))?;
-    let config: serde_json::Value =
-        serde_saphyr::from_str(&text).with_context(|| format!("{} is not YAML", kubeconfig.display()))?;
-    let extensions = config["clusters"][0]["cluster"]["extensions"].as_array();
-    let ours = extensions.into_iter().flatten().find(|extension| extension["name"] == "mainstay");
-    Ok(ours.and_then(|extension| extension["extension"]["dataDir"].as_str()).map(PathBuf::from))
+/// The directory of the instance that a kubeconfig means.
+fn directory_named_in(path: &Path) -> Result<PathBuf> {
+    kubeconfig::instance_of(&kubeconfig::read(path)?).with_context(|| {
+        format!(
+            "{} does not say which instance it belongs to: its current context has no cluster extension named mainstay.\n\
+             Give the directory instead: --data-dir DIR",
+            path.display()
+        )
+    })
 }

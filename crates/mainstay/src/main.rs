@@ -8,6 +8,7 @@ mod host;
 mod instance;
 mod instances;
 mod keep;
+mod kubeconfig;
 mod manifest;
 mod messages;
 mod pools;

@@ -298,7 +298,7 @@ fn terminating() -> Snapshot {
     };
     let pod = snapshot::Pod { meta: meta("web", "uid-web", ("app", "web")), ..snapshot::Pod::default() };
     let mut all = Snapshot { revision: Revision(90), ..Snapshot::default() };
-    all.slices_of.insert_mut(ObjectKey::new("ns", "svc"), Arc::new([slice.meta.key.clone()].into()));
+    all.slices_of.insert_mut(ObjectKey::new("ns", "svc"), Arc::new([slice.meta.key.clone()]));
     all.slices.insert_mut(slice.meta.key.clone(), Arc::new(slice));
     all.pods.insert_mut(pod.meta.key.clone(), Arc::new(pod));
     all

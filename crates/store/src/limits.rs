@@ -34,7 +34,7 @@ impl Default for Limits {
 pub(crate) const EVENT_BYTES: usize = 192;
 
 /// Memory that redb may use for pages: reads are served by ours, so only the upper part of its tree is worth keeping.
-pub(crate) const LOG_CACHE_BYTES: usize = 8 << 20;
+pub(crate) const LOG_CACHE_BYTES: usize = 4 << 20;
 
 /// Bodies shorter than this are kept as they are.
 pub(crate) const PACK_LEAST_BYTES: usize = 160;

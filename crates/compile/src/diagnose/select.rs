@@ -131,8 +131,8 @@ fn nearest(case: &Case<'_>, selector: &Labels) -> Option<Finding> {
 
 /// A merge patch from one selector to another: names that go are null.
 fn patch(from: &Labels, to: &Labels) -> Value {
-    let gone = from.keys().filter(|name| !to.contains_key(*name)).map(|name| (name.to_string(), Value::Null));
-    let new = to.iter().filter(|(name, value)| from.get(*name) != Some(*value));
+    let gone = from.keys().filter(|name| !to.contains_key(name)).map(|name| (name.to_string(), Value::Null));
+    let new = to.iter().filter(|(name, value)| from.get(name) != Some(*value));
     let new = new.map(|(name, value)| (name.to_string(), Value::from(&**value)));
     json!({ "spec": { "selector": gone.chain(new).collect::<serde_json::Map<_, _>>() } })
 }
@@ -176,7 +176,7 @@ pub(super) fn workloads(case: &Case<'_>, pods: &[Arc<Pod>], findings: &mut Vec<F
     const APPLICATION: [&str; 4] = ["app", "app.kubernetes.io/name", "k8s-app", "run"];
     let differing = APPLICATION.into_iter().find(|name| {
         let values: BTreeSet<_> =
-            found.values().filter_map(|pods| pods.first()).map(|pod| pod.meta.labels.get(*name)).collect();
+            found.values().filter_map(|pods| pods.first()).map(|pod| pod.meta.labels.get(name)).collect();
         values.len() > 1
     });
     let names: Vec<_> = found.keys().cloned().collect();

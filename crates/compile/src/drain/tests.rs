@@ -46,7 +46,7 @@ fn world(deleting: bool, endpoints: Vec<Endpoint>) -> Snapshot {
         owner_uid: None,
         trigger_time: None,
     };
-    snapshot.slices_of.insert_mut(ObjectKey::new("ns", "web"), Arc::new([slice.meta.key.clone()].into()));
+    snapshot.slices_of.insert_mut(ObjectKey::new("ns", "web"), Arc::new([slice.meta.key.clone()]));
     snapshot.slices.insert_mut(slice.meta.key.clone(), Arc::new(slice));
     snapshot
 }

@@ -117,8 +117,8 @@ impl Bench {
                 other => panic!("unexpected {other:?}"),
             }
         }
-        let names: BTreeSet<ObjectKey> = self.snapshot.slices.keys().cloned().collect();
-        self.snapshot.slices_of.insert_mut(ObjectKey::new("ns", "web"), Arc::new(names));
+        let names = self.snapshot.slices.keys().cloned().collect();
+        self.snapshot.slices_of.insert_mut(ObjectKey::new("ns", "web"), names);
     }
 
     fn store(&mut self, name: &str, object: &Value) {

@@ -159,10 +159,11 @@ impl Builder {
 
     fn bind(&mut self, service: Option<&ObjectKey>, slice: &ObjectKey) {
         let Some(service) = service else { return };
-        let mut slices =
-            self.current.slices_of.get(service).map_or_else(BTreeSet::new, |slices| BTreeSet::clone(slices));
-        slices.insert(slice.clone());
-        self.current.slices_of.insert_mut(service.clone(), Arc::new(slices));
+        let slices = self.current.slices_of.get(service).map_or(&[][..], |slices| slices);
+        let Err(at) = slices.binary_search(slice) else { return };
+        let (before, after) = slices.split_at(at);
+        let slices = before.iter().chain([slice]).chain(after).cloned().collect();
+        self.current.slices_of.insert_mut(service.clone(), slices);
     }
 
     fn unbind(&mut self, service: Option<&ObjectKey>, slice: &ObjectKey) {
@@ -170,12 +171,11 @@ impl Builder {
         else {
             return;
         };
-        let mut slices = BTreeSet::clone(slices);
-        slices.remove(slice);
-        if slices.is_empty() {
+        let rest: Arc<[ObjectKey]> = slices.iter().filter(|other| *other != slice).cloned().collect();
+        if rest.is_empty() {
             self.current.slices_of.remove_mut(service);
         } else {
-            self.current.slices_of.insert_mut(service.clone(), Arc::new(slices));
+            self.current.slices_of.insert_mut(service.clone(), rest);
         }
     }
 }

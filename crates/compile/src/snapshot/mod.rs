@@ -2,11 +2,13 @@
 
 mod build;
 mod decode;
+#[allow(clippy::borrowed_box, reason = "callers clone what they keep")]
+mod labels;
 pub mod load_balancer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,13 +18,12 @@ use rpds::RedBlackTreeMapSync;
 use crate::allocate::Cidr;
 
 pub use build::{Builder, Problem};
+pub use labels::Labels;
 
 use crate::load_balancer::Holders;
 
 /// Objects of one kind by key; cloning is cheap and shares structure.
 pub type Table<T> = RedBlackTreeMapSync<ObjectKey, Arc<T>>;
-/// Labels, annotations or a selector.
-pub type Labels = BTreeMap<Box<str>, Box<str>>;
 
 /// All objects at one revision.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +35,7 @@ pub struct Snapshot {
     /// EndpointSlices.
     pub slices: Table<EndpointSlice>,
     /// For each Service (by `kubernetes.io/service-name`), the keys of its slices in name order.
-    pub slices_of: RedBlackTreeMapSync<ObjectKey, Arc<BTreeSet<ObjectKey>>>,
+    pub slices_of: RedBlackTreeMapSync<ObjectKey, Arc<[ObjectKey]>>,
     /// Who holds which load-balancer address.
     pub holders: Holders,
     /// Pods.

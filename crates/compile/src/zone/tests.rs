@@ -77,9 +77,9 @@ fn put_slice(snapshot: &mut Snapshot, service: &str, name: &str, endpoints: Vec<
     };
     snapshot.slices.insert_mut(key.clone(), Arc::new(slice));
     let service = ObjectKey::new("ns", service);
-    let mut slices = snapshot.slices_of.get(&service).map_or_else(BTreeSet::new, |keys| BTreeSet::clone(keys));
-    slices.insert(key);
-    snapshot.slices_of.insert_mut(service, Arc::new(slices));
+    let before = snapshot.slices_of.get(&service).into_iter().flat_map(|keys| keys.iter().cloned());
+    let slices: BTreeSet<ObjectKey> = before.chain([key]).collect();
+    snapshot.slices_of.insert_mut(service, slices.into_iter().collect());
 }
 
 fn world() -> Snapshot {

@@ -59,9 +59,9 @@ impl Client {
             Exit::Unreachable.because(error, format!("cannot read {}.\n{next}", path.display()))
         })?;
         let config: Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
-        let cluster = &config["clusters"][0]["cluster"];
-        let user = &config["users"][0]["user"];
-        let server = cluster["server"].as_str().context("kubeconfig has no clusters[0].cluster.server")?;
+        let (cluster, user) = crate::kubeconfig::current(&config);
+        let server =
+            cluster["server"].as_str().context("the kubeconfig's current context has no cluster with a server")?;
         let address = server.strip_prefix("https://").context("kubeconfig's server is not https://")?;
         let address = reachable(address);
         let ca = decode(cluster, "certificate-authority-data")?;

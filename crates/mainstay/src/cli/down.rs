@@ -68,6 +68,7 @@ fn one(data_dir: &DataDir, delete_data: bool) -> Result<()> {
     if delete_data && data_dir.path().exists() {
         check_deletable(data_dir)?;
     }
+    Instance::refuse_copy(data_dir)?;
     let server = match Instance::read(data_dir)? {
         Some(instance) if instance.alive() => stop(&instance)?,
         _ => false,

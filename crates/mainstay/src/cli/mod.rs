@@ -107,11 +107,12 @@ pub(crate) enum Command {
 /// How a subcommand finds its instance.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct InstanceFlags {
-    /// Directory of the instance [default: /var/lib/mainstay as root, else ~/.local/state/mainstay]
-    #[arg(long, value_name = "DIR", env = "MAINSTAY_DATA_DIR")]
+    /// Directory of the instance [default: $MAINSTAY_DATA_DIR, else the instance that $KUBECONFIG means, else
+    /// /var/lib/mainstay as root and ~/.local/state/mainstay for others]
+    #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Kubeconfig of the instance, instead of its directory
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "data_dir")]
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 

@@ -16,12 +16,13 @@ use super::{LogFormat, detach};
 use crate::config::{DataDir, Network};
 use crate::exit::Exit;
 use crate::host::{Host, HostFlags, Prepared};
+use crate::instance::Instance;
 use crate::manifest::{self, Manifest};
 use crate::run::faults::Faults;
 use crate::run::notify::Notify;
 use crate::run::phases::Phases;
 use crate::run::publish::Choice;
-use crate::run::{self, Settings, nft};
+use crate::run::{self, NodeName, Settings, nft};
 
 /// Flags of `mainstay up`.
 #[derive(Args, Debug)]
@@ -140,7 +141,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Exit> {
 /// What the flags say, checked before anything starts.
 struct Known {
     network: Network,
-    node: String,
+    node: Option<String>,
     domain: String,
     data_dir: DataDir,
     publish: Vec<std::net::IpAddr>,
@@ -150,7 +151,12 @@ impl Known {
     fn read(flags: &Flags, mode: Mode) -> Result<Self> {
         let mut network = Network::parse(&flags.service_cidr, &flags.pod_cidr)?;
         network.pools = crate::pools::choose(&flags.lb_pool, &network, mode)?;
-        let (node, domain) = (node_name(flags.node_name.as_deref())?, domain(&flags.cluster_domain)?);
+        let node = flags.node_name.clone();
+        node.as_deref().map_or(Ok(()), NodeName::check)?;
+        let domain = domain(&flags.cluster_domain)?;
+        if let Some(path) = flags.kubeconfig.as_deref().filter(|path| path.exists()) {
+            crate::kubeconfig::read(path)?;
+        }
         let (publish, data_dir) = (flags.publish.addresses()?, DataDir::choose(flags.data_dir.as_deref())?);
         Ok(Self { network, node, domain, data_dir, publish })
     }
@@ -162,6 +168,7 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
     let mut phases = Phases::new();
     let listener = listen(flags.listen)?;
     data_dir.create()?;
+    Instance::refuse_copy(&data_dir)?;
     crate::keep::format::admit(&data_dir)?;
     let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
@@ -309,18 +316,6 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
             }
         }
     }
-}
-
-fn node_name(given: Option<&str>) -> Result<String> {
-    let name = match given {
-        Some(name) => name.to_owned(),
-        None => rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase(),
-    };
-    let wrong = api::names::dns1123_subdomain(&name);
-    if let Some(why) = wrong.first() {
-        bail!("{name:?} cannot be the name of a node: {why}.\nGive one: --node-name node-1");
-    }
-    Ok(name)
 }
 
 fn domain(text: &str) -> Result<String> {

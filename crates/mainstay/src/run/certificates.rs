@@ -49,7 +49,7 @@ pub(crate) async fn keep(mut credentials: Credentials, https: Arc<Server>, kept:
             tracing::warn!(%error, "the renewed certificate cannot be shown");
         }
         let text = renewed.kubeconfig(&kept.server);
-        if let Err(error) = super::door::write_kubeconfig(&kept.data_dir, kept.kubeconfig.as_deref(), &text) {
+        if let Err(error) = super::door::write_kubeconfig(&kept.data_dir, kept.kubeconfig.as_deref(), &text, false) {
             tracing::warn!(error = format!("{error:#}"), "the kubeconfig with the renewed certificate is not written");
             continue;
         }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{API_PORT, certificates};
 use crate::config::{DataDir, Network};
+use crate::kubeconfig;
 
 /// Node ports, as in Kubernetes.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
@@ -55,7 +56,7 @@ impl Door {
         let https = Arc::new(Server::new(api.clone(), &credentials)?);
         let (stop, stopping) = watch::channel(false);
         serve_host(listener, &https, &stopping)?;
-        write_kubeconfig(data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server))?;
+        write_kubeconfig(data_dir, kubeconfig.as_deref(), &credentials.kubeconfig(&server), true)?;
         let kept = certificates::Kept { data_dir: data_dir.clone(), kubeconfig, server: server.clone() };
         tokio::spawn(certificates::keep(credentials.clone(), https.clone(), kept));
         Ok(Self { api, server, credentials, stop, https, address })
@@ -142,27 +143,14 @@ fn credentials(
     Ok(Credentials::load_or_create_at(now, lives, &data_dir.pki(), &names, &addresses)?)
 }
 
-/// Writes the kubeconfig, with the instance's directory in an extension that kubectl ignores and we find it by.
-pub(super) fn write_kubeconfig(data_dir: &DataDir, other: Option<&Path>, text: &str) -> Result<()> {
-    let directory = serde_json::Value::from(data_dir.path().to_string_lossy());
-    let extension =
-        format!("  cluster:\n    extensions:\n    - name: mainstay\n      extension:\n        dataDir: {directory}\n");
-    let text = text.replacen("  cluster:\n", &extension, 1);
-    for path in std::iter::once(data_dir.kubeconfig().as_path()).chain(other) {
-        write_private(path, &text).with_context(|| {
-            format!("cannot write the kubeconfig to {}.\nChoose another place: --kubeconfig PATH", path.display())
-        })?;
-    }
-    Ok(())
-}
-
-/// Writes a file that only its owner may read, replacing it at once.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let new = path.with_extension("new");
-    let _ = std::fs::remove_file(&new);
-    let mut file = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    std::fs::rename(&new, path)
+/// Writes the kubeconfig of the instance, and its entries into another one. The first time (`switch`), kubectl is pointed at
+/// the instance there.
+pub(super) fn write_kubeconfig(data_dir: &DataDir, other: Option<&Path>, text: &str, switch: bool) -> Result<()> {
+    let ours = kubeconfig::with_instance(serde_saphyr::from_str(text)?, data_dir.path());
+    let own = data_dir.kubeconfig();
+    kubeconfig::write(&own, &ours).with_context(|| format!("cannot write the kubeconfig to {}", own.display()))?;
+    other.map_or(Ok(()), |path| kubeconfig::merge_into(path, &ours, switch)).with_context(|| {
+        let path = other.unwrap_or(&own).display();
+        format!("cannot put the instance into the kubeconfig {path}.\nChoose another place: --kubeconfig PATH")
+    })
 }

@@ -11,6 +11,7 @@ mod health_check;
 pub(crate) mod network;
 pub(crate) mod nft;
 mod node;
+mod node_name;
 mod node_thread;
 pub(crate) mod notify;
 pub(crate) mod phases;
@@ -41,6 +42,7 @@ use crate::instance::Instance;
 use door::Door;
 use faults::Faults;
 use node::Node;
+pub(crate) use node_name::NodeName;
 use phases::Phases;
 use reach::Reach;
 
@@ -55,8 +57,8 @@ pub(crate) struct Settings {
     pub(crate) network: Network,
     /// Where the API listens on the host.
     pub(crate) listener: TcpListener,
-    /// Name of the node.
-    pub(crate) node: String,
+    /// Name of the node, if one was asked for.
+    pub(crate) node: Option<String>,
     /// Cluster domain.
     pub(crate) domain: String,
     /// Another place for the kubeconfig.
@@ -127,8 +129,9 @@ struct Ground {
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
 pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mut Phases) -> Result<Running> {
-    let Settings { data_dir, network, listener, node: name, domain, host, .. } = settings;
+    let Settings { data_dir, network, listener, node: asked, domain, host, .. } = settings;
     let store = Store::open_dir(data_dir.store())?;
+    let name = NodeName::choose(asked, &store)?;
     phases.done("store", &format!("revision {} in {}", store.revision(), data_dir.store().display()));
     let (kubeconfig, allow_external_ips) = (settings.kubeconfig, settings.allow_external_ips);
     let (names, directory) = ((name.as_str(), domain.as_str()), &data_dir);

@@ -59,7 +59,7 @@ fn run(home: &Path, typed: &Typed, wrong: &mut String) {
     let mut shell = Command::new("bash");
     shell.args(["-c", &format!("{}\n{}", remembered(home), typed.command)]);
     shell.current_dir(home).env("HOME", home).env("PATH", path.expect("a PATH can be made"));
-    shell.env("MAINSTAY_DATA_DIR", home.join("data")).env_remove("KUBECONFIG").stdin(Stdio::null());
+    shell.env_remove("MAINSTAY_DATA_DIR").env_remove("KUBECONFIG").stdin(Stdio::null());
     let output = shell.output().expect("bash runs");
     let seen = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if let Some(export) = typed.command.strip_prefix("export ") {
@@ -90,7 +90,7 @@ fn every_block_of_getting_started_does_what_it_says() {
     for one in &typed {
         run(home.path(), one, &mut wrong);
     }
-    let down = Command::new(account::program()).args(["down", "--data-dir"]).arg(home.path().join("data")).output();
+    let down = Command::new(account::program()).args(["down", "--data-dir"]).arg(home.path().join("tour")).output();
     assert!(down.is_ok_and(|output| output.status.success()), "the instance of the guide can be stopped");
     assert!(wrong.is_empty(), "{wrong}");
 }

@@ -30,4 +30,5 @@ mod store;
 mod streams;
 mod terminal;
 mod types;
+mod whose;
 mod workloads;

@@ -168,7 +168,7 @@ fn changes_are_updates_and_a_new_port_is_a_new_slice() {
 fn what_ends_mirroring() {
     let (held, _, _) = fresh(&one("10.0.0.1"));
     let selecting = Service { selector: Some(Labels::from([("a".into(), "b".into())])), ..service() };
-    let empty = Service { selector: Some(Labels::new()), ..service() };
+    let empty = Service { selector: Some(Labels::default()), ..service() };
     let with = |change: fn(&mut Value)| {
         let mut object = one("10.0.0.1");
         change(&mut object);

@@ -10,8 +10,9 @@ use crate::service_table::{Address, Frontend, PortKey, Problem, ServiceEntry};
 /// Every frontend with the Services that want it; the first one holds it.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    wanted: BTreeMap<Place, BTreeSet<ObjectKey>>,
-    by_service: BTreeMap<ObjectKey, BTreeSet<Place>>,
+    /// In order of their names; nearly always one.
+    wanted: BTreeMap<Place, Vec<ObjectKey>>,
+    by_service: BTreeMap<ObjectKey, Box<[Place]>>,
 }
 
 impl Claims {
@@ -19,13 +20,14 @@ impl Claims {
     pub(super) fn set(&mut self, service: &ObjectKey, entry: &ServiceEntry) -> BTreeSet<ObjectKey> {
         let wanted: BTreeSet<Place> =
             entry.iter().flat_map(|(key, port)| port.frontends.iter().map(|frontend| place(frontend, *key))).collect();
-        let old = self.by_service.remove(service).unwrap_or_default();
+        let old: BTreeSet<Place> = self.by_service.remove(service).unwrap_or_default().into_iter().collect();
         let mut affected = BTreeSet::new();
         for place in old.symmetric_difference(&wanted) {
-            let services = self.wanted.entry(place.clone()).or_default();
+            let services = self.wanted.entry(place.clone()).or_insert_with(|| Vec::with_capacity(1));
             let before = services.first().cloned();
-            if !services.remove(service) {
-                services.insert(service.clone());
+            match services.binary_search(service) {
+                Ok(at) => _ = services.remove(at),
+                Err(at) => services.insert(at, service.clone()),
             }
             if before.as_ref() != services.first() {
                 affected.extend(before);
@@ -36,7 +38,7 @@ impl Claims {
             }
         }
         if !wanted.is_empty() {
-            self.by_service.insert(service.clone(), wanted);
+            self.by_service.insert(service.clone(), wanted.into_iter().collect());
         }
         affected
     }
@@ -48,7 +50,7 @@ impl Claims {
         for (key, port) in entry.iter_mut() {
             port.frontends.retain(|frontend| {
                 let place = place(frontend, *key);
-                let holder = self.wanted.get(&place).and_then(BTreeSet::first);
+                let holder = self.wanted.get(&place).and_then(|services| services.first());
                 // A Service that names a frontend twice (one address as cluster IP and as load balancer) holds it once.
                 let won = holder.is_none_or(|holder| holder == service) && seen.insert(place);
                 if let Some(holder) = holder.filter(|holder| *holder != service) {

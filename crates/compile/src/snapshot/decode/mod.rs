@@ -91,7 +91,7 @@ pub(super) fn node(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<
     Ok(Node {
         ready: is_ready(&raw.status.conditions),
         cpu_milli: u64::try_from(cpu / 1_000_000).unwrap_or(0),
-        control_plane: roles.iter().any(|role| labels.contains_key(*role)),
+        control_plane: roles.iter().any(|role| labels.contains_key(role)),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
         zone: raw.metadata.labels.get("topology.kubernetes.io/zone").cloned(),
         meta: meta(key, revision, raw.metadata),

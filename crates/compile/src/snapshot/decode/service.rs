@@ -137,7 +137,7 @@ pub(in crate::snapshot) fn service(key: &ObjectKey, revision: Revision, json: &[
 /// The older name of the annotation counts first, as in Kubernetes.
 fn topology_auto(annotations: &Labels) -> bool {
     let names = ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
-    let mode = names.iter().find_map(|name| annotations.get(*name));
+    let mode = names.iter().find_map(|name| annotations.get(name));
     mode.is_some_and(|mode| matches!(&**mode, "Auto" | "auto"))
 }
 

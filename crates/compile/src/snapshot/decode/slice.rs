@@ -80,8 +80,10 @@ pub(in crate::snapshot) fn slice(key: &ObjectKey, revision: Revision, json: &[u8
         other => return Err(format!("addressType: {other:?} is not IPv4, IPv6 or FQDN")),
     };
     let ports = raw.ports.unwrap_or_default().into_iter().map(slice_port).collect::<Decoded<_>>()?;
-    let mut endpoints = Vec::new();
-    for (index, endpoint) in raw.endpoints.unwrap_or_default().into_iter().enumerate().filter(|_| family.is_some()) {
+    let given = raw.endpoints.filter(|_| family.is_some()).unwrap_or_default();
+    // No room to spare: there may be a million of them.
+    let mut endpoints = Vec::with_capacity(given.len());
+    for (index, endpoint) in given.into_iter().enumerate() {
         endpoints.extend(self::endpoint(index, endpoint)?);
     }
     let owner = raw.metadata.owner_references.iter().find(|owner| owner.controller && &*owner.kind == "Service");

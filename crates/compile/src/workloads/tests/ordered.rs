@@ -233,7 +233,7 @@ proptest! {
         prop_assert_eq!((status.replicas, status.updated_replicas, status.ready_replicas), (last, last, last));
         prop_assert_eq!(&status.current_revision, &status.update_revision);
         let live = toy.all(&POD, Pod::decode);
-        prop_assert!(live.iter().all(|pod| *pod.meta.labels["controller-revision-hash"] == *status.update_revision));
+        prop_assert!(live.iter().all(|pod| pod.meta.labels.get("controller-revision-hash").is_some_and(|hash| **hash == *status.update_revision)));
         prop_assert!(toy.revisions().len() <= 2);
     }
 }

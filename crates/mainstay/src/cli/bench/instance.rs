@@ -43,7 +43,7 @@ pub(super) async fn start(
         data_dir,
         network: Network::parse(objects::SERVICE_CIDR, objects::POD_CIDR)?,
         listener: TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?,
-        node: "bench".to_owned(),
+        node: Some("bench".to_owned()),
         domain: "cluster.local".to_owned(),
         kubeconfig: None,
         dataplane: backend,

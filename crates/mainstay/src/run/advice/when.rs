@@ -192,7 +192,7 @@ mod tests {
                 trigger_time: None,
             };
             snapshot.slices.insert_mut(name.clone(), Arc::new(slice));
-            snapshot.slices_of.insert_mut(key, Arc::new(BTreeSet::from([name])));
+            snapshot.slices_of.insert_mut(key, Arc::new([name]));
         }
         snapshot
     }
