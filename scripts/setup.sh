@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing on a Debian or Ubuntu machine: a C compiler, and with the argument "test" also the stock
-# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3); with "dist" what
-# `cargo xtask dist` and `cargo xtask stranger` need instead. Says what it does; changes nothing else.
+# programs that the tests drive (kubectl 1.30 or newer, curl, dig, nft, ip, setpriv, node, npm, python3, strace); with
+# "dist" what `cargo xtask dist` and `cargo xtask stranger` need instead. Says what it does; changes nothing else.
 set -eu
 
 want() { # want PROGRAM PACKAGE: remember the package if the program is missing
@@ -107,6 +107,7 @@ if [ "${1:-}" = test ]; then
     want node nodejs
     want npm npm
     want python3 python3
+    want strace strace
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 fi

@@ -33,9 +33,12 @@ impl DataDir {
         Ok(Self(path))
     }
 
-    /// Makes the directory, so that one that cannot be written is noticed before anything is started.
+    /// Makes the directory durably, so that one that cannot be written is noticed before anything is started.
     pub(crate) fn create(&self) -> Result<()> {
-        let made = std::fs::create_dir_all(self.0.join("run")).with_context(|| {
+        // It may have been made by somebody who did not sync its name.
+        let made = store::durable::make_directory(&self.0.join("run"), 0o777)
+            .and_then(|()| store::durable::sync_parent(&self.0));
+        let made = made.with_context(|| {
             format!(
                 "cannot make the data directory {}.\nChoose one that you may write: --data-dir DIR",
                 self.0.display()

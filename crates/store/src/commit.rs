@@ -12,6 +12,9 @@ use crate::quiet::caught;
 use crate::store::Shared;
 use crate::{Log, LogEntry};
 
+/// What a writer is told whose write rested on others that a failed log forgot.
+pub(crate) const FORGOTTEN: &str = "the log failed while this waited; try again";
+
 /// What the log thread is asked.
 pub(crate) enum Message {
     /// To make a write durable.
@@ -83,7 +86,7 @@ fn commit(log: &mut dyn Log, shared: &Shared, batch: Vec<Pending>, published: &w
     let life = shared.read().life;
     let (batch, forgotten): (Vec<_>, Vec<_>) = batch.into_iter().partition(|write| write.life == life);
     for write in forgotten {
-        let _writer_gone = write.done.send(Err("the log failed while this waited; try again".to_owned()));
+        let _writer_gone = write.done.send(Err(FORGOTTEN.to_owned()));
     }
     let outcome = append(log, shared, &batch);
     if let (Ok(()), Some(newest)) = (&outcome, batch.iter().map(|write| write.last).max()) {

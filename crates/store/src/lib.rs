@@ -10,6 +10,7 @@
 
 mod body;
 mod commit;
+pub mod durable;
 mod error;
 mod failure;
 pub mod limits;

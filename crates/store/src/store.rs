@@ -191,8 +191,9 @@ impl Store {
             let _alone = self.inner.writer.lock().await;
             self.check_log()?;
             let mut txn = Txn::new(&self.inner.shared);
+            let begun = txn.life();
             let answer = change(&mut txn).map_err(WriteError::Refused)?;
-            let Staged { entries, last, durable, life } = self.stage(txn.into_changes())?;
+            let Staged { entries, last, durable, life } = self.stage(txn.into_changes(), begun)?;
             let (done, wait) = oneshot::channel();
             if !durable {
                 place.send(Message::Write(Pending { entries, last, life, done }));
@@ -209,11 +210,15 @@ impl Store {
         }
     }
 
-    /// Puts a transaction's changes at the head, unless the log failed meanwhile.
-    fn stage<E>(&self, changes: Vec<Event>) -> Result<Staged, WriteError<E>> {
+    /// Puts a transaction's changes at the head, unless the log failed since it was begun. Another writer may have healed the
+    /// log while the closure ran: what the transaction saw, and numbered its changes after, may then be forgotten.
+    fn stage<E>(&self, changes: Vec<Event>, begun: u64) -> Result<Staged, WriteError<E>> {
         let mut state = self.inner.shared.write();
         if let Some(failure) = &state.failed {
             return Err(WriteError::Log(failure.reason.clone()));
+        }
+        if state.life != begun {
+            return Err(WriteError::Log(commit::FORGOTTEN.to_owned()));
         }
         let entry = |event: &Event| LogEntry { table: event.table, record: event.new.clone(), deleted: event.deleted };
         let entries = changes.iter().map(entry).collect();

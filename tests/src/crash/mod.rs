@@ -2,8 +2,9 @@
 //! of what was met, or the first thing that was lost, invented or torn.
 //!
 //! A round is one life of a store: opened (perhaps with a failure during that), compared with all that was tried before,
-//! written to by several writers until a fault strikes or they are done, and left. What comes back must be exactly the
-//! changes up to some revision, whole transactions only, none of the acknowledged missing. Every run follows its seed.
+//! written to by several writers on two threads until a fault strikes or they are done, and left. What comes back must be
+//! exactly the changes up to some revision, whole transactions only, none of the acknowledged missing. What is tried and
+//! what strikes follows the seed; who comes first where threads meet does not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +15,11 @@ use store::log::faulty::{Disk, Fault, Random};
 use store::log::redb::RedbLog;
 use store::{Limits, Store};
 
+mod gate;
 mod life;
 mod tried;
 
+use self::gate::{Gate, Gated};
 pub use self::tried::Tried;
 
 /// Rounds that one disk lives for.
@@ -68,6 +71,7 @@ struct Bench {
     tried: Arc<Mutex<Tried>>,
     random: Random,
     flaw: Flaw,
+    gate: Gate,
 }
 
 /// Plays `rounds` rounds; the error names the round and what was wrong.
@@ -102,14 +106,14 @@ impl Bench {
     fn new(seed: u64, flaw: Flaw) -> Self {
         let disk = if flaw == Flaw::DoesNotSync { Disk::lying(seed) } else { Disk::new(seed) };
         let (mark, tried) = (Arc::default(), Arc::default());
-        Self { disk, mark, tried, random: Random::new(seed ^ 0x5eed), flaw }
+        Self { disk, mark, tried, random: Random::new(seed ^ 0x5eed), flaw, gate: Gate::default() }
     }
 
     fn open(&self) -> Result<Store, String> {
         let disk = self.disk.clone();
         let log = RedbLog::on(move || disk.backend(), self.mark.clone()).map_err(|error| error.to_string())?;
         let limits = Limits { retry_after: std::time::Duration::ZERO, ..Limits::default() };
-        Store::open(Box::new(log), limits).map_err(|error| error.to_string())
+        Store::open(Box::new(Gated(log, self.gate.clone())), limits).map_err(|error| error.to_string())
     }
 
     /// Opens, with failures on the way now and then: those must only cost another try.
@@ -148,12 +152,13 @@ impl Bench {
         let fault = Fault::ALL[self.random.below(Fault::ALL.len())];
         self.disk.arm(fault, self.random.below(60) as u64);
         let (share, seed) = (1 + self.random.below(8), self.random.below(usize::MAX) as u64);
-        let lived = life::live(&store, &self.disk, &self.tried, seed, share).await?;
+        let lived = life::live(&store, &self.disk, &self.gate, &self.tried, seed, share).await?;
         drop(store);
         report.add("transactions acknowledged", lived.acknowledged);
         report.add("transactions answered with an error", lived.refused);
         report.add("events watched", lived.watched);
         report.add("full disks healed while running", lived.healed);
+        report.add("closures that a heal overtook", lived.overtaken);
         match (lived.healed, self.disk.fired()) {
             (0, Some(fault)) => report.add(format!("while writing: {fault:?}"), 1),
             (0, None) => report.add("closed in peace", 1),

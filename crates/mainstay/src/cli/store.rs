@@ -157,6 +157,7 @@ fn compact(instance: &InstanceFlags) -> Result<ExitCode> {
     if !data_dir.store().join(store::log::redb::FILE).exists() {
         bail!("there is no store in {}.\nName the instance's directory: --data-dir DIR", data_dir.path().display());
     }
+    let _held = keep::Held::to("compact the store", &data_dir)?;
     let mut log = store::log::redb::RedbLog::open_dir(&data_dir.store())?;
     let (before, after) = log.compact()?;
     println!("{before} bytes before, {after} after");

@@ -169,7 +169,7 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
     let listener = listen(flags.listen)?;
     data_dir.create()?;
     Instance::refuse_copy(&data_dir)?;
-    crate::keep::format::admit(&data_dir)?;
+    crate::keep::admit(&data_dir)?;
     let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
     let adopted = sandbox.adopted();

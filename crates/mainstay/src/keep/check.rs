@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use api::object::Revision;
 use serde::{Deserialize, Serialize};
 use store::log::redb::{FILE, RedbLog};
 use store::{Findings, Store};
@@ -42,6 +43,12 @@ impl Checked {
 pub(crate) fn offline(data_dir: &DataDir) -> Result<Checked> {
     let directory = data_dir.store();
     super::format::check(data_dir)?;
+    let acknowledged = RedbLog::acknowledged(&directory);
+    if !directory.join(FILE).exists() && acknowledged > Revision(0) {
+        let gone =
+            format!("{}: it is gone, but revision {acknowledged} was acknowledged", directory.join(FILE).display());
+        return Ok(Checked { revision: acknowledged.0, wrong: vec![gone], ..Checked::default() });
+    }
     if !directory.join(FILE).exists() {
         bail!(
             "there is no store in {}: nothing to check.\nName the instance's directory: --data-dir DIR",
@@ -62,4 +69,21 @@ pub(super) async fn online(store: &Store) -> std::io::Result<Checked> {
         records.iter().for_each(|record| allocations.look(table, record));
     }
     Ok(Checked::of(Findings { revision, ..findings }, allocations))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_store_is_a_finding_and_none_at_all_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::choose(Some(directory.path())).unwrap();
+        assert!(offline(&data_dir).unwrap_err().to_string().contains("nothing to check"));
+        RedbLog::import(&data_dir.store(), Revision(7), &[]).unwrap();
+        assert_eq!(offline(&data_dir).unwrap().wrong, Vec::<String>::new());
+        std::fs::remove_file(data_dir.store().join(FILE)).unwrap();
+        let wrong = offline(&data_dir).unwrap().wrong;
+        assert!(wrong.len() == 1 && wrong[0].ends_with("it is gone, but revision 7 was acknowledged"), "{wrong:?}");
+    }
 }

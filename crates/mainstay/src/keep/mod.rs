@@ -6,10 +6,13 @@
 mod allocations;
 mod check;
 pub(crate) mod format;
+mod hold;
 pub(crate) mod online;
 mod restore;
 mod save;
+mod steps;
 
 pub(crate) use check::{Checked, offline as check_offline};
+pub(crate) use hold::{Held, admit};
 pub(crate) use restore::restore;
 pub(crate) use save::{Saved, describe, offline as save_offline};

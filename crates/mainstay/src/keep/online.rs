@@ -6,11 +6,14 @@ use anyhow::{Context, Result};
 use api::status::Status;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use store::Store;
+use store::{Store, durable};
 
 use super::{Checked, Saved, check, save};
 use crate::cli::client::Client;
 use crate::config::DataDir;
+
+/// How the names of saves begin that wait in `run` for their clients.
+const SAVE: &str = "save-";
 
 /// Answers a request, if it is one of these.
 pub(crate) fn work(
@@ -42,9 +45,19 @@ pub(crate) fn work(
 fn save_here(store: &Store, data_dir: &Path, keys: bool) -> Result<Value> {
     let data_dir = DataDir::choose(Some(data_dir))?;
     let directory = data_dir.path().join("run");
-    let file = directory.join(format!("save-{}-{}", store.revision(), jiff::Timestamp::now().as_nanosecond()));
+    let file = directory.join(format!("{SAVE}{}-{}", store.revision(), jiff::Timestamp::now().as_nanosecond()));
     let saved = save::online(store, &data_dir, &file, keys)?;
     Ok(json!({ "file": file, "saved": saved }))
+}
+
+/// Removes the saves whose clients never came for them; there may be keys in them.
+pub(super) fn sweep(data_dir: &DataDir) {
+    let Ok(entries) = std::fs::read_dir(data_dir.path().join("run")) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(SAVE.as_bytes())) {
+        if let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "a save that nobody came for cannot be removed");
+        }
+    }
 }
 
 /// Has the server check its store.
@@ -57,7 +70,10 @@ pub(crate) async fn check(client: &Client) -> Result<Checked> {
 pub(crate) async fn save(client: &Client, file: &Path, keys: bool) -> Result<Saved> {
     let answer = client.post("/mainstay/store/save", &json!({ "keys": keys })).await?.ok()?;
     let made = PathBuf::from(answer["file"].as_str().unwrap_or_default());
-    let moved = std::fs::rename(&made, file).or_else(|_| copy(&made, file));
+    let moved = match std::fs::rename(&made, file) {
+        Ok(()) => durable::sync_parent(file),
+        Err(_) => copy(&made, file),
+    };
     let removed = std::fs::remove_file(&made);
     moved.with_context(|| {
         format!("cannot write the save {}.\nChoose a place that you may write, with space", file.display())
@@ -73,9 +89,30 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     let part = Path::new(&part);
     let copied = std::fs::copy(from, part)
         .and_then(|_| std::fs::File::open(part)?.sync_all())
-        .and_then(|()| std::fs::rename(part, to));
+        .and_then(|()| durable::rename(part, to));
     if copied.is_err() {
         let _ = std::fs::remove_file(part);
     }
     copied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saves_that_nobody_came_for_go_and_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::choose(Some(directory.path())).unwrap();
+        sweep(&data_dir);
+        data_dir.create().unwrap();
+        let run = directory.path().join("run");
+        for name in ["save-7-1795", "save-9-1796.part", "resolv.conf", "my-save-7"] {
+            std::fs::write(run.join(name), "").unwrap();
+        }
+        sweep(&data_dir);
+        let mut left: Vec<_> = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["my-save-7", "resolv.conf"]);
+    }
 }

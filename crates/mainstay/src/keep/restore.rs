@@ -2,26 +2,31 @@
 //!
 //! Clients remember resourceVersions of the time after the save. So the restored store begins well above every number
 //! that is known to have been given out: a watch from before is answered 410, and the client lists again.
+//!
+//! The directory is locked all the time, and changed in the steps of `steps`, between any two of which the power may fail.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use api::object::Revision;
 use bytes::Bytes;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use store::log::redb::{FILE, RedbLog};
 use store::save::{Entry, Header};
 use store::{OpenError, Record};
 
+use super::Held;
 use super::save::unreadable;
+use super::steps::{Step, steps};
 use crate::config::DataDir;
 
 /// How far above the highest known revision a restored store begins: more changes than an instance makes between two
-/// saves.
-const GAP: u64 = 1_000_000;
+/// saves, be they years apart.
+const GAP: u64 = 1 << 32;
+
+/// The highest revision at which a restored store begins: clients may read a resourceVersion as a signed number.
+const HIGHEST: u64 = i64::MAX as u64;
 
 /// What was restored.
 #[derive(Clone, Debug)]
@@ -42,10 +47,33 @@ struct Contents {
     files: Vec<(String, Bytes)>,
 }
 
+/// A restore of which nothing is done yet.
+struct Work {
+    steps: Vec<Step>,
+    revision: Revision,
+    objects: Vec<(String, Record)>,
+    header: Header,
+    kept: Option<PathBuf>,
+    /// No server starts meanwhile: what it would acknowledge would be in the old store.
+    held: Held,
+}
+
 /// Restores into the directory of an instance that does not run.
 pub(crate) fn restore(data_dir: &DataDir, file: &Path, force: bool) -> Result<Restored> {
+    let Work { steps, revision, objects, header, kept, held: _held } = prepare(data_dir, file, force)?;
+    for step in &steps {
+        step.take(revision, &objects).with_context(|| {
+            format!("cannot restore into {}.\nFree space, or choose --data-dir DIR", data_dir.path().display())
+        })?;
+    }
+    Ok(Restored { header, objects: objects.len(), revision: revision.0, kept })
+}
+
+fn prepare(data_dir: &DataDir, file: &Path, force: bool) -> Result<Work> {
     super::format::check(data_dir)?;
     let Contents { header, objects, files } = read(file)?;
+    data_dir.create()?;
+    let held = Held::to("restore", data_dir)?;
     let store = data_dir.store();
     let there = store.join(FILE).exists();
     if there && !force {
@@ -57,21 +85,40 @@ pub(crate) fn restore(data_dir: &DataDir, file: &Path, force: bool) -> Result<Re
             data_dir.path().display()
         );
     }
-    let known = if there { revision_of(&store)? } else { Revision(0) };
-    let revision = Revision(known.0.max(header.revision) + GAP);
+    // A store that was lost may have left the mark of what it acknowledged.
+    let known = if there { revision_of(&store)? } else { RedbLog::acknowledged(&store) };
+    let revision = begin(known.max(Revision(header.revision)), file)?;
+    super::format::admit(data_dir, &held)?;
+    let kept = store.exists().then(|| free_name(data_dir.path())).transpose()?;
+    let steps = steps(data_dir.path(), kept.as_deref(), files);
+    Ok(Work { steps, revision, objects, header, kept, held })
+}
 
-    let failed = || format!("cannot restore into {}.\nFree space, or choose --data-dir DIR", data_dir.path().display());
-    data_dir.create()?;
-    super::format::admit(data_dir)?;
-    let new = data_dir.path().join("store.new");
-    if new.exists() {
-        // A restore that was interrupted before it put its store in place.
-        fs::remove_dir_all(&new).with_context(failed)?;
+/// The revision at which a restored store begins.
+fn begin(known: Revision, file: &Path) -> Result<Revision> {
+    match known.0.checked_add(GAP) {
+        Some(revision) if revision <= HIGHEST => Ok(Revision(revision)),
+        _ => bail!(
+            "cannot use the save {}: revision {known} is one that no store comes to.\nUse another save; if it is the old store \
+             that says so, restore into another directory: --data-dir DIR",
+            file.display()
+        ),
     }
-    RedbLog::import(&new, revision, &objects)?;
-    let kept = put_in_place(data_dir.path(), &new, &store).with_context(failed)?;
-    put_files(data_dir, &files).with_context(failed)?;
-    Ok(Restored { header, objects: objects.len(), revision: revision.0, kept })
+}
+
+/// A name beside the store that nothing has.
+fn free_name(directory: &Path) -> Result<PathBuf> {
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let names = (0..1000_u32).map(|number| match number {
+        0 => directory.join(format!("store.before-{time}")),
+        number => directory.join(format!("store.before-{time}-{number}")),
+    });
+    names.into_iter().find(|name| !name.exists()).with_context(|| {
+        format!(
+            "cannot keep the old store: every name {} has beside it is taken.\nRemove old ones, then try again",
+            directory.join(format!("store.before-{time}")).display()
+        )
+    })
 }
 
 fn read(file: &Path) -> Result<Contents> {
@@ -109,48 +156,5 @@ fn revision_of(store: &Path) -> Result<Revision> {
     Ok(found.max(RedbLog::acknowledged(store)))
 }
 
-/// Exchanges the new store for the old one in one step; returns where the old one is then.
-fn put_in_place(directory: &Path, new: &Path, store: &Path) -> io::Result<Option<PathBuf>> {
-    let mut kept = None;
-    if store.exists() {
-        renameat_with(CWD, new, CWD, store, RenameFlags::EXCHANGE)?;
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let free = (0..).map(|number: u32| match number {
-            0 => directory.join(format!("store.before-{time}")),
-            number => directory.join(format!("store.before-{time}-{number}")),
-        });
-        for place in free.take(1000) {
-            if !place.exists() {
-                fs::rename(new, &place)?;
-                kept = Some(place);
-                break;
-            }
-        }
-    } else {
-        fs::rename(new, store)?;
-    }
-    File::open(directory)?.sync_all()?;
-    Ok(kept)
-}
-
-/// Writes keys and certificates; an old one is kept beside as `NAME.before`.
-fn put_files(data_dir: &DataDir, files: &[(String, Bytes)]) -> io::Result<()> {
-    for (path, bytes) in files {
-        let path = data_dir.path().join(path);
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        if fs::read(&path).is_ok_and(|old| old != **bytes) {
-            let mut before = path.as_os_str().to_owned();
-            before.push(".before");
-            fs::rename(&path, before)?;
-        }
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        fs::rename(&new, &path)?;
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

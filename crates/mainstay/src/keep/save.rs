@@ -10,7 +10,7 @@ use api::object::Revision;
 use serde::{Deserialize, Serialize};
 use store::log::redb::{FILE, RedbLog};
 use store::save::{Header, SAVE_FORMAT, Writer};
-use store::{Record, Store};
+use store::{Record, Store, durable};
 
 use crate::config::DataDir;
 
@@ -36,6 +36,7 @@ pub(crate) fn offline(data_dir: &DataDir, file: &Path, keys: bool) -> Result<Sav
             data_dir.path().display()
         );
     }
+    let _held = super::Held::to("save the store", data_dir)?;
     let mut objects = Vec::new();
     let findings = RedbLog::inspect(&data_dir.store(), |table, record| objects.push((table.to_owned(), record)))?;
     if let Some(wrong) = findings.wrong.first() {
@@ -87,7 +88,7 @@ fn write<'a>(
         let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         out.sync_all()?;
         let bytes = out.metadata()?.len();
-        fs::rename(new, file)?;
+        durable::rename(new, file)?;
         Ok((count, bytes))
     };
     match work() {

@@ -6,6 +6,7 @@ mod careless;
 mod commands;
 mod demo;
 mod detached;
+mod disk;
 mod documents;
 mod exits;
 mod explain;

@@ -19,6 +19,7 @@ pub use client::{Client, Session};
 pub use error::Error;
 use error::io_of;
 pub use mode::Mode;
+pub use start::lock;
 
 use crate::cgroup;
 use crate::holder::kept;

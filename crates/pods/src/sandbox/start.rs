@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,11 +32,14 @@ pub(super) fn prepare(directory: &Path) -> Result<PathBuf, Error> {
     fs::canonicalize(directory).map_err(io_of("resolve the data directory"))
 }
 
-/// Takes the lock. A holder that is being cloned by a killed supervisor has copies of its descriptors until it executes,
-/// so a held lock is waited for a little.
-pub(super) fn lock(directory: &Path) -> Result<File, Error> {
+/// Takes the lock of a data directory, which a supervisor holds for its life and whoever changes a stopped instance's files
+/// for as long as that takes. A holder that is being cloned by a killed supervisor has copies of its descriptors until it
+/// executes, so a held lock is waited for a little.
+pub fn lock(directory: &Path) -> Result<File, Error> {
     let path = directory.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_of("open the lock"))?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(&path).map_err(io_of("open the lock"))?;
     let start = Instant::now();
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         if start.elapsed() > limits::LOCK_WAIT {

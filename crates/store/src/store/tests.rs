@@ -348,6 +348,54 @@ async fn a_full_disk_refuses_writes_until_it_has_space_and_reads_go_on() {
     assert_eq!(listed(&reopened, None), ["a=1", "c=3"]);
 }
 
+/// A closure that runs while the log fails and another writer heals it has seen, and numbered its changes after, what is
+/// forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closure_that_a_heal_overtakes_writes_nothing() {
+    for changes in [0, 2] {
+        let log = MemoryLog::default();
+        let limits = Limits { retry_after: std::time::Duration::ZERO, ..Limits::default() };
+        let store = Store::open(Box::new(log.clone()), limits).unwrap();
+        put(&store, "pods", "a", "1").await.unwrap();
+        let mut watch = store.watch(&[], Revision(1)).unwrap();
+        log.hold();
+        let mut lost = Box::pin(put(&store, "pods", "lost", "2"));
+        assert!(poll_once(lost.as_mut()).is_pending());
+        log.wait_for_append();
+
+        let ((begun, is_begun), (go, may_go)) = (oneshot::channel(), std::sync::mpsc::channel());
+        let slow = store.clone();
+        let overtaken = tokio::spawn(async move {
+            let change = move |txn: &mut Txn<'_>| -> Result<(), ()> {
+                assert!(txn.get("pods", &key("lost")).is_some(), "it rests on what is not durable yet");
+                begun.send(()).unwrap();
+                tokio::task::block_in_place(|| may_go.recv().unwrap());
+                (0..changes).for_each(|n| txn.put("pods", key(&format!("slow-{n}")), Bytes::from_static(b"x")));
+                Ok(())
+            };
+            slow.write(change).await.map_err(|error| error.to_string())
+        });
+        is_begun.await.unwrap();
+        log.fill();
+        log.release();
+        lost.await.unwrap_err();
+        log.space();
+        // This one heals the log, and waits for its turn behind the slow one.
+        let mut next = Box::pin(put(&store, "pods", "b", "3"));
+        while store.failure().is_some() {
+            assert!(poll_once(next.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+        let refused = overtaken.await.unwrap().unwrap_err();
+        assert!(refused.contains("try again"), "{refused}");
+        assert_eq!(next.await, Ok(Revision(2)));
+        let (events, seen) = watch.next().await.unwrap();
+        assert_eq!((events.len(), &*events[0].new.key.name, seen), (1, "b", Revision(2)));
+        assert_eq!(listed(&store, None), ["a=1", "b=3"]);
+    }
+}
+
 #[tokio::test]
 async fn other_failures_do_not_pass() {
     let log = MemoryLog::default();

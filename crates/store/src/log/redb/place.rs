@@ -1,9 +1,9 @@
 //! Where a log lies: a directory or a test's disk in, an open database (or one that is only looked at) out.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -11,10 +11,10 @@ use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use super::medium::{Medium, settle};
 use super::overlay::Overlay;
-use super::tables;
-use crate::OpenError;
+use super::{RedbLog, tables};
 use crate::limits::LOG_CACHE_BYTES;
 use crate::quiet::caught;
+use crate::{OpenError, durable};
 
 /// The store's file in its directory.
 pub const FILE: &str = "store.redb";
@@ -86,8 +86,8 @@ fn builder() -> Builder {
 
 /// Makes a log's directory. Secrets lie in it: only the owner may read.
 pub(super) fn make_directory(directory: &Path) -> Result<(), OpenError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| At(&directory.join(FILE)).io("creating its directory", error))
+    durable::make_directory(directory, 0o700)
+        .map_err(|error| At(&directory.join(FILE)).io("creating its directory", error))
 }
 
 /// A directory of the file system.
@@ -110,13 +110,30 @@ impl Directory {
             drop(file);
             return self.open(check);
         }
+        self.refuse_lost(at)?;
         file.set_len(0).map_err(|error| at.io("creating the file", error))?;
         let database = on_file(file, at)?;
         tables::create(&database).map_err(|error| at.io("writing its format version", error))?;
-        fs::rename(&unborn, self.file()).map_err(|error| at.io("naming the new file", error))?;
-        let synced = File::open(&self.0).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| at.io("syncing its directory", error))?;
+        durable::rename(&unborn, &self.file()).map_err(|error| at.io("naming the new file", error))?;
+        // Whoever made the directory may have died before its own name was durable.
+        durable::sync_parent(&self.0).map_err(|error| at.io("syncing its directory", error))?;
         Ok(database)
+    }
+
+    /// Refuses to put an empty log where one was that had acknowledged writes.
+    fn refuse_lost(&self, at: &At<'_>) -> Result<(), OpenError> {
+        let acknowledged = RedbLog::acknowledged(&self.0);
+        if acknowledged.0 == 0 {
+            return Ok(());
+        }
+        let gone = format!("it is gone, but revision {acknowledged} was acknowledged");
+        Err(OpenError::Log {
+            path: at.path(),
+            step: "looking for the file",
+            source: io::Error::new(io::ErrorKind::InvalidData, gone),
+            next: "restore a save (`mainstay store restore FILE`), or remove the directory that it was in to begin anew with \
+                   nothing",
+        })
     }
 }
 

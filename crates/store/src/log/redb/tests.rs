@@ -173,6 +173,28 @@ fn a_log_that_ends_before_what_was_acknowledged_is_refused() {
 }
 
 #[test]
+fn a_lost_file_is_no_new_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("store");
+    drop(RedbLog::open_dir(&data).unwrap());
+    fs::remove_file(data.join(FILE)).unwrap();
+    let mut log = RedbLog::open_dir(&data).unwrap();
+    log.append(&[entry("services", "ham", 7, Some("a"))]).unwrap();
+    drop(log);
+    fs::rename(data.join(FILE), dir.path().join("elsewhere")).unwrap();
+    for _ in 0..2 {
+        let error = RedbLog::open_dir(&data).unwrap_err().to_string();
+        assert!(error.contains("it is gone, but revision 7 was acknowledged"), "{error}");
+        assert!(error.contains("store restore") && error.contains("remove the directory"), "{error}");
+        assert!(!data.join(FILE).exists(), "nothing took its place");
+    }
+    fs::rename(dir.path().join("elsewhere"), data.join(FILE)).unwrap();
+    assert_eq!(RedbLog::open_dir(&data).unwrap().load(&Packer::default()).unwrap().revision, Revision(7));
+    fs::remove_dir_all(&data).unwrap();
+    assert_eq!(RedbLog::open_dir(&data).unwrap().load(&Packer::default()).unwrap(), Loaded::default(), "begun anew");
+}
+
+#[test]
 fn an_open_log_is_examined_without_closing_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = RedbLog::open_dir(dir.path()).unwrap();
