@@ -192,7 +192,7 @@ pub(crate) fn restore(data_dir: &Path) -> Result<bool> {
         return Ok(false);
     }
     let again = format!("mainstay down --data-dir {}", data_dir.display());
-    report(&Ledger::open(data_dir)?.undo_all()?, &again).map(|()| true)
+    report(&Ledger::open_to_undo(data_dir)?.undo_all()?, &again).map(|()| true)
 }
 
 /// After the server has ended: says what goes on. A first start that failed leaves nothing.
