@@ -161,7 +161,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes a change, then makes it. `make` must not come back to this ledger.
+    /// Notes a change, then makes it. `make` must not note or make anything itself.
     pub(crate) fn make(&self, change: Change, make: impl FnOnce() -> Result<()>) -> Result<()> {
         let _whole = self.whole();
         self.note(change)?;

@@ -88,6 +88,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
         selector: node_ports,
         primary: channel::Sender::new(Vec::new()),
         node_ports: channel::Sender::new(Vec::new()),
+        added: Mutex::default(),
         closed: Mutex::new(false),
         fresh: AtomicBool::new(fresh),
         fix_forward: flags.fix_forward,

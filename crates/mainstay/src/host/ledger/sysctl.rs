@@ -76,16 +76,17 @@ impl Ledger {
         }
         self.make(begun.clone(), || {
             // A link that forwards forgets the routes that routers told it of, unless it hears them all the same.
-            for (name, _) in along.iter().filter(|(name, value)| name.ends_with("/accept_ra") && value == "1") {
+            let hears = |(name, value): &&(String, String)| {
+                name.ends_with("/accept_ra") && value == "1" && read(name).is_some()
+            };
+            for (name, _) in along.iter().filter(hears) {
                 set(name, "2")?;
             }
             set(name, after)?;
             for (name, before) in along.iter().filter(|(name, before)| read(name).is_some_and(|now| now != *before)) {
                 set(name, before)?;
             }
-            Ok(())
-        })?;
-        let _whole = self.whole();
-        self.replace(&begun, change)
+            self.replace(&begun, change)
+        })
     }
 }

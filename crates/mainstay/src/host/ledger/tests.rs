@@ -227,7 +227,11 @@ fn forwarding_of_all_links_leaves_that_of_each_alone() {
         let ledger = Ledger::open(data.path()).unwrap();
         ledger.apply_sysctl(forwarding_of_all_links()).unwrap();
         let changed = settings().into_iter().filter(|now| !before.contains(now)).collect::<Vec<_>>();
-        assert_eq!(changed, [(ALL6.to_owned(), Some("1".to_owned()))], "links go on listening to routers, later ones too");
+        assert_eq!(
+            changed,
+            [(ALL6.to_owned(), Some("1".to_owned()))],
+            "links go on listening to routers, later ones too"
+        );
         // Somebody turns it on for one link: that stays his.
         sysctl::write("net/ipv6/conf/one/forwarding", "1").unwrap();
         let undone = ledger.undo_all().unwrap();
