@@ -189,7 +189,7 @@ others > "$W/before"
 python3 -c 'import socket, time; s = socket.socket(socket.AF_UNIX); s.bind("\0mainstay-probe"); s.listen(); time.sleep(1000)' &
 other=$!
 until_ok grep -q "@mainstay-probe" /proc/net/unix
-up > "$W/up.log" 2>&1 &
+"$M" up --host --yes --data-dir "$W/data" --listen 127.0.0.1:0 > "$W/up.log" 2>&1 &
 server=$!
 until_ok grep -q " ms  api " "$W/up.log"
 kill $server

@@ -175,7 +175,7 @@ done
 nft -f - <<'RULES'
 table inet trace {
     chain out { type filter hook output priority -500; ip daddr 198.51.100.1 meta nftrace set 1; }
-    chain drop { type filter hook output priority 0; ip daddr 198.51.100.1 udp dport 9 drop; }
+    chain end { type filter hook output priority 0; ip daddr 198.51.100.1 udp dport 9 drop; }
 }
 RULES
 python3 -c '
