@@ -132,6 +132,32 @@ diff "$W/before" "$W/after" || fail "something stays"
 }
 
 #[test]
+fn our_table_returns_while_somebody_changes_thousands_of_rules_without_pause() {
+    let script = r#"
+others > "$W/before"
+up > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+{
+    echo "add table inet busy; delete table inet busy; add table inet busy; add chain inet busy many"
+    for number in $(seq 6000); do echo "add rule inet busy many udp dport $number accept"; done
+} > "$W/busy.nft"
+while [ ! -e "$W/stop" ]; do nft -f "$W/busy.nft"; done &
+busy=$!
+until_ok nft list chain inet busy many
+nft delete table inet mainstay
+until_ok nft list table inet mainstay
+touch "$W/stop"; wait $busy
+nft delete table inet busy
+says 0 "problems    none" "$M" status --data-dir "$W/data"
+down
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+"#;
+    host("busy", &format!("{INSTANCE}{script}"));
+}
+
+#[test]
 fn a_firewall_that_comes_later_is_told_of_and_with_leave_fixed() {
     let script = r#"
 others > "$W/before"
