@@ -32,6 +32,8 @@ pub mod limits {
     pub const LIST_BYTES: usize = 60_000;
     /// How often a dump is repeated when the kernel says that its content changed half way.
     pub const DUMP_ATTEMPTS: usize = 16;
+    /// How many notices are taken at once: who sends them may never pause.
+    pub const HEARD_DATAGRAMS: usize = 1024;
     /// How many reads in a row that find nothing new settle what a set holds, whatever the kernel counts.
     pub const IDLE_READS: usize = 4;
     /// Pause between reads of a set whose hash table the kernel is resizing.

@@ -88,6 +88,18 @@ pub fn rules(socket: &mut Socket) -> Result<Vec<Rule>> {
     Ok(replies.iter().filter_map(|reply| rule(&reply.payload)).collect())
 }
 
+/// How many rules a table has; an absent one has none. Unlike [`rules`] it is hardly disturbed by those who change others.
+pub fn count_rules(socket: &mut Socket, table: &Table) -> Result<usize> {
+    let message =
+        Writer::request(SUBSYSTEM << 8 | GET_RULE, DUMP, &[table.family, 0, 0, 0], |w| w.string(1, &table.name));
+    let replies = match socket.dump(&format!("count the rules of table {}", table.name), message) {
+        Err(error) if error.not_found() => return Ok(0),
+        other => other?,
+    };
+    let is_it = |rule: &Rule| rule.table == *table;
+    Ok(replies.iter().filter_map(|reply| rule(&reply.payload)).filter(is_it).count())
+}
+
 /// Keys of a set or map of any family; an absent one has none.
 pub fn keys(socket: &mut Socket, table: &Table, set: &str) -> Result<Vec<Vec<u8>>> {
     let message = Writer::request(SUBSYSTEM << 8 | GET_SETELEM, DUMP, &[table.family, 0, 0, 0], |w| {
@@ -202,6 +214,11 @@ mod tests {
                 assert_eq!((chains[0].hook, chains[0].drops), (Some((2, -5)), false));
                 assert_eq!((chains[1].name.as_str(), chains[1].hook), ("side", None));
                 assert!(rules(&mut socket).unwrap().is_empty());
+                let mut batch = Batch::new();
+                super::super::nftables::new_rule(&mut batch, "theirs", "side", |_| ());
+                batch.commit(&mut socket, "make a rule").unwrap();
+                assert_eq!(count_rules(&mut socket, &table).unwrap(), 1);
+                assert_eq!(count_rules(&mut socket, &Table { name: "none".into(), ..table.clone() }).unwrap(), 0);
                 assert!(keys(&mut socket, &table, "none").unwrap().is_empty());
             });
             thread.join().unwrap();

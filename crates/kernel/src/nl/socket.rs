@@ -94,7 +94,8 @@ impl Socket {
         Err(Error::last_os("join a netlink group"))
     }
 
-    /// Waits at most `patience` for messages of a joined group; then returns all that are queued.
+    /// Waits at most `patience` for messages of a joined group; then returns what is queued, up to a limit. Where so much
+    /// came that some of it was lost, what is queued behind is returned the next time.
     pub fn heard(&mut self, patience: std::time::Duration) -> Result<Vec<Reply>> {
         let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let milliseconds = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
@@ -103,7 +104,12 @@ impl Socket {
             return Ok(Vec::new());
         }
         let mut replies = Vec::new();
-        while let Some(length) = self.receive("listen to a netlink group")? {
+        for _ in 0..limits::HEARD_DATAGRAMS {
+            let length = match self.receive("listen to a netlink group") {
+                Ok(Some(length)) => length,
+                Err(error) if error.kind != Kind::Lost => return Err(error),
+                _ => break,
+            };
             let all = parse::messages(&self.buffer[..length]);
             replies.extend(all.map(|message| Reply { kind: message.kind, payload: message.payload.into() }));
         }

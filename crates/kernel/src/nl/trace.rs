@@ -27,6 +27,8 @@ pub struct Event {
     pub dropped: bool,
     /// The packet: protocol, destination and destination port, when the kernel told them.
     pub packet: Option<Packet>,
+    /// Index of the link by which it came in, when the kernel told it: with the packet, unless it is one of this host.
+    pub incoming: Option<u32>,
 }
 
 /// Which packet.
@@ -52,7 +54,7 @@ impl Tracer {
         Ok(Self(socket))
     }
 
-    /// The events of the next datagrams; empty if none came in `patience`.
+    /// The events of the next datagrams; empty if none came in `patience`, or if so many came that some were lost.
     pub fn events(&mut self, patience: Duration) -> Result<Vec<Event>> {
         let replies = self.0.heard(patience)?;
         Ok(replies.iter().filter(|reply| reply.kind == TRACE).filter_map(|reply| event(&reply.payload)).collect())
@@ -73,6 +75,7 @@ fn event(payload: &[u8]) -> Option<Event> {
         chain: find(2).map(parse::text).unwrap_or_default(),
         rule: if policy { None } else { find(3).and_then(parse::be64) },
         dropped: decided == Some(NF_DROP),
+        incoming: number(10),
         packet: headers.and_then(|(network, transport)| packet(network, transport)),
     })
 }
@@ -111,13 +114,14 @@ mod tests {
                 w.be64(3, 7);
                 w.nest(5, |w| w.be32(1, 0));
             }
+            w.be32(10, 3);
             w.attribute(8, &ip);
             w.attribute(9, &[0x80, 0, 0, 53]);
             w.bytes().to_vec()
         };
         for policy in [true, false] {
             let event = event(&message(policy)).unwrap();
-            assert!(event.dropped && event.id == 99);
+            assert!(event.dropped && event.id == 99 && event.incoming == Some(3));
             assert_eq!(event.rule, if policy { None } else { Some(7) });
             let packet = event.packet.unwrap();
             assert_eq!((packet.protocol, packet.port, packet.destination.to_string().as_str()), (17, 53, "10.96.0.10"));

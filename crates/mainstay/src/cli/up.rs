@@ -211,7 +211,11 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
     let (host, mode) = (settings.host.clone(), sandbox.mode().name());
     let notify = Notify::from_environment();
-    let mut running = run::start(settings, sandbox, phases).await?;
+    let mut running = tokio::select! {
+        started = run::start(settings, sandbox, phases) => started?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
     tokio::select! {
         () = running.ready() => {}
         _ = interrupt.recv() => {

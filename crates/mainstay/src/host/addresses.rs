@@ -69,9 +69,9 @@ pub(crate) fn choose(look: &Look, selector: &NodePorts, own: &[IpAddr], families
     };
     node_ports.sort_unstable();
     node_ports.dedup();
-    let by_default = families.iter().flat_map(|v4| look.defaults(*v4)).filter_map(|route| route.index);
+    let by_route = families.iter().flat_map(|v4| look.uplinks(*v4));
     let by_address = usable.iter().filter(|address| node_ports.contains(&address.address)).map(|address| address.index);
-    let names = by_default.chain(by_address).map(|index| look.name(index));
+    let names = by_route.chain(by_address.map(|index| look.name(index)));
     let uplinks = names.filter(|name| !name.is_empty() && *name != "lo").map(str::to_owned).collect();
     Known { primary, node_ports, uplinks }
 }
@@ -149,6 +149,29 @@ mod tests {
         assert_eq!(chosen(&look, "primary").primary[0], ip("192.168.1.11"), "the route names its source");
         look.routes.clear();
         assert_eq!(chosen(&look, "primary"), Known::default(), "no link up yet");
+    }
+
+    #[test]
+    fn every_link_that_leads_anywhere_is_an_uplink() {
+        let mut look = look();
+        let names = ["eth1", "wg0", "pod0123456789ab", "msprobe0a", "idle"];
+        look.links.extend((5..).zip(names).map(|(index, name)| link(index, name)));
+        let to = |index, destination: &str, table| {
+            let route = default(index, "192.0.2.1", 0, None);
+            Route { destination: ip(destination), prefix_len: 24, gateway: None, table, ..route }
+        };
+        look.routes.extend([
+            to(1, "10.96.0.0", 254),
+            to(5, "10.50.0.0", 254),
+            to(6, "0.0.0.0", 51820),
+            to(7, "10.244.0.0", 254),
+            to(8, "10.244.255.0", 254),
+            to(9, "10.60.0.0", 255),
+            Route { prefix_len: 64, ..to(9, "fe80::", 254) },
+        ]);
+        assert!(pods::network::is_interface("pod0123456789ab"), "the test means a pod's link");
+        let known = chosen(&look, "primary");
+        assert_eq!(Vec::from_iter(known.uplinks), ["eth0", "eth1", "wg0", "wlan0"]);
     }
 
     #[test]

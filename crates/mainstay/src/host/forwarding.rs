@@ -1,13 +1,15 @@
 //! Which settings must change so that packets travel between pods and the host's links: readings in, changes out. Pure.
 //!
 //! A link's own setting is preferred to the one for all links. IPv6 has a setting per link since Linux 6.17; before that
-//! only the one for all links, which also makes links deaf to router advertisements unless they are told otherwise.
+//! only the one for all links, which also turns on every link's own and that of later links: those go back at once, since a
+//! link whose own is on is deaf to router advertisements.
 
 use std::collections::BTreeSet;
 
 use super::ledger::Change;
 
 const ALL6: &str = "net/ipv6/conf/all/forwarding";
+const DEFAULT6: &str = "net/ipv6/conf/default/forwarding";
 
 /// What is needed. `read` gives a setting's value, `links` names every link, `uplinks` those that lead to others.
 pub(crate) fn plan(
@@ -34,20 +36,17 @@ pub(crate) fn plan(
     changes
 }
 
-/// Forwarding of every link at once, which the links that listen to routers must survive.
-fn all6(read: &dyn Fn(&str) -> Option<String>, links: &[String]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for link in links.iter().filter(|link| *link != "lo") {
-        let name = format!("net/ipv6/conf/{link}/accept_ra");
-        if read(&name).as_deref() == Some("1") {
-            changes.extend(set(read, &name, "2", Vec::new(), Vec::new()));
-        }
-    }
-    let names = links.iter().map(String::as_str).chain(["default"]);
-    let own = names.map(|link| format!("net/ipv6/conf/{link}/forwarding"));
-    let along = own.filter_map(|name| read(&name).map(|value| (name, value))).collect();
-    changes.extend(set(read, ALL6, "1", Vec::new(), along));
-    changes
+/// Forwarding of all links at once, without that of any one link: packets pass, and links go on listening to routers.
+/// Whoever else turns it on turns on that of later links, too, by which he is known.
+fn all6(read: &dyn Fn(&str) -> Option<String>, links: &[String]) -> Option<Change> {
+    let links = || links.iter().map(String::as_str);
+    let own = links().chain(["default"]).map(|link| format!("net/ipv6/conf/{link}/forwarding"));
+    let heard = links().filter(|link| *link != "lo").map(|link| format!("net/ipv6/conf/{link}/accept_ra"));
+    let value = |name: String| read(&name).map(|value| (name, value));
+    let heard = heard.filter_map(value).filter(|(_, value)| value == "1");
+    let along = own.filter_map(value).chain(heard).collect();
+    let only_if = read(DEFAULT6).map(|value| (DEFAULT6.to_owned(), value)).into_iter().collect();
+    set(read, ALL6, "1", only_if, along)
 }
 
 fn set(
@@ -95,8 +94,8 @@ mod tests {
         assert_eq!(planned(&[&old[..], &new].concat(), true), [v4, "net/ipv6/conf/eth0/force_forwarding 0->1 +0"]);
         assert_eq!(
             planned(&old, true),
-            [v4, "net/ipv6/conf/eth0/accept_ra 1->2 +0", "net/ipv6/conf/all/forwarding 0->1 +2"],
-            "router advertisements go on being heard, and each link's value is noted"
+            [v4, "net/ipv6/conf/all/forwarding 0->1 +3"],
+            "each link's value is noted, and that it hears routers"
         );
         assert_eq!(planned(&old, false), [v4]);
     }

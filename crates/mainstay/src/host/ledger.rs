@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     path: PathBuf,
     here: Place,
     inner: Mutex<Inner>,
+    /// Held while a change is noted and made, and while changes are taken back: nobody sees half a change.
+    whole: Mutex<()>,
     _lock: File,
 }
 
@@ -37,6 +39,12 @@ pub(crate) struct Ledger {
 struct Inner {
     file: File,
     lines: Vec<Line>,
+    /// Lines that cannot be read, with their numbers; they stay as they are.
+    damaged: Vec<Damaged>,
+    /// Everything is taken back or about to be: nothing may be noted any more.
+    closed: bool,
+    /// The file ends in half a line that could not be cut off: nothing may be written behind it.
+    broken: bool,
 }
 
 /// Where a change was made: the kernel forgets at a boot, and every network namespace is a host of its own.
@@ -88,8 +96,15 @@ impl Ledger {
         Self::path(data_dir).exists()
     }
 
-    /// Opens it, or a new one, and locks it.
+    /// Opens it, or a new one, and locks it. One with a damaged line is an error.
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
+        let ledger = Self::open_to_undo(data_dir)?;
+        let damaged = ledger.inner().damaged.first().map(|(number, _)| damaged(*number, &ledger.path));
+        damaged.map_or(Ok(ledger), |why| bail!(why))
+    }
+
+    /// Opens it, or a new one, and locks it; damaged lines are kept as they are.
+    pub(crate) fn open_to_undo(data_dir: &Path) -> Result<Self> {
         let path = Self::path(data_dir);
         let shown = path.display();
         let directory = data_dir.join("host");
@@ -98,19 +113,25 @@ impl Ledger {
         let mut file = open(&path)?;
         let mut text = String::new();
         file.read_to_string(&mut text).with_context(|| format!("cannot read {shown}"))?;
-        let (lines, whole) = parse(&text, &path)?;
+        let (lines, damaged, whole) = parse(&text);
         if whole < text.len() {
             // A line cut short by a power cut or a kill: its change was never made.
             file.set_len(whole as u64).with_context(|| format!("cannot cut {shown}"))?;
             file.seek(std::io::SeekFrom::End(0))?;
         }
         sync(&directory)?;
-        Ok(Self { path, here: Place::here()?, inner: Mutex::new(Inner { file, lines }), _lock: lock })
+        let inner = Inner { file, lines, damaged, closed: false, broken: false };
+        Ok(Self { path, here: Place::here()?, inner: Mutex::new(inner), whole: Mutex::new(()), _lock: lock })
     }
 
-    /// Every change that may still be in place, oldest first.
+    /// Every change that may still be in place in this boot and this network namespace, oldest first.
     pub(crate) fn changes(&self) -> Vec<Change> {
-        self.inner().lines.iter().map(|line| line.change.clone()).collect()
+        self.inner().lines.iter().filter(|line| line.place == self.here).map(|line| line.change.clone()).collect()
+    }
+
+    /// Whether everything was taken back, or is about to be.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner().closed
     }
 
     /// Whether changes of this boot and this network namespace are in place: the instance goes on where it was.
@@ -125,11 +146,14 @@ impl Ledger {
 
     /// Notes a change that is about to be made; it is durable when this returns. The same change is noted once.
     pub(crate) fn note(&self, change: Change) -> Result<()> {
-        if self.holds(&change) {
-            return Ok(());
+        let mut inner = self.inner();
+        if inner.closed {
+            bail!("{change}: not made, because everything is being taken back.\nStart again: mainstay up --host");
         }
         let line = Line { place: self.here.clone(), change, gone: false };
-        let mut inner = self.inner();
+        if inner.lines.contains(&line) {
+            return Ok(());
+        }
         self.append(&mut inner, &line)?;
         inner.lines.push(line);
         drop(inner);
@@ -137,8 +161,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes a change, then makes it.
+    /// Notes a change, then makes it. `make` must not note or make anything itself.
     pub(crate) fn make(&self, change: Change, make: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _whole = self.whole();
         self.note(change)?;
         make()?;
         super::kill_points::after_make();
@@ -148,15 +173,25 @@ impl Ledger {
     /// Forgets a change that was taken back by whoever made it.
     pub(crate) fn gone(&self, change: &Change) -> Result<()> {
         let mut inner = self.inner();
-        let Some(at) = inner.lines.iter().position(|line| line.change == *change) else { return Ok(()) };
+        let is_it = |line: &Line| line.place == self.here && line.change == *change;
+        let Some(at) = inner.lines.iter().position(is_it) else { return Ok(()) };
         let line = Line { gone: true, ..inner.lines[at].clone() };
         self.append(&mut inner, &line)?;
         inner.lines.remove(at);
         Ok(())
     }
 
+    /// Notes one change in the place of another, at once.
+    fn replace(&self, old: &Change, new: &Change) -> Result<()> {
+        let mut lines = self.inner().lines.clone();
+        let is_it = |line: &&mut Line| line.place == self.here && line.change == *old;
+        lines.iter_mut().filter(is_it).for_each(|line| line.change = new.clone());
+        self.keep_only(lines)
+    }
+
     /// Takes one change back if it still holds, and forgets it.
     pub(crate) fn undo_one(&self, change: &Change) -> Result<()> {
+        let _whole = self.whole();
         if let undo::Outcome::Failed(why) = undo::undo(change) {
             bail!("{change}: {why}");
         }
@@ -175,18 +210,26 @@ impl Ledger {
         if kept.len() < lines.len() { self.keep_only(kept) } else { Ok(()) }
     }
 
-    /// Takes every change back, the last one first. What fails stays noted; when nothing does, the file goes, and
-    /// nothing may be noted any more.
+    /// Takes every change back, the last one first. What fails stays noted; when nothing does, the file goes. From its
+    /// beginning on nothing may be noted any more: others in this process may still want to mend what they see go.
     pub(crate) fn undo_all(&self) -> Result<Undone> {
+        self.inner().closed = true;
+        // A change that is just being made is waited for, so that it is there to be taken back.
+        let _whole = self.whole();
         let mut undone = Undone::default();
-        let lines = self.inner().lines.clone();
+        let (lines, damaged_lines) = {
+            let inner = self.inner();
+            (inner.lines.clone(), inner.damaged.clone())
+        };
+        let why = |(number, _): &Damaged| damaged(*number, &self.path);
+        undone.failed.extend(damaged_lines.iter().map(why));
         let mut kept = Vec::new();
         for line in lines.into_iter().rev() {
             if line.place.boot != self.here.boot && line.change.is_kernel() {
                 continue;
             }
             if line.place.boot == self.here.boot && line.place.net != self.here.net && line.change.is_network() {
-                match elsewhere(line.place.net) {
+                match elsewhere(line.place.net, &self.path) {
                     Some(why) => {
                         undone.failed.push(format!("{}: {why}", line.change));
                         kept.push(line);
@@ -208,7 +251,7 @@ impl Ledger {
             super::kill_points::after_undo();
         }
         kept.reverse();
-        if kept.is_empty() {
+        if kept.is_empty() && damaged_lines.is_empty() {
             std::fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
         } else {
             self.keep_only(kept)?;
@@ -220,19 +263,30 @@ impl Ledger {
     fn keep_only(&self, lines: Vec<Line>) -> Result<()> {
         let mut inner = self.inner();
         let new = self.path.with_extension("new");
-        let text: Result<String> = lines.iter().map(|line| Ok(serde_json::to_string(line)? + "\n")).collect();
+        let mut text: String = inner.damaged.iter().map(|(_, line)| format!("{line}\n")).collect();
+        for line in &lines {
+            text.push_str(&(serde_json::to_string(line)? + "\n"));
+        }
         let mut file = File::create(&new).with_context(|| format!("cannot write {}", new.display()))?;
-        file.write_all(text?.as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, &self.path).with_context(|| format!("cannot replace {}", self.path.display()))?;
         sync(self.path.parent().unwrap_or(&self.path))?;
-        *inner = Inner { file: open(&self.path)?, lines };
+        (inner.file, inner.lines, inner.broken) = (open(&self.path)?, lines, false);
         Ok(())
     }
 
+    /// A line that fits only in part is cut off again: behind it nothing could be read.
     fn append(&self, inner: &mut Inner, line: &Line) -> Result<()> {
         let text = serde_json::to_string(line)? + "\n";
-        let written = inner.file.write_all(text.as_bytes()).and_then(|()| inner.file.sync_data());
+        let written = (|| {
+            if inner.broken {
+                return Err(std::io::Error::other("its last line is cut short"));
+            }
+            let before = inner.file.metadata()?.len();
+            let written = inner.file.write_all(text.as_bytes()).and_then(|()| inner.file.sync_data());
+            written.inspect_err(|_| inner.broken = inner.file.set_len(before).is_err())
+        })();
         written.with_context(|| {
             format!(
                 "cannot note in {} what is about to be changed, so nothing more is changed.\nMake room on the disk, then: \
@@ -240,6 +294,10 @@ impl Ledger {
                 self.path.display()
             )
         })
+    }
+
+    fn whole(&self) -> MutexGuard<'_, ()> {
+        self.whole.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -272,37 +330,49 @@ fn lock(directory: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The changes that are in place by the text of a ledger, and how many of its bytes are whole lines.
-fn parse(text: &str, path: &Path) -> Result<(Vec<Line>, usize)> {
-    let mut lines: Vec<Line> = Vec::new();
+/// Number and text of a line that cannot be read.
+type Damaged = (usize, String);
+
+/// The changes that are in place by the text of a ledger, the lines that cannot be read, and how many of its bytes are
+/// whole lines.
+fn parse(text: &str) -> (Vec<Line>, Vec<Damaged>, usize) {
+    let (mut lines, mut damaged): (Vec<Line>, Vec<Damaged>) = (Vec::new(), Vec::new());
     let whole = text.rfind('\n').map_or(0, |last| last + 1);
     for (number, text) in text[..whole].lines().enumerate() {
-        let line: Line = serde_json::from_str(text).with_context(|| {
-            format!(
-                "line {} of {} is damaged.\nLook at the file: it lists what was changed on this host, one change a line; \
-                 take the line out and undo by hand what it says",
-                number + 1,
-                path.display()
-            )
-        })?;
+        let Ok(line) = serde_json::from_str::<Line>(text) else {
+            damaged.push((number + 1, text.to_owned()));
+            continue;
+        };
         match lines.iter().position(|noted| noted.place == line.place && noted.change == line.change) {
             Some(at) if line.gone => _ = lines.remove(at),
             None if !line.gone => lines.push(line),
             _ => {}
         }
     }
-    Ok((lines, whole))
+    (lines, damaged, whole)
+}
+
+/// What to do about a line that cannot be read.
+fn damaged(number: usize, path: &Path) -> String {
+    format!(
+        "line {number} of {} is damaged.\nLook at the file: it lists what was changed on this host, one change a line; \
+         take the line out and undo by hand what it says",
+        path.display()
+    )
 }
 
 /// How to reach a network namespace that still exists; None: it has ended.
-fn elsewhere(net: u64) -> Option<String> {
+fn elsewhere(net: u64, ledger: &Path) -> Option<String> {
     let is_it = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == net);
     let entries = |path: &str| std::fs::read_dir(path).into_iter().flatten().flatten();
     let named = entries("/run/netns").map(|entry| entry.path()).find(|path| is_it(path));
     let of_processes = || entries("/proc").map(|entry| entry.path().join("ns/net")).find(|path| is_it(path));
     let path = named.or_else(of_processes)?;
-    let path = path.display();
-    Some(format!("it was made in another network namespace; type: nsenter --net={path} mainstay down"))
+    let data_dir = ledger.parent().and_then(Path::parent).unwrap_or(ledger);
+    let (path, data_dir) = (path.display(), data_dir.display());
+    Some(format!(
+        "it was made in another network namespace; type: nsenter --net={path} mainstay down --data-dir {data_dir}"
+    ))
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! The host's network as the kernel tells it: links, addresses and routes.
 
+use std::net::IpAddr;
+
 use anyhow::{Context, Result};
 use kernel::nl::route::{Address, Link, Route, Rtnetlink};
+
+use super::neighbours::is_link;
 
 /// What there is now.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +20,8 @@ pub(crate) struct Look {
 
 /// Number of the main routing table.
 const MAIN: u32 = 254;
+/// Number of the table of the host's own addresses.
+const LOCAL: u32 = 255;
 
 impl Look {
     /// Looks in the calling thread's network namespace.
@@ -35,6 +41,20 @@ impl Look {
     /// Routes of the main table.
     pub(crate) fn main_routes(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter().filter(|route| route.table == MAIN)
+    }
+
+    /// Links that lead anywhere, of all tables: split tunnels and second cards have routes, too.
+    pub(crate) fn uplinks(&self, v4: bool) -> impl Iterator<Item = &str> {
+        let leads = move |route: &&Route| {
+            let link_local = match route.destination {
+                IpAddr::V4(four) => four.is_link_local() && route.prefix_len >= 16,
+                IpAddr::V6(six) => six.is_unicast_link_local() && route.prefix_len >= 10,
+            };
+            let far = !link_local && !route.destination.is_multicast();
+            route.table != LOCAL && route.destination.is_ipv4() == v4 && far
+        };
+        let names = self.routes.iter().filter(leads).filter_map(|route| route.index).map(|index| self.name(index));
+        names.filter(|name| !pods::network::is_interface(name) && !is_link(name))
     }
 
     /// Default routes of a family, the preferred one first.

@@ -16,6 +16,7 @@ mod prepare;
 mod routes;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,8 @@ pub(crate) struct Host {
     selector: NodePorts,
     primary: channel::Sender<Vec<IpAddr>>,
     node_ports: channel::Sender<Vec<IpAddr>>,
+    /// Service networks beyond the configured ones that have routes here, as (first address, bits).
+    added: Mutex<BTreeSet<(IpAddr, u8)>>,
     /// One at a time looks and changes, until the host is given back.
     closed: Mutex<bool>,
     /// Nothing of the instance was in place before this start.
@@ -104,7 +107,10 @@ impl Host {
 
     /// Addresses, routes and settings that are needed and not there.
     fn missing(&self, look: &Look, known: &Known) -> Vec<Change> {
-        plan(&self.network, look, known)
+        let mut changes = plan(&self.network, look, known);
+        let added = self.added.lock().unwrap_or_else(|poison| poison.into_inner());
+        changes.extend(routes::missing(&self.network, added.iter().copied(), look));
+        changes
     }
 
     fn make(&self, change: Change) -> Result<()> {
@@ -152,7 +158,7 @@ fn plan(network: &Network, look: &Look, known: &Known) -> Vec<Change> {
         |address: &IpAddr| look.addresses.iter().any(|held| held.address == *address && look.name(held.index) == LO);
     let absent = own_addresses(network).into_iter().filter(|address| !on_lo(address));
     changes.extend(absent.map(|address| Change::Address { link: LO.to_owned(), address }));
-    changes.extend(routes::missing(network, look));
+    changes.extend(routes::missing(network, routes::configured(network), look));
     changes
 }
 
@@ -192,16 +198,18 @@ pub(crate) fn restore(data_dir: &Path) -> Result<bool> {
         return Ok(false);
     }
     let again = format!("mainstay down --data-dir {}", data_dir.display());
-    report(&Ledger::open(data_dir)?.undo_all()?, &again).map(|()| true)
+    report(&Ledger::open_to_undo(data_dir)?.undo_all()?, &again).map(|()| true)
 }
 
-/// After the server has ended: says what goes on. A first start that failed leaves nothing.
+/// After the server has ended: says what goes on. A first start that failed, or was stopped, leaves nothing.
 pub(crate) fn end(host: &Host, data_dir: &Path, ended: Result<()>) -> Result<()> {
     let shown = data_dir.display();
-    if ended.is_err() && host.fresh.load(Ordering::Acquire) {
+    if host.fresh.load(Ordering::Acquire) {
         // What failed is what matters to the reader; what could not be taken back is said as well.
-        if let Err(error) = Sandbox::kill(data_dir).map_err(Into::into).and_then(|_| host.give_back()) {
-            eprintln!("mainstay: {error:#}");
+        match Sandbox::kill(data_dir).map_err(Into::into).and_then(|_| host.give_back()) {
+            Err(error) => eprintln!("mainstay: {error:#}"),
+            Ok(()) if ended.is_ok() => eprintln!("stopped before it was ready; this host is as it was"),
+            Ok(()) => {}
         }
         return ended;
     }

@@ -118,10 +118,19 @@ pub(crate) fn changes(data_dir: &Path) -> Result<[Change; 2]> {
 /// Writes whose changes these are.
 pub(crate) fn claim(ledger: &Ledger, data_dir: &Path) -> Result<()> {
     let [directory, file] = changes(data_dir)?;
-    ledger.make(directory, || std::fs::create_dir_all(CLAIMS).with_context(|| format!("cannot make {CLAIMS}")))?;
+    let make = || std::fs::create_dir_all(CLAIMS).with_context(|| format!("cannot make {CLAIMS}"));
+    ledger.make(directory, make)?;
     let (path, text) = (claim_path()?, format!("{}\n", data_dir.display()));
     if std::fs::read_to_string(&path).is_ok_and(|now| now == text) {
         return Ok(());
     }
-    ledger.make(file, || std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display())))
+    ledger.make(file, || {
+        let mut written = std::fs::write(&path, &text);
+        if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            // Somebody who found the directory empty has removed it.
+            make()?;
+            written = std::fs::write(&path, &text);
+        }
+        written.with_context(|| format!("cannot write {}", path.display()))
+    })
 }

@@ -78,6 +78,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
     data_dir.create()?;
     let ledger = Ledger::open(directory)?;
     ledger.forget_other_boots()?;
+    ledger.finish_sysctls()?;
     let fresh = !ledger.is_live();
     netlock::claim(&ledger, directory)?;
     lock.serve(directory)?;
@@ -87,6 +88,7 @@ pub(crate) fn prepare(flags: &HostFlags, data_dir: &DataDir, network: &Network) 
         selector: node_ports,
         primary: channel::Sender::new(Vec::new()),
         node_ports: channel::Sender::new(Vec::new()),
+        added: Mutex::default(),
         closed: Mutex::new(false),
         fresh: AtomicBool::new(fresh),
         fix_forward: flags.fix_forward,

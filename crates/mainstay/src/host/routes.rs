@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use compile::allocate::Cidr;
 use kernel::nl::route::Rtnetlink;
 
 use super::ledger::{Change, Ledger};
@@ -13,21 +12,23 @@ use super::{Host, LO};
 use crate::config::Network;
 use crate::run::network::service_route;
 
-/// Routes of the configured ranges and pools that are not there.
-pub(super) fn missing(network: &Network, look: &Look) -> Vec<Change> {
-    let there = |cidr: &Cidr| {
+/// Routes of these ranges that are not there.
+pub(super) fn missing(network: &Network, wanted: impl IntoIterator<Item = (IpAddr, u8)>, look: &Look) -> Vec<Change> {
+    let there = |(address, prefix): &(IpAddr, u8)| {
         let mut routes = look.main_routes();
         routes.any(|route| {
-            (route.destination, route.prefix_len) == (cidr.network, cidr.prefix)
+            (route.destination, route.prefix_len) == (*address, *prefix)
                 && route.index.is_some_and(|index| look.name(index) == LO)
         })
     };
-    let all = configured(network).into_iter().filter(|cidr| !there(cidr));
-    all.map(|cidr| change(network, cidr.network, cidr.prefix)).collect()
+    let all = wanted.into_iter().filter(|range| !there(range));
+    all.map(|(address, prefix)| change(network, address, prefix)).collect()
 }
 
-fn configured(network: &Network) -> Vec<Cidr> {
-    [&network.service_cidrs[..], &network.pools.cidrs()].concat()
+/// The configured ranges and pools, as (first address, bits).
+pub(super) fn configured(network: &Network) -> BTreeSet<(IpAddr, u8)> {
+    let all = network.service_cidrs.iter().cloned().chain(network.pools.cidrs());
+    all.map(|cidr| (cidr.network, cidr.prefix)).collect()
 }
 
 fn change(network: &Network, destination: IpAddr, prefix: u8) -> Change {
@@ -53,16 +54,21 @@ pub(super) fn add(ledger: &Ledger, change: Change) -> Result<()> {
 }
 
 impl Host {
-    /// Makes the routes to added Service networks those of `wanted`, as (first address, bits).
+    /// Makes the routes to added Service networks those of `wanted`, as (first address, bits). What is noted may never have
+    /// been made, or be gone since: it only tells which routes are no longer wanted.
     pub(crate) fn route_added(&self, wanted: &BTreeSet<(IpAddr, u8)>) -> Result<()> {
-        let configured: BTreeSet<_> =
-            configured(&self.network).iter().map(|cidr| (cidr.network, cidr.prefix)).collect();
-        let noted: BTreeSet<(IpAddr, u8)> = self.ledger.changes().iter().filter_map(added).collect();
-        for gone in noted.difference(wanted).filter(|route| !configured.contains(route)) {
-            self.ledger.undo_one(&change(&self.network, gone.0, gone.1))?;
+        let closed = self.closed.lock().unwrap_or_else(|poison| poison.into_inner());
+        if *closed {
+            return Ok(());
         }
-        for new in wanted.difference(&noted) {
-            add(&self.ledger, change(&self.network, new.0, new.1))?;
+        self.added.lock().unwrap_or_else(|poison| poison.into_inner()).clone_from(wanted);
+        let configured = configured(&self.network);
+        let stays = |route: &(IpAddr, u8)| wanted.contains(route) || configured.contains(route);
+        for gone in self.ledger.changes().iter().filter(|change| added(change).is_some_and(|route| !stays(&route))) {
+            self.ledger.undo_one(gone)?;
+        }
+        for new in missing(&self.network, wanted.iter().copied(), &Look::now()?) {
+            add(&self.ledger, new)?;
         }
         Ok(())
     }

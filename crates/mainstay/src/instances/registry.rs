@@ -1,7 +1,8 @@
 //! Data directories in, small files that name them out, and back: how instances in unusual places are found again.
 //!
 //! The files lie in `$XDG_RUNTIME_DIR/mainstay` (`/run/mainstay` for root), else beside the default data directory. They
-//! are hints: a directory that is gone is forgotten, and one of another user is never believed.
+//! are hints: a directory that is gone is forgotten, and one of another user is never believed. Others keep files there,
+//! too (host mode says whose a network namespace is): only files with names of this module are read or removed.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,9 +34,16 @@ pub(super) fn directories() -> BTreeSet<PathBuf> {
     for place in places() {
         let Ok(files) = std::fs::read_dir(&place) else { continue };
         for file in files.flatten().map(|entry| entry.path()).filter(|path| is_own(path)) {
-            match read(&file) {
-                Some(directory) if directory.is_dir() => _ = found.insert(directory),
-                _ => _ = std::fs::remove_file(&file),
+            match kind(&file) {
+                Some(Kind::Listed) => match read(&file) {
+                    Some(directory) if directory.is_dir() => _ = found.insert(directory),
+                    _ => _ = std::fs::remove_file(&file),
+                },
+                // Its writer renames it at once, unless it was killed before.
+                Some(Kind::Unfinished(pid)) if !Path::new("/proc").join(&pid).exists() => {
+                    _ = std::fs::remove_file(&file);
+                }
+                _ => {}
             }
         }
         // Refused while it holds a file.
@@ -61,7 +69,35 @@ fn places() -> Vec<PathBuf> {
     places
 }
 
+/// Files that this module writes.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// It names a directory.
+    Listed,
+    /// It is being written by a process.
+    Unfinished(String),
+}
+
+/// What a file is by its name; none: somebody else's.
+fn kind(file: &Path) -> Option<Kind> {
+    let hash = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name = file.file_name()?.to_str()?;
+    if let Some((hidden, pid)) = name.strip_prefix('.').and_then(|rest| rest.split_once('.')) {
+        let number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+        return (hash(hidden) && number).then(|| Kind::Unfinished(pid.to_owned()));
+    }
+    name.strip_suffix(".json").is_some_and(hash).then_some(Kind::Listed)
+}
+
+/// Somebody who finds the place empty removes it: then it is made once more.
 fn write(place: &Path, directory: &Path) -> io::Result<()> {
+    match write_once(place, directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write_once(place, directory),
+        done => done,
+    }
+}
+
+fn write_once(place: &Path, directory: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(place)?;
     if !is_own(place) {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
@@ -103,5 +139,16 @@ mod tests {
         let names: Vec<_> = std::fs::read_dir(place.path()).expect("it can be listed").flatten().collect();
         assert_eq!(names.len(), 2, "one file for one directory, beside the test's own: {names:?}");
         assert!(!is_own(Path::new("/nonexistent")));
+    }
+
+    #[test]
+    fn only_names_of_its_own_are_touched() {
+        let of = |name: &str| kind(&Path::new("/run/mainstay").join(name));
+        assert_eq!(of("0123456789abcdef.json"), Some(Kind::Listed));
+        assert_eq!(of(".0123456789abcdef.77"), Some(Kind::Unfinished("77".into())));
+        for other in ["host-4026531840", "0123456789abcdef", "0123.json", "notes.json", ".0123456789abcdef.x", ".", ""]
+        {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

@@ -125,6 +125,8 @@ struct Ground {
     sandbox: Arc<Sandbox>,
     host: Option<Arc<Host>>,
     data_dir: DataDir,
+    /// What is wrong on the host.
+    problem: Option<String>,
 }
 
 /// Starts every role. Must run on the main runtime; `sandbox` was started before any thread.
@@ -140,8 +142,13 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     phases.done("api", &door.server);
 
     let node_runtime = node_thread::start(sandbox.clone(), network.clone(), host.clone())?;
+    let mut problem = None;
     if let Some(host) = &host {
-        host.meet_neighbours(data_dir.path(), &domain, phases)?;
+        let (asked, directory, domain) = (host.clone(), data_dir.path().to_owned(), domain.clone());
+        // It sends packets and waits for them: a signal is heard meanwhile.
+        let met = tokio::task::spawn_blocking(move || asked.meet_neighbours(&directory, &domain)).await??;
+        met.said.iter().for_each(|line| phases.done("neighbours", line));
+        problem = met.problem;
         host.note_fixed()?;
         host::follow(host)?;
     }
@@ -150,7 +157,7 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     node.write_resolver(&data_dir)?;
     door.open_inside(&node_runtime, &node.network, node.on_host).await?;
     phases.done("network", &format!("node {} at {}", node.name, join(&node.reach.primary.borrow())));
-    let ground = Ground { store, door, node, node_runtime, sandbox, host, data_dir };
+    let ground = Ground { store, door, node, node_runtime, sandbox, host, data_dir, problem };
     start_roles(ground, settings.dataplane, settings.faults, settings.publish, phases).await
 }
 
@@ -161,7 +168,7 @@ async fn start_roles(
     publish: Vec<IpAddr>,
     phases: &mut Phases,
 ) -> Result<Running> {
-    let Ground { store, door, node, node_runtime, sandbox, host, data_dir } = ground;
+    let Ground { store, door, node, node_runtime, sandbox, host, data_dir, problem } = ground;
     let (api, network, domain) = (door.api.clone(), &node.network, &node.domain);
     api.set_dial(Arc::new(dial::NodeDial(node_runtime.clone())));
     let applied = Applied::default();
@@ -174,7 +181,7 @@ async fn start_roles(
     let own = network.node_addresses.clone();
     node_runtime.spawn(service_routes::keep(table.clone(), own, feed.latest(), host.clone()));
     if let Some(host) = &host {
-        host.guard_neighbours(domain, &feed, &report)?;
+        host.guard_neighbours(domain, &feed, &report, problem)?;
     }
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(network, domain, &node_runtime, feed.subscribe(), dns_confirm).await?;

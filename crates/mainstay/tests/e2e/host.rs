@@ -64,13 +64,13 @@ impl Host {
     }
 
     /// Looks at the host whose network and mount namespaces a process is in. Control groups are everybody's on this
-    /// machine, and so are the named network namespaces in `/run/netns`: they are left out here.
+    /// machine: they are left out here. So are the files by which `mainstay ls` finds instances that are stopped.
     pub(crate) fn look_in(pid: u32) -> Self {
         let script = "exec 2>/dev/null; ip -o link | sed 's/^/link: /'; ip -o addr | sed 's/^/address: /'; \
                       ip route show table all | sed 's/^/route: /'; ip -6 route show table all | sed 's/^/route6: /'; \
                       ip rule | sed 's/^/rule: /'; ip -6 rule | sed 's/^/rule6: /'; nft -s list ruleset | sed 's/^/nft: /'; \
                       grep -rs '' /proc/sys/net | grep -v nf_conntrack_count | sed 's/^/sysctl: /'; \
-                      grep -v ' nsfs ' /proc/self/mountinfo | sed 's/^/mount: /'; ls /run/mainstay/host-$(stat -L -c %i /proc/self/ns/net) | sed 's/^/file: /'; \
+                      grep -v ' nsfs ' /proc/self/mountinfo | sed 's/^/mount: /'; find /run -name '*.json' -prune -o -type f -print | sed 's/^/file: /'; \
                       sed 's/^/resolver: /' /etc/resolv.conf; sed 's/^/name: /' /etc/hosts";
         let target = pid.to_string();
         let output =

@@ -30,6 +30,9 @@ started() { # the server runs in the background from here on
     export KUBECONFIG="$W/data/kubeconfig"
     kubectl wait --for=condition=Ready pod/web pod/client --timeout=60s > "$W/wait.log" 2>&1 || fail "pods are not ready"
 }
+end_server() { # SIGNAL
+    kill -"$1" "$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$W/data/instance.json")"; wait $server || true
+}
 # By name, so that the way to the cluster DNS is open; by a node port from the network; by the way out.
 pod_to_service() { kubectl exec client -- curl -s --max-time 2 http://web/; }
 network_to_node_port() { ip netns exec lan curl -s --max-time 2 http://198.51.100.2:30080/; }
@@ -129,6 +132,32 @@ diff "$W/before" "$W/after" || fail "something stays"
 }
 
 #[test]
+fn our_table_returns_while_somebody_changes_thousands_of_rules_without_pause() {
+    let script = r#"
+others > "$W/before"
+up > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+{
+    echo "add table inet busy; delete table inet busy; add table inet busy; add chain inet busy many"
+    for number in $(seq 6000); do echo "add rule inet busy many udp dport $number accept"; done
+} > "$W/busy.nft"
+while [ ! -e "$W/stop" ]; do nft -f "$W/busy.nft"; done &
+busy=$!
+until_ok nft list chain inet busy many
+nft delete table inet mainstay
+until_ok nft list table inet mainstay
+touch "$W/stop"; wait $busy
+nft delete table inet busy
+says 0 "problems    none" "$M" status --data-dir "$W/data"
+down
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+"#;
+    host("busy", &format!("{INSTANCE}{script}"));
+}
+
+#[test]
 fn a_firewall_that_comes_later_is_told_of_and_with_leave_fixed() {
     let script = r#"
 others > "$W/before"
@@ -140,12 +169,84 @@ kubectl wait --for=condition=Ready pod/web pod/client --timeout=60s > "$W/wait.l
 iptables -P FORWARD DROP
 until_ok grep -q "fix: iptables -w -I FORWARD -s 10.244.0.0/16" "$W/up.log"
 says 2 "MS2004" "$M" status --data-dir "$W/data" -o json
-# The server may be another one, with leave; the pods go on.
-kill "$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$W/data/instance.json")"; wait $server || true
+# A server that goes on with the pods says so as well.
+end_server TERM
+up > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+says 2 "MS2004" "$M" status --data-dir "$W/data" -o json
+# And it may be one with leave.
+end_server TERM
 started
 all_ways
 down
-iptables -P FORWARD ACCEPT
+# What the test itself has made.
+nft delete table ip filter
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
 "#;
     host("later", &format!("{INSTANCE}{script}"));
+}
+
+#[test]
+fn a_first_start_that_fails_takes_its_fixes_back_while_the_guard_looks_on() {
+    let script = r#"
+others > "$W/before"; rules >> "$W/before"
+# A program that leaves no room for the cluster DNS.
+python3 -c 'import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 53)); time.sleep(1000)' &
+other=$!
+until_ok grep -q ": 00000000:0035 " /proc/net/udp
+says 1 "rule of ufw: allow from 10.244.0.0/16" up --fix-forward
+ufw show added > "$W/added.log"
+grep -q "10.244" "$W/added.log" && fail "a rule stays"
+[ ! -e "$W/data/host/ledger" ] || fail "the ledger stays"
+others > "$W/after"; rules >> "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+kill $other
+"#;
+    host("failed start", &format!("{UFW}{INSTANCE}{script}"));
+}
+
+#[test]
+fn a_first_start_that_is_stopped_leaves_nothing() {
+    let script = r#"
+others > "$W/before"
+# As another probe that takes its time: the start waits for its turn.
+python3 -c 'import socket, time; s = socket.socket(socket.AF_UNIX); s.bind("\0mainstay-probe"); s.listen(); time.sleep(1000)' &
+other=$!
+until_ok grep -q "@mainstay-probe" /proc/net/unix
+"$M" up --host --yes --data-dir "$W/data" --listen 127.0.0.1:0 > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q " ms  api " "$W/up.log"
+kill $server
+wait $server || fail "stopped on request"
+grep -q "stopped before it was ready" "$W/up.log" || fail "not said"
+grep -q "packets of pods pass" "$W/up.log" && fail "the signal was heard only after the packets"
+[ ! -e "$W/data/host/ledger" ] || fail "the ledger stays"
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+kill $other
+"#;
+    host("stopped start", &format!("{INSTANCE}{script}"));
+}
+
+#[test]
+fn other_ranges_are_let_pass_too_after_a_kill() {
+    let script = r#"
+iptables -P FORWARD DROP
+others > "$W/before"
+up --fix-forward > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+iptables-save | grep -q -- "-s 10.244.0.0/16" || fail "no rule"
+end_server KILL
+up --fix-forward --pod-cidr 10.245.0.0/16,fd00:10:245::/64 > "$W/up.log" 2>&1 &
+server=$!
+until_ok grep -q "export KUBECONFIG=" "$W/up.log"
+iptables-save | grep -q -- "-s 10.245.0.0/16" || fail "no rule for the other range"
+down
+others > "$W/after"
+diff "$W/before" "$W/after" || fail "something stays"
+"#;
+    host("other ranges", &format!("{INSTANCE}{script}"));
 }

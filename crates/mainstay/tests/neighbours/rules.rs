@@ -163,6 +163,35 @@ grep -q "fix: mainstay up --host --service-cidr 10.112.0.0/16" "$W/said.log" || 
 }
 
 #[test]
+fn looking_ends_while_others_trace_packets_and_several_may_look_at_once() {
+    host(
+        "looking",
+        r#"
+for number in 1 2 3; do doctor > "$W/doctor$number.log" 2>&1 & eval "look$number=\$!"; done
+for number in 1 2 3; do
+    eval "wait \$look$number" || fail "doctor $number"
+    grep -q "packets of pods pass this host" "$W/doctor$number.log" || fail "doctor $number sent nothing"
+done
+nft -f - <<'RULES'
+table inet trace {
+    chain out { type filter hook output priority -500; ip daddr 198.51.100.1 meta nftrace set 1; }
+    chain end { type filter hook output priority 0; ip daddr 198.51.100.1 udp dport 9 drop; }
+}
+RULES
+python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    try: s.sendto(b"x", ("198.51.100.1", 9))
+    except OSError: pass' &
+flood=$!
+says 0 "packets of pods pass this host" timeout 60 "$M" doctor host --data-dir "$W/data"
+kill $flood
+"#,
+    );
+}
+
+#[test]
 fn bad_input_is_refused_in_three_parts() {
     host(
         "bad input",

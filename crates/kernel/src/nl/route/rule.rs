@@ -8,18 +8,24 @@ use super::{Result, Rtnetlink};
 const GET_RULE: u16 = 34;
 const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
+const FRA_IIFNAME: u16 = 3;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
+const FRA_OIFNAME: u16 = 17;
+const FRA_UID_RANGE: u16 = 20;
+const FRA_IP_PROTO: u16 = 22;
+const FRA_SPORT_RANGE: u16 = 23;
+const FRA_DPORT_RANGE: u16 = 24;
 /// `FR_ACT_TO_TBL`.
 const TO_TABLE: u8 = 1;
 /// `FIB_RULE_INVERT`.
 const INVERT: u32 = 2;
 
 /// One policy rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PolicyRule {
     /// Whether it is one of IPv6.
     pub v6: bool,
@@ -31,6 +37,16 @@ pub struct PolicyRule {
     pub source: Option<(IpAddr, u8)>,
     /// Destination that it asks for.
     pub destination: Option<(IpAddr, u8)>,
+    /// Name of the link by which packets come in; `lo`: those of this host.
+    pub incoming: Option<String>,
+    /// Name of the link to which a program has bound its socket.
+    pub outgoing: Option<String>,
+    /// First and last user whose sockets it asks for.
+    pub users: Option<(u32, u32)>,
+    /// Protocol number.
+    pub protocol: Option<u8>,
+    /// First and last source port, then those of the destination.
+    pub ports: [Option<(u16, u16)>; 2],
     /// True if it means every packet but those.
     pub inverted: bool,
     /// The table; none if it refuses.
@@ -60,6 +76,9 @@ fn rule(payload: &[u8]) -> Option<PolicyRule> {
     let find = |kind| parse::find(attributes, kind);
     let number = |kind| find(kind).and_then(parse::host32);
     let network = |kind, bits: u8| find(kind).and_then(parse::address).map(|address| (address, bits));
+    let name = |kind| find(kind).map(parse::text);
+    let users = |value: &[u8]| Some((parse::host32(value)?, parse::host32(value.get(4..)?)?));
+    let ports = |value: &[u8]| Some((parse::host16(value)?, parse::host16(value.get(2..)?)?));
     let mark = number(FRA_FWMARK);
     let mask = number(FRA_FWMASK).unwrap_or(u32::MAX);
     Some(PolicyRule {
@@ -68,6 +87,11 @@ fn rule(payload: &[u8]) -> Option<PolicyRule> {
         mark: mark.map(|mark| (mark, mask)),
         destination: network(FRA_DST, *payload.get(1)?),
         source: network(FRA_SRC, *payload.get(2)?),
+        incoming: name(FRA_IIFNAME),
+        outgoing: name(FRA_OIFNAME),
+        users: find(FRA_UID_RANGE).and_then(users),
+        protocol: find(FRA_IP_PROTO).and_then(|value| value.first().copied()),
+        ports: [FRA_SPORT_RANGE, FRA_DPORT_RANGE].map(|kind| find(kind).and_then(ports)),
         inverted: parse::host32(payload.get(8..)?)? & INVERT != 0,
         table: (*payload.get(7)? == TO_TABLE)
             .then(|| number(FRA_TABLE).unwrap_or(u32::from(payload.get(4).copied().unwrap_or(0)))),
@@ -86,5 +110,33 @@ mod tests {
         assert_eq!((v4[0].priority, v4[0].table), (0, Some(255)));
         assert!(v4.iter().any(|rule| rule.table == Some(254) && rule.mark.is_none()));
         assert_eq!(rule(&[2, 0]), None, "a cut header is no rule");
+    }
+
+    #[test]
+    fn everything_that_a_rule_asks_for_is_read() {
+        let words =
+            "from 192.0.2.0/24 iif lo oif one uidrange 5-7 ipproto tcp sport 10-20 dport 443 lookup 77 priority 9";
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                crate::namespace::new_net().unwrap_or_else(|error| panic!("{error}: run the tests as root"));
+                let ip = std::process::Command::new("ip").args(["rule", "add"]).args(words.split(' ')).status();
+                assert!(ip.expect("ip must be installed (iproute2)").success());
+                let rules = Rtnetlink::open().unwrap().policy_rules().unwrap();
+                let added = rules.into_iter().find(|rule| rule.table == Some(77)).unwrap();
+                let expected = PolicyRule {
+                    priority: 9,
+                    source: Some(("192.0.2.0".parse().unwrap(), 24)),
+                    incoming: Some("lo".into()),
+                    outgoing: Some("one".into()),
+                    users: Some((5, 7)),
+                    protocol: Some(6),
+                    ports: [Some((10, 20)), Some((443, 443))],
+                    table: Some(77),
+                    ..PolicyRule::default()
+                };
+                assert_eq!(added, expected);
+            });
+            thread.join().unwrap();
+        });
     }
 }

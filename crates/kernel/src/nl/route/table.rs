@@ -15,6 +15,7 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
+const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const MAIN: u8 = 254;
 const UNICAST: u8 = 1;
@@ -60,7 +61,7 @@ impl NewRoute {
     }
 }
 
-/// A unicast route that the kernel holds.
+/// A unicast route that the kernel holds; one with several next hops counts once for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Destination network; unspecified for the default route.
@@ -105,7 +106,7 @@ impl Rtnetlink {
             let mut fixed = [0; 12];
             fixed[0] = family;
             let replies = self.dump("list routes", GET_ROUTE, &fixed)?;
-            out.extend(replies.iter().filter_map(|reply| route(&reply.payload)));
+            out.extend(replies.iter().flat_map(|reply| routes(&reply.payload)));
         }
         Ok(out)
     }
@@ -120,7 +121,7 @@ impl Rtnetlink {
             Err(error) if matches!(error.errno(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ESRCH)) => {
                 Ok(None)
             }
-            other => Ok(other?.iter().find_map(|reply| route(&reply.payload))),
+            other => Ok(other?.iter().flat_map(|reply| routes(&reply.payload)).next()),
         }
     }
 
@@ -156,6 +157,29 @@ fn attributes(w: &mut Writer, route: &NewRoute) {
     if let Some(source) = route.source {
         w.attribute(RTA_PREFSRC, &octets(&source));
     }
+}
+
+/// A route for each of its next hops.
+fn routes(payload: &[u8]) -> Vec<Route> {
+    let Some(whole) = route(payload) else { return Vec::new() };
+    let hops = payload.get(12..).and_then(|attributes| parse::find(attributes, RTA_MULTIPATH));
+    let hops: Vec<Route> = hops.into_iter().flat_map(next_hops).map(|hop| with_hop(whole, hop)).collect();
+    if hops.is_empty() { vec![whole] } else { hops }
+}
+
+fn with_hop(route: Route, (index, attributes): (u32, &[u8])) -> Route {
+    let gateway = parse::find(attributes, RTA_GATEWAY).and_then(parse::address);
+    Route { index: Some(index), gateway: gateway.or(route.gateway), ..route }
+}
+
+/// Devices and attributes of a list of struct rtnexthop: length, flags, hops, index; stops at the first malformed one.
+fn next_hops(mut list: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(parse::host16(list)?);
+        let hop = (parse::host32(list.get(4..)?)?, list.get(8..length)?);
+        list = list.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(hop)
+    })
 }
 
 fn route(payload: &[u8]) -> Option<Route> {

@@ -115,3 +115,28 @@ fn connect_from_pod(pod: &OwnedFd) {
         Rtnetlink::open().unwrap().address_delete(&new).unwrap();
     }
 }
+
+#[test]
+fn a_route_with_several_next_hops_names_each_of_their_links() {
+    in_new_netns(|| {
+        let mut node = Rtnetlink::open().unwrap();
+        let veth = VethSpec { name: "one", peer_name: "two", peer_netns: None, mtu: None, mac: None, peer_mac: None };
+        node.veth_create(&veth).unwrap();
+        let mut indices = Vec::new();
+        for (name, own) in [("one", "192.0.2.1"), ("two", "198.51.100.1")] {
+            let index = node.link_index(name).unwrap();
+            node.link_set_up(index, true).unwrap();
+            let new = NewAddress { index, address: address(own), prefix_len: 24, scope: Scope::Global };
+            node.address_add(&new).unwrap();
+            indices.push(index);
+        }
+        let hops = ["nexthop", "via", "192.0.2.9", "dev", "one", "nexthop", "via", "198.51.100.9", "dev", "two"];
+        let ip = std::process::Command::new("ip").args(["route", "add", "default"]).args(hops).status();
+        assert!(ip.expect("ip must be installed (iproute2)").success());
+        let all = node.routes().unwrap();
+        let default: Vec<_> = all.iter().filter(|route| route.prefix_len == 0).map(|r| (r.index, r.gateway)).collect();
+        let expected =
+            [(Some(indices[0]), Some(address("192.0.2.9"))), (Some(indices[1]), Some(address("198.51.100.9")))];
+        assert_eq!(default, expected);
+    });
+}

@@ -18,7 +18,7 @@ pub(crate) enum Change {
         before: String,
         /// What we made it.
         after: String,
-        /// Settings that the kernel changes along with it, as they were.
+        /// Settings that the kernel changes along with it, as they were: they are put back once it is made.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         along: Vec<(String, String)>,
         /// Settings that must be as they were for this to be put back: otherwise somebody relies on it by now.
@@ -59,11 +59,6 @@ pub(crate) enum Change {
         /// The command that takes it back.
         undo: Vec<String>,
     },
-    /// A control group with everything below it.
-    Cgroup {
-        /// Its directory.
-        path: PathBuf,
-    },
     /// A directory; it goes when it is empty.
     Directory {
         /// Where.
@@ -88,13 +83,13 @@ impl Change {
             // A program of the host may keep it over a reboot: ask it.
             Self::Foreign { .. } => false,
             Self::Sysctl { .. } | Self::Address { .. } | Self::Route { .. } => true,
-            Self::PodLinks | Self::NftTable { .. } | Self::Cgroup { .. } => true,
+            Self::PodLinks | Self::NftTable { .. } => true,
         }
     }
 
     /// Whether it lives in one network namespace.
     pub(super) fn is_network(&self) -> bool {
-        !matches!(self, Self::Cgroup { .. } | Self::Directory { .. } | Self::File { .. })
+        !matches!(self, Self::Directory { .. } | Self::File { .. })
     }
 }
 
@@ -103,14 +98,13 @@ impl fmt::Display for Change {
         match self {
             Self::Sysctl { name, before, after, along, .. } => {
                 write!(f, "sysctl      {name} {before} -> {after}")?;
-                if along.is_empty() { Ok(()) } else { write!(f, " (and with it that of every link)") }
+                if along.is_empty() { Ok(()) } else { write!(f, " (that of each link stays as it is)") }
             }
             Self::Address { link, address } => write!(f, "address     {address} on {link}"),
             Self::Route { link, network, prefix, .. } => write!(f, "route       {network}/{prefix} over {link}"),
             Self::PodLinks => write!(f, "links       a veth pair per pod, named pod..., with its route"),
             Self::NftTable { name } => write!(f, "nftables    table inet {name}, and no other table"),
             Self::Foreign { what, .. } => write!(f, "others      {what}"),
-            Self::Cgroup { path } => write!(f, "cgroup      {}", path.display()),
             Self::Directory { path } => write!(f, "directory   {}", path.display()),
             Self::File { path, .. } => write!(f, "file        {}", path.display()),
         }

@@ -66,6 +66,74 @@ fn a_line_cut_short_counts_as_not_made_and_a_damaged_one_is_named() {
     std::fs::write(&path, format!("nonsense\n{whole}")).unwrap();
     let error = format!("{:#}", Ledger::open(data.path()).unwrap_err());
     assert!(error.contains("line 1") && error.contains("damaged"), "{error}");
+    let undone = Ledger::open_to_undo(data.path()).unwrap().undo_all().unwrap();
+    assert!(undone.failed.len() == 1 && undone.failed[0].contains("line 1"), "the rest is taken back: {undone:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "nonsense\n", "and what nobody understands stays");
+}
+
+#[test]
+fn a_note_that_does_not_fit_is_cut_off_again() {
+    let data = directory();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            kernel::namespace::new_mount().unwrap_or_else(|error| panic!("{error}: run the tests as root"));
+            kernel::mount::make_private().unwrap();
+            std::fs::create_dir(data.path().join("host")).unwrap();
+            kernel::mount::tmpfs(&data.path().join("host"), "0700", 8192).unwrap();
+            let filler = data.path().join("host/filler");
+            std::fs::write(&filler, [0; 4096]).unwrap();
+            let ledger = Ledger::open(data.path()).unwrap();
+            let name = "x".repeat(1000);
+            let noted = |number: usize| ledger.note(Change::Directory { path: format!("/none/{number}{name}").into() });
+            let fitted = (0..100).take_while(|number| noted(*number).is_ok()).count();
+            assert!((1..100).contains(&fitted), "{fitted} fit");
+            let error = format!("{:#}", noted(fitted).unwrap_err());
+            assert!(error.contains("Make room"), "{error}");
+            std::fs::remove_file(filler).unwrap();
+            noted(fitted).unwrap();
+            drop(ledger);
+            assert_eq!(Ledger::open(data.path()).unwrap().changes().len(), fitted + 1, "no half line is between them");
+        });
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_taken_back_is_not_made_again_by_others_meanwhile() {
+    let (data, host) = (directory(), directory());
+    let path = |name: &str| host.path().join(name);
+    let (rule, reached, go) = (path("rule"), path("reached"), path("go"));
+    let argv = |line: String| vec!["sh".to_owned(), "-c".to_owned(), line];
+    // Its way back takes until somebody says so.
+    let change = Change::Foreign {
+        what: "a rule".into(),
+        holds: argv(format!("test -e {}", rule.display())),
+        undo: argv(format!(
+            "rm {}; touch {}; while ! [ -e {} ]; do sleep 0.01; done",
+            rule.display(),
+            reached.display(),
+            go.display()
+        )),
+    };
+    let ledger = Ledger::open(data.path()).unwrap();
+    let make = || Ok(std::fs::write(&rule, "")?);
+    ledger.make(change.clone(), make).unwrap();
+    std::thread::scope(|scope| {
+        let undone = scope.spawn(|| ledger.undo_all().unwrap());
+        while !reached.exists() {
+            std::thread::yield_now();
+        }
+        // A guard sees the rule gone, and mends.
+        assert!(ledger.is_closed());
+        let again = scope.spawn(|| ledger.make(change.clone(), make));
+        let other = Change::Directory { path: path("other") };
+        assert!(ledger.note(other).unwrap_err().to_string().contains("taken back"));
+        std::fs::write(&go, "").unwrap();
+        assert!(again.join().unwrap().is_err());
+        assert!(undone.join().unwrap().failed.is_empty());
+    });
+    assert!(ledger.make(change, make).is_err(), "not later either");
+    assert!(!rule.exists() && !Ledger::exists(data.path()));
 }
 
 #[test]
@@ -138,26 +206,83 @@ fn settings() -> Vec<(String, Option<String>)> {
     names.map(|name| (name.clone(), sysctl::read(&name))).collect()
 }
 
+const ALL6: &str = "net/ipv6/conf/all/forwarding";
+
+/// What a kernel that knows no forwarding per link needs.
+fn forwarding_of_all_links() -> Change {
+    let read = |name: &str| if name.ends_with("force_forwarding") { None } else { sysctl::read(name) };
+    let links = ["lo", "one", "two"].map(str::to_owned);
+    let uplinks = std::collections::BTreeSet::from(["one".to_owned()]);
+    let mut planned = crate::host::forwarding::plan(&read, &links, &uplinks, true);
+    planned.retain(|change| matches!(change, Change::Sysctl { name, .. } if name == ALL6));
+    planned.pop().expect("it is off")
+}
+
 #[test]
-fn forwarding_of_all_links_comes_back_with_that_of_each() {
+fn forwarding_of_all_links_leaves_that_of_each_alone() {
     in_new_network(|| {
         sysctl::write("net/ipv6/conf/two/forwarding", "1").unwrap();
         let before = settings();
         let data = directory();
         let ledger = Ledger::open(data.path()).unwrap();
-        // A kernel that knows no forwarding per link.
-        let read = |name: &str| if name.ends_with("force_forwarding") { None } else { sysctl::read(name) };
-        let links = ["lo", "one", "two"].map(str::to_owned);
-        let uplinks = std::collections::BTreeSet::from(["one".to_owned()]);
-        for change in crate::host::forwarding::plan(&read, &links, &uplinks, true) {
-            ledger.apply_sysctl(change).unwrap();
-        }
-        let now = |name: &str| sysctl::read(&format!("net/ipv6/conf/{name}")).unwrap();
-        assert_eq!((now("all/forwarding").as_str(), now("one/forwarding").as_str()), ("1", "1"));
-        assert_eq!(now("one/accept_ra"), "2", "router advertisements go on being heard");
+        ledger.apply_sysctl(forwarding_of_all_links()).unwrap();
+        let changed = settings().into_iter().filter(|now| !before.contains(now)).collect::<Vec<_>>();
+        assert_eq!(
+            changed,
+            [(ALL6.to_owned(), Some("1".to_owned()))],
+            "links go on listening to routers, later ones too"
+        );
+        // Somebody turns it on for one link: that stays his.
+        sysctl::write("net/ipv6/conf/one/forwarding", "1").unwrap();
         let undone = ledger.undo_all().unwrap();
         assert!(undone.left.is_empty() && undone.failed.is_empty(), "{undone:?}");
+        assert_eq!(sysctl::read("net/ipv6/conf/one/forwarding").as_deref(), Some("1"));
+        sysctl::write("net/ipv6/conf/one/forwarding", "0").unwrap();
         assert_eq!(settings(), before);
+    });
+}
+
+#[test]
+fn forwarding_that_somebody_else_turned_on_meanwhile_stays_on() {
+    in_new_network(|| {
+        let data = directory();
+        let ledger = Ledger::open(data.path()).unwrap();
+        ledger.apply_sysctl(forwarding_of_all_links()).unwrap();
+        sysctl::write(ALL6, "1").unwrap();
+        let undone = ledger.undo_all().unwrap();
+        assert!(undone.left[0].contains("somebody else relies on it"), "{undone:?}");
+        assert_eq!(sysctl::read(ALL6).as_deref(), Some("1"));
+    });
+}
+
+#[test]
+fn forwarding_cut_short_by_a_kill_is_our_own_doing() {
+    in_new_network(|| {
+        let before = settings();
+        let data = directory();
+        let killed = || {
+            let ledger = Ledger::open(data.path()).unwrap();
+            let mut begun = forwarding_of_all_links();
+            if let Change::Sysctl { only_if, .. } = &mut begun {
+                only_if.clear();
+            }
+            ledger.note(begun).unwrap();
+            // Killed here: the kernel has moved every link along.
+            sysctl::write("net/ipv6/conf/one/accept_ra", "2").unwrap();
+            sysctl::write(ALL6, "1").unwrap();
+        };
+        killed();
+        let undone = Ledger::open(data.path()).unwrap().undo_all().unwrap();
+        assert!(undone.left.is_empty() && undone.failed.is_empty(), "{undone:?}");
+        assert_eq!(settings(), before);
+        // The next start goes on with it.
+        killed();
+        let ledger = Ledger::open(data.path()).unwrap();
+        ledger.finish_sysctls().unwrap();
+        let changed = settings().into_iter().filter(|now| !before.contains(now)).collect::<Vec<_>>();
+        assert_eq!(changed, [(ALL6.to_owned(), Some("1".to_owned()))]);
+        sysctl::write(ALL6, "1").unwrap();
+        assert_eq!(ledger.undo_all().unwrap().left.len(), 1, "somebody else relies on it by now");
     });
 }
 
@@ -174,7 +299,6 @@ fn addresses_and_tables_go_and_what_is_gone_is_no_failure() {
             Change::Route { link: "one".into(), network: "192.0.2.0".parse().unwrap(), prefix: 24, source: None },
             Change::NftTable { name: "mainstay".into() },
             Change::PodLinks,
-            Change::Cgroup { path: "/sys/fs/cgroup/mainstay-test-none".into() },
         ] {
             ledger.note(change).unwrap();
         }

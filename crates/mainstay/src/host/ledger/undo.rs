@@ -32,6 +32,8 @@ pub(super) fn undo(change: &Change) -> Outcome {
                 Some((other, _)) if sysctl::read(name).as_ref() != Some(before) => {
                     Outcome::Changed(format!("{other} was changed since: somebody else relies on it"))
                 }
+                // Once it is made, the settings of links are as whoever cares for them wants them.
+                _ if !only_if.is_empty() && !along.is_empty() => setting(name, before, after, &sysctl::now(along)),
                 _ => setting(name, before, after, along),
             };
         }
@@ -44,7 +46,6 @@ pub(super) fn undo(change: &Change) -> Outcome {
         }
         Change::PodLinks => remove_pod_links().map_err(|error| error.to_string()),
         Change::NftTable { name } => remove_table(name).map_err(|error| error.to_string()),
-        Change::Cgroup { path } => remove_cgroup(path).map_err(|error| error.to_string()),
         Change::Directory { path } => match std::fs::remove_dir(path) {
             // Another instance, or anybody, uses it: it goes with the last one.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Outcome::Already,
@@ -165,21 +166,6 @@ fn remove_table(name: &str) -> kernel::nl::Result<bool> {
     let mut batch = Batch::new();
     nftables::delete_table(&mut batch, name);
     absent(batch.commit(&mut socket, &format!("delete table inet {name}")))
-}
-
-/// Removes a control group and those below it, the deepest first.
-fn remove_cgroup(path: &Path) -> io::Result<bool> {
-    let entries = match std::fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_cgroup(&entry.path())?;
-        }
-    }
-    removed(std::fs::remove_dir(path))
 }
 
 fn removed(done: io::Result<()>) -> io::Result<bool> {

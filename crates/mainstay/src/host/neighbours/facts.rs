@@ -115,6 +115,8 @@ pub(crate) struct Facts {
     pub(crate) rules: Vec<PolicyRule>,
     /// Routes of all tables.
     pub(crate) routes: Vec<Route>,
+    /// Addresses of this host.
+    pub(crate) addresses: Vec<IpAddr>,
     /// Names of links.
     pub(crate) links: Vec<String>,
     /// Resolvers.

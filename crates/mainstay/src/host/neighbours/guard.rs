@@ -16,17 +16,26 @@ use super::judge::RELOADING;
 use super::{probe, read, settle};
 use crate::host::ledger::Ledger;
 
-/// How often the generation is asked.
+/// How often the generation is asked, at most and at least; where reading all rules is slow, it is a small share of the time.
 const LOOK: Duration = Duration::from_millis(250);
+const LOOK_LEAST: Duration = Duration::from_secs(10);
+const SHARE: u32 = 10;
 /// After a change of others, they get this long to finish a reload before ways are tried.
 const CALM: Duration = Duration::from_millis(500);
 /// So often a reload is waited for.
 const RELOAD_LOOKS: usize = 60;
 /// Between two trials where iptables-legacy is in use.
 const LEGACY: Duration = Duration::from_secs(20);
+/// Until a trial that ended with a problem is repeated: twice as long each time.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+/// So many looks in a row may fail before somebody is told.
+const FAILURES: u32 = 3;
 
-/// Our own tables.
-pub(super) const OWN: [&str; 2] = [TABLE, probe::TABLE];
+/// Whether a table is one of our own.
+pub(super) fn is_own(table: &str) -> bool {
+    table == TABLE || probe::is_table(table)
+}
 
 /// What to do when something was lost.
 pub(crate) struct Guard {
@@ -38,6 +47,10 @@ pub(crate) struct Guard {
     pub(crate) fix: bool,
     /// How many rules our own table has.
     pub(crate) own_rules: usize,
+    /// What is wrong already.
+    pub(crate) problem: Option<String>,
+    /// Whether our own table was made whole: from then on fewer rules are lost ones.
+    pub(crate) programmed: Box<dyn Fn() -> bool + Send>,
     /// Called when our own table is gone, or its rules.
     pub(crate) table_lost: Box<dyn Fn() + Send>,
     /// Called with what is closed now, or with nothing when all is open.
@@ -48,8 +61,26 @@ pub(crate) struct Guard {
 struct Seen {
     generation: u32,
     routing: u64,
-    firewalls: read::Fingerprint,
+    others: u64,
+    programmed: bool,
     tried: Instant,
+    retry: Option<Retry>,
+}
+
+/// A problem that may pass.
+#[derive(Clone)]
+struct Retry {
+    text: String,
+    at: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    /// After a trial that ended with this; `last` is what the one before ended with.
+    fn after(text: String, last: Option<&Self>) -> Self {
+        let pause = last.map_or(RETRY, |last| (last.pause * 2).min(RETRY_MOST));
+        Self { text, at: Instant::now() + pause, pause }
+    }
 }
 
 impl Guard {
@@ -60,48 +91,52 @@ impl Guard {
     }
 
     fn run(&self) {
-        let mut seen = None;
-        loop {
-            match self.look(seen.take()) {
-                Ok(now) => seen = Some(now),
-                Err(error) => tracing::debug!(%error, "the neighbours' rules could not be read: looking again"),
+        // What was seen last stays true until something else is: a look that fails must not make a loss look normal.
+        let mut seen: Option<Seen> = None;
+        let mut failures = 0_u32;
+        while !self.ledger.is_closed() {
+            let mut cost = Duration::ZERO;
+            match self.look(seen.as_ref(), &mut cost) {
+                Ok(now) => (seen, failures) = (Some(now), 0),
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures == FAILURES || (failures > FAILURES && failures.is_power_of_two()) {
+                        tracing::warn!(%error, failures, "the neighbours' rules could not be read: looking again");
+                    }
+                }
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(pause(cost));
         }
     }
 
-    fn look(&self, seen: Option<Seen>) -> kernel::nl::Result<Seen> {
+    fn look(&self, seen: Option<&Seen>, cost: &mut Duration) -> kernel::nl::Result<Seen> {
         let mut socket = Socket::open(Protocol::Netfilter)?;
+        let programmed = (self.programmed)();
         let generation = rulesets::generation(&mut socket)?;
         let routing = read::routing_fingerprint()?;
-        let Some(mut seen) = seen else {
-            let firewalls = read::Fingerprint::take(&mut socket, &OWN)?;
-            return Ok(Seen { generation, routing, firewalls, tried: Instant::now() });
-        };
-        let again = seen.tried.elapsed() > LEGACY && legacy_in_use();
-        if generation == seen.generation && routing == seen.routing && !again {
-            return Ok(seen);
-        }
-        let firewalls = read::Fingerprint::take(&mut socket, &OWN)?;
-        // Their number is fixed; fewer before were those of a table that is only being made.
-        if firewalls.own_rules < self.own_rules && seen.firewalls.own_rules >= self.own_rules {
+        let moved = seen.is_none_or(|seen| (generation, programmed) != (seen.generation, seen.programmed));
+        if moved && programmed && own_rules(&mut socket)? < self.own_rules && !self.ledger.is_closed() {
             tracing::warn!("somebody removed rules of the table inet mainstay: programming it anew");
             (self.table_lost)();
         }
-        if firewalls.others != seen.firewalls.others || routing != seen.routing || again {
+        let Some(seen) = seen else {
+            let others = others(&mut socket, cost)?;
+            let retry = self.problem.clone().map(|text| Retry::after(text, None));
+            return Ok(Seen { generation, routing, others, programmed, tried: Instant::now(), retry });
+        };
+        let again = seen.tried.elapsed() > LEGACY && legacy_in_use();
+        let due = seen.retry.as_ref().is_some_and(|retry| retry.at <= Instant::now());
+        let (mut tried, mut retry) = (seen.tried, seen.retry.clone());
+        let mut now = if moved { others(&mut socket, cost)? } else { seen.others };
+        if now != seen.others || routing != seen.routing || again || due {
             self.calm(&mut socket)?;
-            let before = read::Fingerprint::take(&mut socket, &OWN)?;
-            self.mend();
-            seen.tried = Instant::now();
-            let (generation, routing) = (rulesets::generation(&mut socket)?, read::routing_fingerprint()?);
-            let firewalls = read::Fingerprint::take(&mut socket, &OWN)?;
-            if firewalls.others == before.others {
-                return Ok(Seen { generation, routing, firewalls, ..seen });
-            }
-            // Fixes that were made, or somebody's change meanwhile: which of them it was, the next look finds out.
-            return Ok(Seen { generation: generation.wrapping_sub(1), routing, firewalls: before, ..seen });
+            now = others(&mut socket, cost)?;
+            retry = self.mend(retry.as_ref());
+            tried = Instant::now();
         }
-        Ok(Seen { generation, routing, firewalls, ..seen })
+        // What is seen is what was there before fixes were made: whether somebody else changed something meanwhile, the
+        // next look finds out.
+        Ok(Seen { generation, routing, others: now, programmed, tried, retry })
     }
 
     /// Waits until a reload is over, as far as it can be seen.
@@ -115,21 +150,44 @@ impl Guard {
         Ok(())
     }
 
-    fn mend(&self) {
+    /// Tries all ways and makes the fixes; when to do so again if that did not help.
+    fn mend(&self, last: Option<&Retry>) -> Option<Retry> {
         match settle::settle(&self.ours, &self.ledger, self.fix) {
             Ok(settled) => {
                 for made in settled.made {
                     tracing::warn!("somebody changed his rules; made again or anew: {made}");
                 }
                 (self.tell)(None);
+                None
             }
             Err(error) => {
                 let text = crate::report(&error);
-                tracing::warn!("{text}");
-                (self.tell)(Some(text));
+                if !self.ledger.is_closed() && last.is_none_or(|last| last.text != text) {
+                    tracing::warn!("{text}");
+                }
+                (self.tell)(Some(text.clone()));
+                Some(Retry::after(text, last))
             }
         }
     }
+}
+
+/// Until the next look, by how long reading everybody's rules took.
+fn pause(cost: Duration) -> Duration {
+    cost.saturating_mul(SHARE).clamp(LOOK, LOOK_LEAST)
+}
+
+/// How many rules our own table has.
+fn own_rules(socket: &mut Socket) -> kernel::nl::Result<usize> {
+    rulesets::count_rules(socket, &rulesets::Table { family: rulesets::INET, name: TABLE.to_owned() })
+}
+
+/// A number of everybody else's rules; `cost` grows by the time that it takes.
+fn others(socket: &mut Socket, cost: &mut Duration) -> kernel::nl::Result<u64> {
+    let began = Instant::now();
+    let taken = read::fingerprint(socket);
+    *cost += began.elapsed();
+    taken
 }
 
 /// Whether rules are loaded of which the kernel keeps no generation.
@@ -138,3 +196,6 @@ pub(super) fn legacy_in_use() -> bool {
         .iter()
         .any(|path| std::fs::read_to_string(path).is_ok_and(|names| !names.trim().is_empty()))
 }
+
+#[cfg(test)]
+mod tests;

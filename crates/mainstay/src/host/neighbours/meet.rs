@@ -1,5 +1,6 @@
 //! An instance in host mode and its neighbours: met before it starts, watched while it runs.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -14,61 +15,82 @@ use super::{Ours, read, settle};
 use crate::host::Host;
 use crate::host::ledger::Change;
 use crate::run::nft::Report;
-use crate::run::phases::Phases;
 
 /// What the neighbours' rules were when packets passed, in the data directory.
 const SEEN: &str = "neighbours";
 
-/// Of everybody else's rules now; none if they cannot be read, or if there are some that the kernel does not list.
-fn fingerprint() -> Option<String> {
+/// What came of meeting them.
+#[derive(Debug, Default)]
+pub(crate) struct Met {
+    /// For the list of phases.
+    pub(crate) said: Vec<String>,
+    /// What is wrong on this host, although the instance goes on.
+    pub(crate) problem: Option<String>,
+}
+
+/// Of everybody else's rules now and of what we want of them; none if they cannot be read, or if there are some that the
+/// kernel does not list.
+fn fingerprint(ours: &Ours, fix: bool) -> Option<String> {
     let mut socket = Socket::open(Protocol::Netfilter).ok()?;
-    let firewalls = read::Fingerprint::take(&mut socket, &guard::OWN).ok()?;
+    let others = read::fingerprint(&mut socket).ok()?;
     let routing = read::routing_fingerprint().ok()?;
-    (!guard::legacy_in_use()).then(|| format!("{:016x} {routing:016x}\n", firewalls.others))
+    let mut wanted = DefaultHasher::new();
+    // That the table is ours changes with the first start.
+    let Ours { pods, services, dns, node, domain, own_table: _ } = ours;
+    format!("{pods:?} {services:?} {dns:?} {node:?} {domain} {fix}").hash(&mut wanted);
+    (!guard::legacy_in_use()).then(|| format!("{others:016x} {routing:016x} {:016x}\n", wanted.finish()))
 }
 
 impl Host {
     /// Looks for neighbours that would eat packets of pods. They are told to let them pass if that was asked for; else a
     /// first start ends here. An instance whose pods live already goes on and says what is wrong.
     /// A start that adopts an instance among neighbours that are as they were sends nothing and changes nothing.
-    pub(crate) fn meet_neighbours(&self, data_dir: &Path, domain: &str, phases: &mut Phases) -> Result<()> {
-        let seen = data_dir.join(SEEN);
+    pub(crate) fn meet_neighbours(&self, data_dir: &Path, domain: &str) -> Result<Met> {
+        let (seen, ours) = (data_dir.join(SEEN), self.ours(domain));
         let adopts = !self.fresh.load(Ordering::Acquire);
-        if adopts && fingerprint().is_some_and(|now| std::fs::read_to_string(&seen).is_ok_and(|then| then == now)) {
-            phases.done("neighbours", "as they were");
-            return Ok(());
+        let now = || fingerprint(&ours, self.fix_forward);
+        if adopts && now().is_some_and(|now| std::fs::read_to_string(&seen).is_ok_and(|then| then == now)) {
+            return Ok(Met { said: vec!["as they were".to_owned()], problem: None });
         }
-        let settled = match settle(&self.ours(domain), &self.ledger, self.fix_forward) {
+        let settled = match settle(&ours, &self.ledger, self.fix_forward) {
             Ok(settled) => settled,
             Err(error) if adopts => {
-                tracing::warn!("{}", crate::report(&error));
-                return Ok(());
+                let text = crate::report(&error);
+                tracing::warn!("{text}");
+                return Ok(Met { said: Vec::new(), problem: Some(text) });
             }
             Err(error) => return Err(error),
         };
-        for made in &settled.made {
-            phases.done("neighbours", made);
-        }
         for finding in settled.findings.iter().filter(|finding| finding.severity == Severity::Warning) {
             tracing::warn!("{}", finding.text());
         }
-        if settled.made.is_empty() {
-            phases.done("neighbours", "packets of pods pass this host");
-        }
-        if let Some(now) = fingerprint() {
+        if let Some(now) = now() {
             std::fs::write(&seen, now).with_context(|| format!("cannot write {}", seen.display()))?;
         }
-        Ok(())
+        let mut said = settled.made;
+        if said.is_empty() {
+            said.push("packets of pods pass this host".to_owned());
+        }
+        Ok(Met { said, problem: None })
     }
 
-    /// Puts back what others remove, from now on.
-    pub(crate) fn guard_neighbours(&self, domain: &str, feed: &Feed, report: &Report) -> Result<()> {
-        let (lost, again, told) = (report.clone(), feed.clone(), report.clone());
+    /// Puts back what others remove, from now on. `problem` is what was wrong when they were met.
+    pub(crate) fn guard_neighbours(
+        &self,
+        domain: &str,
+        feed: &Feed,
+        report: &Report,
+        problem: Option<String>,
+    ) -> Result<()> {
+        report.set_neighbours(problem.clone());
+        let (lost, again, told, programmed) = (report.clone(), feed.clone(), report.clone(), report.clone());
         let guard = Guard {
             ours: self.ours(domain),
             ledger: self.ledger.clone(),
             fix: self.fix_forward,
             own_rules: rules::ruleset(true).chains.iter().map(|chain| chain.rules.len()).sum(),
+            problem,
+            programmed: Box::new(move || programmed.first().is_some()),
             table_lost: Box::new(move || {
                 lost.lose();
                 again.again();

@@ -16,6 +16,7 @@ use anyhow::Result;
 
 pub(crate) use facts::Ours;
 pub(crate) use finding::Finding;
+pub(crate) use probe::is_link;
 pub(crate) use read::{RESOLVED_UPLINKS, resolv_conf_for_pods};
 pub(crate) use settle::settle;
 

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use compile::allocate::Cidr;
-use compile::nft::rules::TABLE;
 use kernel::nl::route::Rtnetlink;
 use kernel::nl::rulesets::{self, IP, IP6};
 use kernel::nl::{Protocol, Socket};
 
 use super::facts::{Backend, Chain, Claim, Facts, Hook, Resolver, Route};
+use super::guard::is_own;
 
 /// Resolvers that systemd-resolved asks, in the form of a resolv.conf.
 pub(crate) const RESOLVED_UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
@@ -57,40 +57,23 @@ pub(crate) fn facts() -> Facts {
     facts
 }
 
-/// Numbers that are other ones as soon as somebody changes his rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
-    /// Of everybody else's chains and rules.
-    pub(crate) others: u64,
-    /// How many rules our own table has.
-    pub(crate) own_rules: usize,
-}
-
-impl Fingerprint {
-    /// Takes it; `own` are the names of our tables.
-    pub(crate) fn take(socket: &mut Socket, own: &[&str]) -> kernel::nl::Result<Self> {
-        let mut hasher = DefaultHasher::new();
-        let ours = |table: &rulesets::Table| own.contains(&table.name.as_str());
-        for chain in rulesets::chains(socket)?.iter().filter(|chain| !ours(&chain.table)) {
-            (&chain.table.name, chain.table.family, &chain.name, chain.hook, chain.drops).hash(&mut hasher);
-        }
-        let mut own_rules = 0;
-        for rule in rulesets::rules(socket)? {
-            if ours(&rule.table) {
-                own_rules += usize::from(rule.table.name == TABLE);
-            } else {
-                (&rule.table.name, rule.table.family, &rule.chain, rule.handle).hash(&mut hasher);
-            }
-        }
-        Ok(Self { others: hasher.finish(), own_rules })
+/// A number that is another one as soon as somebody else changes his chains or rules.
+pub(crate) fn fingerprint(socket: &mut Socket) -> kernel::nl::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    for chain in rulesets::chains(socket)?.iter().filter(|chain| !is_own(&chain.table.name)) {
+        (&chain.table.name, chain.table.family, &chain.name, chain.hook, chain.drops).hash(&mut hasher);
     }
+    for rule in rulesets::rules(socket)?.iter().filter(|rule| !is_own(&rule.table.name)) {
+        (&rule.table.name, rule.table.family, &rule.chain, rule.handle).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
 }
 
 /// The same of the policy rules of routing.
 pub(crate) fn routing_fingerprint() -> kernel::nl::Result<u64> {
     let mut hasher = DefaultHasher::new();
     for rule in Rtnetlink::open()?.policy_rules()? {
-        (rule.v6, rule.priority, rule.mark, rule.table, rule.inverted, rule.suppress).hash(&mut hasher);
+        rule.hash(&mut hasher);
     }
     Ok(hasher.finish())
 }
@@ -147,6 +130,7 @@ fn routing(facts: &mut Facts) -> kernel::nl::Result<()> {
     let mut netlink = Rtnetlink::open()?;
     let links = netlink.links()?;
     facts.rules = netlink.policy_rules()?;
+    facts.addresses = netlink.addresses()?.into_iter().map(|held| held.address).collect();
     for route in netlink.routes()? {
         let network: Option<Cidr> = format!("{}/{}", route.destination, route.prefix_len).parse().ok();
         let link = links.iter().find(|link| Some(link.index) == route.index).map(|link| link.name.clone());

@@ -50,8 +50,10 @@ fn node_ports_follow_the_address_of_the_default_route() {
     });
     world.answer(&world.lan, "http://192.168.77.20:30080/");
     // An address that is not the primary one serves no node port.
-    world.host.script("ip addr add 192.168.77.30/24 dev eth0");
-    world.until("the address is there", |world| world.host.ok(&["ip", "addr"]).contains("192.168.77.30"));
+    world.host.script("ip addr add 192.168.77.30/24 dev eth0; ip addr add 192.168.77.40/24 dev eth0");
+    // What comes after it is followed, so it was seen.
+    world.host.script("ip route replace default via 192.168.77.1 src 192.168.77.40");
+    world.answer(&world.lan, "http://192.168.77.40:30080/");
     let refused = world.curl(&world.lan, "http://192.168.77.30:30080/");
     assert_eq!(refused.status.code(), Some(7), "refused: {}", crate::sandbox::text(&refused));
 }

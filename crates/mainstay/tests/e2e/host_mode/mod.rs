@@ -2,6 +2,7 @@
 
 mod addresses;
 mod kills;
+mod links;
 mod loopback;
 mod outlive;
 mod packets;

@@ -84,6 +84,9 @@ fn one_instance_per_network_namespace() {
     for word in ["another instance", &first, &format!("mainstay down --data-dir {first}")] {
         assert!(text(&refused).contains(word), "{word:?}: {}", text(&refused));
     }
+    // Who lists instances takes none of their claims away.
+    let listed = world.host.run(&[account::program().to_str().expect("a path of text"), "ls", "-o", "name"]);
+    assert!(text(&listed).contains(&first), "{}", text(&listed));
     world.stop(rustix::process::Signal::KILL);
     let refused = second(&world);
     assert!(!refused.status.success() && text(&refused).contains("does not run"), "{}", text(&refused));

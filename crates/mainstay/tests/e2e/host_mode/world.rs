@@ -28,7 +28,7 @@ pub(crate) struct World {
 }
 
 impl Net {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut command = Command::new("unshare");
         let child = command.args(["--net", "--mount", "--", "sleep", "infinity"]).stdin(Stdio::null()).spawn();
         let net = Self(child.expect("unshare must be installed (util-linux), and the tests run by root"));
@@ -89,6 +89,8 @@ fn joined() -> (Net, Net) {
     for net in [&host, &lan] {
         net.script("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; ip link set lo up");
     }
+    // Instances of others on this machine keep their files in /run as well.
+    host.script("mount --make-rprivate /; mount -t tmpfs tmpfs /run");
     // A new namespace takes the setting of this machine.
     host.script("echo 0 > /proc/sys/net/ipv4/ip_forward");
     host.script(&format!("ip link add eth0 type veth peer name lan0 netns {}", lan.pid()));
@@ -238,6 +240,12 @@ impl World {
     /// `mainstay/echo` as a plain program in one of the namespaces, until the world ends.
     pub(crate) fn echo_in_lan(&mut self, port: u16) {
         let child = echo(&self.lan, port);
+        self.others.push(child);
+    }
+
+    /// The same in a third namespace.
+    pub(crate) fn echo_in(&mut self, net: &Net, port: u16) {
+        let child = echo(net, port);
         self.others.push(child);
     }
 

@@ -131,16 +131,46 @@ fn what_vanishes_is_blamed_on_legacy_rules_or_on_nobody() {
 }
 
 fn rule(priority: u32, table: u32) -> PolicyRule {
-    PolicyRule {
-        v6: false,
-        priority,
-        mark: None,
-        source: None,
-        destination: None,
-        inverted: false,
-        table: Some(table),
-        suppress: None,
+    PolicyRule { priority, table: Some(table), ..PolicyRule::default() }
+}
+
+#[test]
+fn a_rule_for_packets_of_others_is_no_problem() {
+    let default = |table, link: &str| Route { network: "0.0.0.0/0".parse().unwrap(), table, link: link.into() };
+    let with = |rule: PolicyRule| {
+        let rules = vec![self::rule(0, 255), rule, self::rule(32766, 254)];
+        let routes = vec![default(100, "eth1"), default(254, "eth0")];
+        let addresses = vec!["192.168.1.10".parse().unwrap(), "172.18.0.1".parse().unwrap()];
+        let findings = judge(&Facts { rules, routes, addresses, ..Facts::default() }, &ours(), &[]);
+        findings.first().map(|finding| (finding.code.id, finding.severity, finding.fixes.len()))
+    };
+    let problem = Some(("MS2006", Severity::Problem, 2));
+    let note = Some(("MS2006", Severity::Note, 0));
+    let base = || rule(100, 100);
+    let from = |text: &str, bits| PolicyRule { source: Some((text.parse().unwrap(), bits)), ..base() };
+    let iif = |link: &str| PolicyRule { incoming: Some(link.into()), ..base() };
+    assert_eq!(with(base()), problem);
+    assert_eq!(with(from("192.168.9.0", 24)), None, "somebody else's network");
+    for (text, bits) in [("192.168.1.10", 32), ("10.244.0.1", 32), ("10.244.7.0", 24), ("172.18.0.0", 16)] {
+        assert_eq!(with(from(text, bits)), problem, "{text}/{bits}");
     }
+    assert_eq!(with(iif("lo")), problem, "programs of this host");
+    assert_eq!(with(iif("eth0")), problem, "packets from the network to node ports");
+    assert_eq!(with(iif("gone0")), note);
+    assert_eq!(with(PolicyRule { outgoing: Some("eth1".into()), ..base() }), note);
+    assert_eq!(with(PolicyRule { users: Some((1000, 1000)), ..base() }), note);
+    assert_eq!(with(PolicyRule { ports: [None, Some((25, 25))], ..base() }), note);
+    assert_eq!(with(PolicyRule { protocol: Some(47), ..base() }), note);
+    assert_eq!(with(PolicyRule { protocol: Some(6), ..base() }), problem);
+    assert_eq!(with(PolicyRule { users: Some((0, 9)), ..from("192.168.9.0", 24) }), None);
+    // A way home for one user's packets is none for the others.
+    let rules = vec![
+        PolicyRule { destination: Some(("10.0.0.0".parse().unwrap(), 8)), users: Some((0, 9)), ..rule(50, 254) },
+        base(),
+        rule(32766, 254),
+    ];
+    let facts = Facts { rules, routes: vec![default(100, "eth1")], ..Facts::default() };
+    assert_eq!(only(judge(&facts, &ours(), &[])).severity, Severity::Problem);
 }
 
 #[test]

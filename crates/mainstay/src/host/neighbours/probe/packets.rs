@@ -21,6 +21,13 @@ const SENDER: u128 = 3;
 const RECEIVER: u128 = 2;
 /// Names that are tried for the links.
 const NAMES: u32 = 16;
+/// How they begin.
+const LINK: &str = "msprobe";
+
+/// Whether a link is one of a probe, of this process or another one.
+pub(crate) fn is_link(name: &str) -> bool {
+    name.starts_with(LINK)
+}
 
 /// Where one packet goes.
 pub(super) struct Target {
@@ -143,7 +150,7 @@ fn links(netlink: &mut Rtnetlink, namespace: &OwnedFd) -> Result<(u32, u32)> {
     for number in 0..NAMES {
         let mut made = Vec::new();
         for (side, peer_name) in [("a", "eth0"), ("b", "eth1")] {
-            let name = format!("msprobe{number}{side}");
+            let name = format!("{LINK}{number}{side}");
             let peer_netns = Some(namespace.as_fd());
             let veth = VethSpec { name: &name, peer_name, peer_netns, mtu: None, mac: None, peer_mac: None };
             match netlink.veth_create(&veth) {

@@ -7,8 +7,17 @@ use kernel::nl::message::{CREATE, Writer};
 use kernel::nl::nftables::{self, Hook, write_verdict};
 use kernel::nl::{Protocol, Result, Socket};
 
-/// Its name, family inet.
-pub(crate) const NAME: &str = "mainstay_probe";
+/// How its name begins, family inet. A table of another process can neither be changed nor replaced.
+const NAME: &str = "mainstay_probe";
+
+/// Whether a table is one of a probe, of this process or another one.
+pub(crate) fn is_one(name: &str) -> bool {
+    name.starts_with(NAME)
+}
+
+fn name() -> String {
+    format!("{NAME}_{}", std::process::id())
+}
 
 const NEW_TABLE: u16 = 0;
 /// `NFT_TABLE_F_OWNER`: the table goes when the socket is closed (Linux 5.12).
@@ -45,16 +54,16 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         let mut batch = Batch::new();
-        nftables::delete_table(&mut batch, NAME);
+        nftables::delete_table(&mut batch, &name());
         // If it fails, closing the socket removes the table.
         let _ = batch.commit(&mut self.0, "delete the throw-away table");
     }
 }
 
 fn batch(link: u32, pods: &[IpAddr], owned: bool) -> Batch {
-    let mut batch = Batch::new();
+    let (table, mut batch) = (name(), Batch::new());
     batch.push(NEW_TABLE, CREATE, |w| {
-        w.string(1, NAME);
+        w.string(1, &table);
         if owned {
             w.be32(2, OWNER);
         }
@@ -62,14 +71,14 @@ fn batch(link: u32, pods: &[IpAddr], owned: bool) -> Batch {
     for (name, number, priority) in
         [("enter", 0, FIRST), ("leave", 3, FIRST), ("input", 1, LAST), ("forward", 2, LAST), ("output", 3, LAST)]
     {
-        nftables::new_chain(&mut batch, NAME, name, Some(Hook { kind: "filter", number, priority }));
+        nftables::new_chain(&mut batch, &table, name, Some(Hook { kind: "filter", number, priority }));
     }
-    nftables::new_rule(&mut batch, NAME, "enter", |w| {
+    nftables::new_rule(&mut batch, &table, "enter", |w| {
         from_link(w, link);
         trace(w);
     });
     for chain in ["input", "forward"] {
-        nftables::new_rule(&mut batch, NAME, chain, |w| {
+        nftables::new_rule(&mut batch, &table, chain, |w| {
             from_link(w, link);
             // The neighbours of IPv6 must find each other.
             meta(w, PROTOCOL);
@@ -78,11 +87,11 @@ fn batch(link: u32, pods: &[IpAddr], owned: bool) -> Batch {
         });
     }
     for pod in pods {
-        nftables::new_rule(&mut batch, NAME, "leave", |w| {
+        nftables::new_rule(&mut batch, &table, "leave", |w| {
             to_pod(w, *pod);
             trace(w);
         });
-        nftables::new_rule(&mut batch, NAME, "output", |w| {
+        nftables::new_rule(&mut batch, &table, "output", |w| {
             to_pod(w, *pod);
             drop_it(w);
         });
