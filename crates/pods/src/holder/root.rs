@@ -52,6 +52,8 @@ pub(super) fn enter(root: &Root, security: &Security, owners: &Owners, at: &Path
     let target = at.join(&PROGRAMS[1..]);
     fs::create_dir_all(&target)?;
     mount::bind_recursive(programs, &target)?;
+    // One directory for all pods, and for commands on the node.
+    mount::read_only_recursive(&target)?;
     if security.masked {
         mask::apply(at)?;
     }
@@ -165,6 +167,10 @@ fn devices(dev: &Path, all: bool) -> io::Result<()> {
         if source.exists() {
             fs::write(&target, "")?;
             mount::bind(&source, &target)?;
+            if !all {
+                // What is read and written is the device; the node is the host's own, whose mode a pod could change.
+                mount::read_only(&target)?;
+            }
         }
     }
     Ok(())

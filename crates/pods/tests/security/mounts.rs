@@ -1,11 +1,13 @@
 //! Volumes in real pods: what leads out of one, or from its place to the host, and whose files they are afterwards.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use pods::holder::message::{Part, Volume};
+use pods::holder::message::{Exec, Part, Volume};
 use pods::holder::security::Security;
+use pods::sandbox::Mode;
 
 use super::{Lab, SECRET};
 
@@ -14,6 +16,7 @@ pub(super) fn all(lab: &Lab<'_>) {
     parts_that_lead_out(lab);
     places(lab);
     owners(lab);
+    shared_with_the_node(lab);
 }
 
 /// A volume of the node as a kubelet makes it.
@@ -145,4 +148,40 @@ fn owners(lab: &Lab<'_>) {
     let given = Volume { owned: true, ..host };
     with(lab, "cat /m/file && echo y >> /m/file", security(), vec![given.clone()]);
     assert_eq!(look(&given.source) != before, lab.many(), "a volume of the pod changes hands where there are several");
+}
+
+/// What every pod sees of the node is one file for all of them, and root of a pod with the node's users is its owner.
+fn shared_with_the_node(lab: &Lab<'_>) {
+    let host_users = Security { host_users: true, ..Security::default() };
+    let program = format!("{}/{}", pods::holder::root::PROGRAMS, pods::holder::PROGRAM);
+    let programs = pods::holder::root::PROGRAMS;
+    for security in [Security::default(), host_users] {
+        for (what, script) in [
+            ("put programs beside ours", format!("touch {programs}/x || ln -s /bin/sh {programs}/y")),
+            ("replace our programs", format!("rm {program} || mv {program} {programs}/z")),
+            ("write into our programs", format!("test -w {program} || test -w {programs}")),
+            ("change a device", "chmod 666 /dev/null || chown 0:0 /dev/zero || touch /dev/full".to_owned()),
+            ("change a device that masks a file", "chmod 666 /proc/keys || chmod 666 /proc/kcore".to_owned()),
+        ] {
+            let (text, ended) = lab.run(lab.spawn(&script, security.clone()));
+            assert_ne!(ended.code, 0, "a pod could {what} (host users {}): {text}", security.host_users);
+        }
+        let used = "echo x > /dev/null && head -c 4 /dev/zero | wc -c && head -c 1 /dev/urandom | wc -c && \
+                    ! echo x 2> /dev/null > /dev/full";
+        assert_eq!(lab.says(used, security), "4\n1");
+    }
+    let bin = lab.sandbox.directory().join("run/bin");
+    let on_node = |script: String| {
+        let null = fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+        let argv = vec!["sh".into(), "-c".into(), script];
+        let exec = Exec { container: None, argv, ..Exec::default() };
+        lab.sandbox.client().exec(exec, &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap().wait().unwrap()
+    };
+    assert_eq!(on_node(format!("test -x {}/{}", bin.display(), pods::holder::PROGRAM)), 0);
+    assert_ne!(on_node(format!("touch {}/x", bin.display())), 0, "a command on the node could add programs");
+    if lab.sandbox.mode() == Mode::Host {
+        // The control: with a writable mount of its own the same script does something.
+        let all = Security::privileged();
+        lab.says("chmod 666 /dev/null", all);
+    }
 }
