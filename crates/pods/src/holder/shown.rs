@@ -62,7 +62,10 @@ fn take_volume(volume: &Volume, owners: &Owners) -> io::Result<OwnedFd> {
 fn open_part(whole: BorrowedFd<'_>, part: &Part) -> io::Result<OwnedFd> {
     let stays = part.path.components().all(|step| matches!(step, Component::Normal(_) | Component::CurDir));
     if !stays {
-        let text = format!("subPath {:?} must be a relative path and must not contain '..'", part.path);
+        let text = format!(
+            "subPath {:?} must be a relative path and must not contain '..'; give a path that stays in the volume",
+            part.path
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let mode = Mode::from_raw_mode(fstat(whole)?.st_mode & 0o7777);
@@ -70,7 +73,7 @@ fn open_part(whole: BorrowedFd<'_>, part: &Part) -> io::Result<OwnedFd> {
     let made = beneath::make_directories(whole, &part.path, Within::Tree, mode);
     umask(before);
     made.map_err(|error| {
-        let text = format!("subPath {error}: nothing on the way may lead out of the volume");
+        let text = format!("subPath {error}; give a path that stays in the volume");
         io::Error::new(error.kind(), text)
     })
 }
