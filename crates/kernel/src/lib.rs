@@ -1,5 +1,6 @@
 //! Linux without policy: thin, safe calls over system calls and netlink. Every layer above is free of `unsafe`.
 
+pub mod beneath;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod mount;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]

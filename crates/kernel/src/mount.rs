@@ -1,10 +1,12 @@
 //! Mounts: a path and what should be there in, a changed mount namespace out. Errors name the mount.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 /// Stops mounts and unmounts from travelling between this mount namespace and the one it was copied from.
 pub fn make_private() -> io::Result<()> {
@@ -21,6 +23,23 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
 pub fn bind_recursive(source: &Path, target: &Path) -> io::Result<()> {
     let what = format!("bind {} with its mounts on {}", source.display(), target.display());
     explain(&what, rustix::mount::mount_bind_recursive(source, target))
+}
+
+/// A mount of what `place` shows, with everything mounted below it, that has no place of its own yet: no path is looked up,
+/// so that nobody can change what is meant.
+pub fn copy(place: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let done = rustix::mount::open_tree(place, c"", flags);
+    done.map_err(|errno| explained("copy a mount (open_tree)", errno))
+}
+
+/// Puts such a mount on `place`.
+pub fn put(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    explain("put a mount on its place (move_mount)", rustix::mount::move_mount(mount, c"", place, c"", flags))
 }
 
 /// Mounts an empty tmpfs of at most `bytes` with the given octal mode.
@@ -69,17 +88,30 @@ pub fn devpts(target: &Path) -> io::Result<()> {
 
 /// Makes a mount and everything mounted below it read-only.
 pub fn read_only_recursive(target: &Path) -> io::Result<()> {
-    read_only_with(target, libc::AT_RECURSIVE)
+    read_only_at(target, libc::AT_RECURSIVE)
 }
 
 /// Makes one mount read-only, not those below it.
 pub fn read_only(target: &Path) -> io::Result<()> {
-    read_only_with(target, 0)
+    read_only_at(target, 0)
 }
 
-fn read_only_with(target: &Path, flags: i32) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
+/// Makes the mount of a descriptor and everything mounted below it read-only.
+pub fn read_only_tree(mount: BorrowedFd<'_>) -> io::Result<()> {
+    read_only_with(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, "a mount")
+}
+
+/// Makes the one mount of a descriptor read-only.
+pub fn read_only_mount(mount: BorrowedFd<'_>) -> io::Result<()> {
+    read_only_with(mount.as_raw_fd(), c"", libc::AT_EMPTY_PATH, "a mount")
+}
+
+fn read_only_at(target: &Path, flags: i32) -> io::Result<()> {
     let path = CString::new(target.as_os_str().as_bytes())?;
+    read_only_with(libc::AT_FDCWD, &path, flags, &target.display().to_string())
+}
+
+fn read_only_with(base: i32, path: &CStr, flags: i32, name: &str) -> io::Result<()> {
     // SAFETY: all-zero mount_attr is valid ("change nothing").
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
@@ -87,7 +119,7 @@ fn read_only_with(target: &Path, flags: i32) -> io::Result<()> {
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
+            base,
             path.as_ptr(),
             flags,
             &raw const attributes,
@@ -98,7 +130,7 @@ fn read_only_with(target: &Path, flags: i32) -> io::Result<()> {
         return Ok(());
     }
     let error = io::Error::last_os_error();
-    let text = format!("make {} read-only (mount_setattr, Linux 5.12 or newer): {error}", target.display());
+    let text = format!("make {name} read-only (mount_setattr, Linux 5.12 or newer): {error}");
     Err(io::Error::new(error.kind(), text))
 }
 
@@ -118,8 +150,10 @@ pub fn detach(target: &Path) -> io::Result<()> {
 }
 
 fn explain(what: &str, done: rustix::io::Result<()>) -> io::Result<()> {
-    done.map_err(|errno| {
-        let error = io::Error::from(errno);
-        io::Error::new(error.kind(), format!("{what}: {error}"))
-    })
+    done.map_err(|errno| explained(what, errno))
+}
+
+fn explained(what: &str, errno: rustix::io::Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }

@@ -81,10 +81,12 @@ pub fn container(spec: &PodSpec, container: &Container, abilities: &Abilities) -
             "ports.hostPort: the port is reached at the pod's address; use a Service of type NodePort",
         ),
         (
-            container.volume_mounts.iter().flatten().any(|mount| {
-                mount.sub_path_expr.is_some() || mount.mount_propagation.as_deref().is_some_and(|kind| kind != "None")
-            }),
-            "volumeMounts: subPathExpr and mountPropagation have no effect",
+            container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .any(|mount| mount.mount_propagation.as_deref().is_some_and(|kind| kind != "None")),
+            "volumeMounts: mountPropagation has no effect",
         ),
     ];
     all.extend(asked.into_iter().filter(|(asked, _)| *asked).map(|(_, text)| not(text)));

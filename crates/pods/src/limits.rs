@@ -28,6 +28,8 @@ pub const ROOT_TMPFS_BYTES: u64 = 16 << 20;
 pub const HOLDER_TMPFS_BYTES: u64 = 256 << 20;
 /// Size of each writable tmpfs of a pod.
 pub const WRITABLE_TMPFS_BYTES: u64 = 512 << 20;
+/// Directories of a volume within one another; a pod cannot keep the holder busy, or its stack growing, with more.
+pub const VOLUME_DEPTH: usize = 1000;
 /// How long a recorded holder that does not answer is waited for before it is killed.
 pub const HOLDER_MUTE: Duration = Duration::from_secs(1);
 /// How long `kill` waits for the holder's end.

@@ -16,6 +16,9 @@ use pods::holder::message::{Ended, Exec, Root, Spawn, Volume};
 use pods::holder::security::{KEPT, Security};
 use pods::sandbox::{Mode, Sandbox};
 
+#[path = "security/mounts.rs"]
+mod mounts;
+
 const ORDINARY: u32 = 1001;
 const SECRET: &str = "nobody in a pod may read this";
 
@@ -74,6 +77,7 @@ fn attempt(directory: &Path, mode: Mode) {
         users(&lab);
         ports_and_pings(&lab);
         files(&lab);
+        mounts::all(&lab);
         rights(&lab);
         beside(&lab);
     }));
@@ -147,49 +151,79 @@ impl Lab<'_> {
 fn no_way_out(lab: &Lab<'_>) {
     let holder = lab.sandbox.client().peer_pid().unwrap();
     let data = lab.sandbox.directory().display().to_string();
+    assert!(Path::new(&format!("/proc/{holder}")).exists() && Path::new(&data).join("holder.sock").exists());
+    lab.says(
+        "for each in nsenter ip nft mount unshare mknod; do command -v $each || exit 1; done",
+        Security::default(),
+    );
     let rows = [
-        (
-            "enter another network namespace",
-            "nsenter -t 1 -n true && nsenter --net=/proc/1/ns/net ip link add x type veth".to_owned(),
-        ),
-        ("mount", "mount -t tmpfs none /mnt".to_owned()),
-        (
-            "make the read-only host writable",
-            "mount -o remount,rw,bind /usr && touch /usr/mainstay-was-here".to_owned(),
-        ),
-        ("edit packet filters", "nft add table inet x".to_owned()),
-        ("change links", "ip link set lo down".to_owned()),
-        (
-            "have a namespace of its own to mount in",
-            "unshare -Urm mount -t tmpfs none /usr && unshare -n nft add table inet x".to_owned(),
-        ),
+        ("enter the network namespace of a process", Does::Always, "nsenter -t 1 -n true".to_owned()),
+        ("enter a network namespace by name", Does::Always, "nsenter --net=/proc/1/ns/net true".to_owned()),
+        ("make links", Does::Always, "ip link add x type veth".to_owned()),
+        ("change links", Does::Always, "ip link set lo down".to_owned()),
+        ("mount", Does::Always, "mount -t tmpfs none /mnt".to_owned()),
+        ("make the read-only host writable", Does::Always, "mount -o remount,rw,bind /usr".to_owned()),
+        ("edit packet filters", Does::Always, "nft add table inet x".to_owned()),
+        ("have a namespace of its own to mount in", Does::Always, "unshare -Urm mount -t tmpfs none /usr".to_owned()),
+        ("have a network of its own to filter", Does::Always, "unshare -n nft add table inet x".to_owned()),
+        ("have users and a network of its own", Does::Always, "unshare -Urn nft add table inet x".to_owned()),
         (
             "see the processes of others",
+            Does::Unknown,
             format!(
                 "test -d /proc/{holder} || cat /proc/[0-9]*/comm | grep holder || test $(ls -d /proc/[0-9]* | wc -l) -gt 6"
             ),
         ),
-        ("signal the holder", format!("kill -0 {holder}")),
-        ("read the data directory", format!("grep -r nobody {data} || ls {data}/pods || ls {data}/kubeconfig")),
-        ("reach the holder's socket", format!("test -e {data}/holder.sock || grep holder.sock /proc/net/unix")),
+        ("signal the holder", Does::Unknown, format!("kill -0 {holder}")),
         (
-            "write kernel settings",
-            "echo 1 > /proc/sys/net/ipv4/ip_forward || echo 1 > /proc/sys/kernel/sysrq".to_owned(),
+            "read the data directory",
+            Does::Unknown,
+            format!("grep -r nobody {data} || ls {data}/pods || ls {data}/kubeconfig"),
         ),
-        ("trigger sysrq", "echo h > /proc/sysrq-trigger".to_owned()),
-        ("read kernel memory", "test -s /proc/kcore && head -c 1 /proc/kcore | grep -q .".to_owned()),
-        ("see keys and timers", "grep -q . /proc/keys || grep -q . /proc/timer_list".to_owned()),
-        ("see firmware", "ls -A /sys/firmware | grep -q .".to_owned()),
-        ("write to /sys", "mkdir /sys/fs/cgroup/x || echo 1 > /sys/kernel/mm/ksm/run".to_owned()),
-        ("see cgroups of the node", "ls /sys/fs/cgroup/*/tasks".to_owned()),
-        ("see raw devices", "ls /dev/mem || ls /dev/kmsg || mknod /tmp/x b 8 0".to_owned()),
-        ("write to the host's files", "touch /etc/x || touch /usr/x || touch /var/x".to_owned()),
-        ("read what only root may", "cat /etc/shadow".to_owned()),
-        ("look into root's home", "ls -A /root | grep -v '^\\.$' | grep -q .".to_owned()),
-        ("find sockets of daemons", "ls /run/docker.sock || ls /var/run/docker.sock || ls /run/dbus".to_owned()),
+        (
+            "reach the holder's socket",
+            Does::Unknown,
+            format!("test -e {data}/holder.sock || grep holder.sock /proc/net/unix"),
+        ),
+        ("write settings of its network", Does::Always, "echo 1 > /proc/sys/net/ipv4/ip_forward".to_owned()),
+        ("write kernel settings", Does::Unknown, "echo 1 > /proc/sys/kernel/sysrq".to_owned()),
+        ("trigger sysrq", Does::Unknown, "echo h > /proc/sysrq-trigger".to_owned()),
+        ("read kernel memory", Does::Unknown, "test -s /proc/kcore || head -c 1 /proc/kcore | grep -q .".to_owned()),
+        ("see keys and timers", Does::Unknown, "grep -q . /proc/keys || grep -q . /proc/timer_list".to_owned()),
+        ("see firmware", Does::Unknown, "ls -A /sys/firmware | grep -q .".to_owned()),
+        ("write to /sys", Does::Unknown, "mkdir /sys/fs/cgroup/x || echo 1 > /sys/kernel/mm/ksm/run".to_owned()),
+        ("see cgroups of the node", Does::Unknown, "ls /sys/fs/cgroup/*/tasks".to_owned()),
+        ("see raw devices", Does::Unknown, "ls /dev/mem || ls /dev/kmsg".to_owned()),
+        ("make raw devices", Does::AsRoot, "mknod /tmp/x b 8 0".to_owned()),
+        ("write to the host's files", Does::Unknown, "touch /etc/x || touch /usr/x || touch /var/x".to_owned()),
+        ("read what only root may", Does::AsRoot, "cat /etc/shadow".to_owned()),
+        ("look into root's home", Does::Unknown, "ls -A /root | grep -v '^\\.$' | grep -q .".to_owned()),
+        (
+            "find sockets of daemons",
+            Does::Unknown,
+            "ls /run/docker.sock || ls /var/run/docker.sock || ls /run/dbus".to_owned(),
+        ),
     ];
-    let could: Vec<_> = rows.iter().flat_map(|(what, script)| lab.refused(what, script)).collect();
+    let could: Vec<_> = rows.iter().flat_map(|(what, _, script)| lab.refused(what, script)).collect();
     assert!(could.is_empty(), "{}", could.join("\n"));
+    for (what, does, script) in &rows {
+        if *does == Does::Always || *does == Does::AsRoot && lab.sandbox.mode() == Mode::Host {
+            let (text, ended) = lab.run(lab.spawn(script, Security::privileged()));
+            assert_eq!(ended.code, 0, "nobody can {what}, so its refusal says nothing: {text}");
+        }
+    }
+}
+
+/// The control of a row: whether a privileged pod can do it, so that a refusal is one of Mainstay's and not of a missing
+/// program or a script that is wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Does {
+    /// It can.
+    Always,
+    /// It can where root of the holder is the host's.
+    AsRoot,
+    /// It would change the node, or depends on what this kernel has.
+    Unknown,
 }
 
 fn users(lab: &Lab<'_>) {
@@ -229,7 +263,7 @@ fn files(lab: &Lab<'_>) {
         fs::create_dir_all(&source).unwrap();
         fs::set_permissions(&source, fs::Permissions::from_mode(0o777)).unwrap();
         fs::write(source.join("given"), "x").unwrap();
-        Volume { source, target: PathBuf::from(target), read_only }
+        Volume { source, target: PathBuf::from(target), read_only, owned: true, ..Volume::default() }
     };
     let someone = Security { uid: 1000, gid: 1000, fs_group: Some(4000), read_only_root: true, ..Security::default() };
     let mut spawn = lab.spawn(

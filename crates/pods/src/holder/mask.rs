@@ -35,7 +35,10 @@ pub(super) fn apply(at: &Path) -> io::Result<()> {
                 mount::tmpfs(&target, "755", NO_BYTES)?;
                 mount::read_only(&target)?;
             }
-            Ok(found) if found.is_file() => mount::bind(Path::new("/dev/null"), &target)?,
+            Ok(found) if found.is_file() => {
+                mount::bind(Path::new("/dev/null"), &target)?;
+                mount::read_only(&target)?;
+            }
             _ => {}
         }
     }

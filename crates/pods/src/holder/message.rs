@@ -195,14 +195,30 @@ pub struct Root {
 }
 
 /// A directory (or file) of the pod's volumes inside a container.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// Path outside.
+    /// Path outside. Empty if only a part is shown: a holder of an earlier release, which knows nothing of `part`, must not
+    /// show everything.
     pub source: PathBuf,
     /// Path inside.
     pub target: PathBuf,
     /// May not be written.
     pub read_only: bool,
+    /// Made for the pod, whose users get it. What is the host's own (`hostPath`) stays whose it is.
+    #[serde(default)]
+    pub owned: bool,
+    /// The part that is shown, instead of `source`.
+    #[serde(default)]
+    pub part: Option<Part>,
+}
+
+/// A part of a volume (`subPath`). The two are not joined here: links on the way are the pod's own and must not lead out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The volume outside.
+    pub volume: PathBuf,
+    /// The way to the part inside the volume.
+    pub path: PathBuf,
 }
 
 /// A command to run.

@@ -15,6 +15,7 @@ mod places;
 pub mod root;
 mod seccomp;
 pub mod security;
+mod shown;
 mod spawn;
 mod spool;
 mod state;

@@ -64,7 +64,9 @@ pub(super) fn install_programs(directory: &Path, applets: &[&str]) -> io::Result
     for applet in applets {
         std::os::unix::fs::symlink(PROGRAM, programs.join(applet))?;
     }
-    Ok(())
+    // Commands on the node find programs here: nothing adds to them.
+    mount::bind_recursive(&programs, &programs)?;
+    mount::read_only_recursive(&programs)
 }
 
 /// Name of this executable inside pods.

@@ -4,14 +4,15 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::Path;
 
-use kernel::mount;
+use kernel::{beneath, mount};
 
-use super::message::{Root, Volume};
+use super::message::Root;
 use super::security::Security;
-use super::{mask, own};
+use super::{mask, shown};
 use crate::limits::{ROOT_TMPFS_BYTES, WRITABLE_TMPFS_BYTES};
 
 /// Where the programs built into Mainstay are found inside a pod.
@@ -44,63 +45,51 @@ pub(super) struct Owners {
 /// Builds the root described by `root` at `at` (an empty directory) and moves the calling process into it.
 /// `programs` is the directory shown at [`PROGRAMS`].
 pub(super) fn enter(root: &Root, security: &Security, owners: &Owners, at: &Path, programs: &Path) -> io::Result<()> {
+    let shown = shown::take(root, owners)?;
     mount::tmpfs_of(at, "755", ROOT_TMPFS_BYTES, owners.root)?;
     copy_top(at)?;
     fresh(at, security, owners.root)?;
-    let shown = at.join(&PROGRAMS[1..]);
-    fs::create_dir_all(&shown)?;
-    mount::bind_recursive(programs, &shown)?;
-    for (path, mode) in WRITABLE_BELOW {
-        let target = at.join(&path[1..]);
-        // Only real directories: a link such as /var/tmp -> /tmp already leads to a private one.
-        if fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
-            mount::tmpfs_of(&target, mode, WRITABLE_TMPFS_BYTES, owners.root)?;
-        }
-    }
+    let target = at.join(&PROGRAMS[1..]);
+    fs::create_dir_all(&target)?;
+    mount::bind_recursive(programs, &target)?;
+    // One directory for all pods, and for commands on the node.
+    mount::read_only_recursive(&target)?;
     if security.masked {
         mask::apply(at)?;
     }
-    for hidden in &root.hide {
-        let target = at.join(hidden.strip_prefix("/").unwrap_or(hidden));
-        if target.is_dir() {
-            mount::tmpfs(&target, "700", ROOT_TMPFS_BYTES)?;
+    mount::change_root(at)?;
+    // From here on links lead nowhere but into the container.
+    for (path, mode) in WRITABLE_BELOW {
+        // Only real directories: a link such as /var/tmp -> /tmp already leads to a private one.
+        if is_own_directory(Path::new(path)) {
+            mount::tmpfs_of(Path::new(path), mode, WRITABLE_TMPFS_BYTES, owners.root)?;
         }
     }
-    for (inside, outside) in &root.files {
-        show_file(at, inside, outside)?;
+    for hidden in root.hide.iter().filter(|hidden| hidden.is_dir()) {
+        mount::tmpfs(hidden, "700", ROOT_TMPFS_BYTES)?;
     }
-    for volume in &root.volumes {
-        show_volume(at, volume)?;
-    }
-    mount::change_root(at)?;
-    settle(root, security, owners)
-}
-
-/// The last touches, made where links lead nowhere but into the container: volumes get their owners, then what may not be
-/// written becomes read-only.
-fn settle(root: &Root, security: &Security, owners: &Owners) -> io::Result<()> {
-    for volume in &root.volumes {
-        own::give(&volume.target, owners.root, owners.fs_group, volume.read_only)?;
-    }
-    for volume in root.volumes.iter().filter(|volume| volume.read_only) {
-        mount::read_only_recursive(&volume.target)?;
-    }
-    if !security.read_only_root {
-        return Ok(());
-    }
-    let tops = WRITABLE.iter().map(|(name, _)| Path::new("/").join(name));
-    let below = WRITABLE_BELOW.iter().map(|(path, _)| Path::new(path).to_owned());
-    for path in tops.chain(below).chain([Path::new("/").to_owned()]) {
-        let own = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-        if own && !root.volumes.iter().any(|volume| volume.target == path) {
-            match mount::read_only(&path) {
-                // Not a mount of its own, so that it is the host's, which is read-only already.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                done => done?,
-            }
+    let fixed = if security.read_only_root { own_places()? } else { Vec::new() };
+    shown.put()?;
+    for place in fixed {
+        match mount::read_only_mount(place.as_fd()) {
+            // Not a mount of its own, so that it is the host's, which is read-only already.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            done => done?,
         }
     }
     Ok(())
+}
+
+/// The container's own writable places, taken before a volume covers one; they are still made to mount on.
+fn own_places() -> io::Result<Vec<OwnedFd>> {
+    let tops = WRITABLE.iter().map(|(name, _)| Path::new("/").join(name));
+    let below = WRITABLE_BELOW.iter().map(|(path, _)| Path::new(path).to_owned());
+    let all = tops.chain(below).chain([Path::new("/").to_owned()]);
+    all.filter(|path| is_own_directory(path)).map(|path| beneath::place(&path)).collect()
+}
+
+fn is_own_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
 /// Shows every top-level entry of the host in the new root, so that directories can still be added at the top.
@@ -178,70 +167,11 @@ fn devices(dev: &Path, all: bool) -> io::Result<()> {
         if source.exists() {
             fs::write(&target, "")?;
             mount::bind(&source, &target)?;
+            if !all {
+                // What is read and written is the device; the node is the host's own, whose mode a pod could change.
+                mount::read_only(&target)?;
+            }
         }
     }
     Ok(())
-}
-
-/// Shows the file `outside` at the path `inside`, which may be absent or a dangling link on the host.
-fn show_file(at: &Path, inside: &Path, outside: &Path) -> io::Result<()> {
-    let target = at.join(inside.strip_prefix("/").unwrap_or(inside));
-    match fs::symlink_metadata(&target) {
-        Ok(found) if found.is_file() => return mount::bind(outside, &target),
-        _ => {}
-    }
-    // The host's read-only directory has no plain file of that name: give the pod a copy of the directory that has.
-    let directory = target.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?.to_owned();
-    shadow(at, &directory)?;
-    let _ = fs::remove_file(&target);
-    fs::write(&target, "")?;
-    mount::bind(outside, &target)
-}
-
-/// Covers a directory by a tmpfs with the same entries: links are copied, files and directories bound.
-fn shadow(at: &Path, directory: &Path) -> io::Result<()> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        entries.push((entry.file_name(), entry.file_type()?));
-    }
-    let beside = at.join("run/mainstay/shadow");
-    fs::create_dir_all(&beside)?;
-    mount::bind_recursive(directory, &beside)?;
-    mount::tmpfs(directory, "755", ROOT_TMPFS_BYTES)?;
-    for (name, kind) in entries {
-        let (source, target) = (beside.join(&name), directory.join(&name));
-        if kind.is_symlink() {
-            symlink(fs::read_link(&source)?, &target)?;
-            continue;
-        }
-        if kind.is_dir() {
-            fs::create_dir(&target)?;
-        } else {
-            fs::write(&target, "")?;
-        }
-        mount::bind_recursive(&source, &target)?;
-    }
-    mount::detach(&beside)
-}
-
-fn show_volume(at: &Path, volume: &Volume) -> io::Result<()> {
-    let target = at.join(volume.target.strip_prefix("/").unwrap_or(&volume.target));
-    let made = if volume.source.is_dir() {
-        fs::create_dir_all(&target)
-    } else {
-        target.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| match target.exists() {
-            true => Ok(()),
-            false => fs::write(&target, ""),
-        })
-    };
-    made.map_err(|error| {
-        let text = format!(
-            "mount volume at {}: {error}: pods see the host's file system read-only, so a mount path must exist there or lie \
-             under a new top directory, /tmp, /run, /mnt, /srv, /home or /root",
-            volume.target.display()
-        );
-        io::Error::new(error.kind(), text)
-    })?;
-    mount::bind_recursive(&volume.source, &target)
 }

@@ -210,6 +210,7 @@ impl Worker {
             _ => command,
         };
         argv.extend(expanded(&container.args));
+        let mounts = volumes::mounts(&self.pod, container, &made, value)?;
         if argv.is_empty() {
             return Err(
                 "image mainstay/host needs a command: set command: [\"PROGRAM\", ...] in the container".to_owned()
@@ -237,7 +238,7 @@ impl Worker {
             root: Root {
                 files: files.into_iter().map(file).collect(),
                 hide: self.node.directory.parent().map(Path::to_owned).into_iter().collect(),
-                volumes: volumes::mounts(&self.pod, container, &made),
+                volumes: mounts,
             },
             security,
             limits: security::limits(container),

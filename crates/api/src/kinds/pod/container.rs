@@ -117,8 +117,9 @@ fn environment(errors: &mut FieldErrors, container: &Value, field: &str) {
 
 fn mounts(errors: &mut FieldErrors, container: &Value, field: &str, volumes: &BTreeSet<&str>) {
     let mut paths = BTreeSet::new();
+    let list = &format!("{field}.volumeMounts");
     for (i, mount) in read::list(container, "/volumeMounts").iter().enumerate() {
-        let field = format!("{field}.volumeMounts[{i}]");
+        let field = format!("{list}[{i}]");
         let name = read::text(mount, "/name");
         if name.is_empty() {
             errors.required(format!("{field}.name"), "");
@@ -132,6 +133,23 @@ fn mounts(errors: &mut FieldErrors, container: &Value, field: &str, volumes: &BT
         }
         if !paths.insert(path) {
             errors.invalid(format!("{field}.mountPath"), path, "must be unique");
+        }
+        sub_paths(errors, mount, list, &field);
+    }
+}
+
+/// The part of a volume that is mounted must lie in it. Its own messages have no index, as upstream's.
+fn sub_paths(errors: &mut FieldErrors, mount: &Value, list: &str, field: &str) {
+    let texts = ["subPath", "subPathExpr"].map(|member| (member, read::text(mount, &format!("/{member}"))));
+    for (member, path) in texts {
+        if member == "subPathExpr" && texts.iter().all(|(_, path)| !path.is_empty()) {
+            errors.invalid(format!("{field}.{member}"), path, "subPathExpr and subPath are mutually exclusive");
+        }
+        if path.starts_with('/') {
+            errors.invalid(format!("{list}.{member}"), path, "must be a relative path");
+        }
+        if path.split('/').any(|part| part == "..") {
+            errors.invalid(format!("{list}.{member}"), path, "must not contain '..'");
         }
     }
 }

@@ -213,6 +213,40 @@ fn the_rest_of_the_spec() {
 }
 
 #[test]
+fn a_part_of_a_volume_lies_in_it() {
+    let list = "spec.containers[0].volumeMounts";
+    let table = [
+        (json!({ "subPath": "a/b..c/.", "mountPath": "/m" }), vec![]),
+        (json!({ "subPathExpr": "$(POD)/x", "mountPath": "/m/../x" }), vec![]),
+        (
+            json!({ "subPath": "/etc" }),
+            vec![format!("{list}.subPath: Invalid value: \"/etc\": must be a relative path")],
+        ),
+        (
+            json!({ "subPath": "../../x/.." }),
+            vec![format!("{list}.subPath: Invalid value: \"../../x/..\": must not contain '..'")],
+        ),
+        (
+            json!({ "subPath": "a", "subPathExpr": "/.." }),
+            vec![
+                format!(
+                    "{list}[0].subPathExpr: Invalid value: \"/..\": subPathExpr and subPath are mutually exclusive"
+                ),
+                format!("{list}.subPathExpr: Invalid value: \"/..\": must be a relative path"),
+                format!("{list}.subPathExpr: Invalid value: \"/..\": must not contain '..'"),
+            ],
+        ),
+    ];
+    for (mount, expected) in table {
+        let mut whole = json!({ "name": "a", "mountPath": "/m" });
+        json_patch::merge(&mut whole, &mount);
+        let container = json!({ "name": "c", "image": "i", "volumeMounts": [whole] });
+        let spec = json!({ "volumes": [{ "name": "a" }], "containers": [container] });
+        assert_eq!(errors(&pod(spec), None), expected, "{mount}");
+    }
+}
+
+#[test]
 fn what_an_update_may_change() {
     let old = pod(
         json!({ "tolerations": [{ "key": "a", "operator": "Exists", "tolerationSeconds": 1 }], "activeDeadlineSeconds": 10 }),
