@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kernel::process;
-use pods::holder::message::{ContainerRecord, Root, Spawn, VERSION};
+use pods::holder::message::{ContainerRecord, Root, Spawn, VERSION, Volume};
 use pods::sandbox::{Mode, Sandbox};
 use pods::{holder, network};
 use rustix::process::Signal;
@@ -46,6 +46,7 @@ fn story() {
         ("a pod without a process gets its network again", networks),
         ("everything dies but the pods", everything),
         ("a boot later", boot),
+        ("a start that meets a dead file system keeps nobody waiting", slow),
         ("another release", release),
         ("another release of a sandbox", sandbox),
     ] {
@@ -242,15 +243,17 @@ fn link_index(pod: &str) -> Option<u32> {
     netlink.link(&network::interface_of(pod)).unwrap().map(|link| link.index)
 }
 
+fn first_process(home: &Path, pod: &str) -> i32 {
+    let file = home.join(format!("holder/{pod}_main.json"));
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    i32::try_from(kept["pid"].as_i64().unwrap()).unwrap()
+}
+
 fn everything(home: &Path) {
     let sandbox = start(home);
     run(&sandbox, spawn(home, "lives", "echo up; sleep 1000"));
     run(&sandbox, spawn(home, "dies", "echo up; sleep 1000"));
-    let pid = |pod: &str| -> i32 {
-        let file = home.join(format!("holder/{pod}_main.json"));
-        let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-        i32::try_from(kept["pid"].as_i64().unwrap()).unwrap()
-    };
+    let pid = |pod: &str| first_process(home, pod);
     let before = record(&sandbox, "lives").unwrap();
     let holder = sandbox.client().peer_pid().unwrap();
     drop(sandbox);
@@ -289,6 +292,36 @@ fn boot(home: &Path) {
     assert_eq!(log(home, "old"), ["up"], "its log stays");
     // Nothing but its end is left of the pod: what asks for its network gets a new one.
     assert_eq!(sandbox.client().pods().unwrap(), ["old"]);
+}
+
+fn slow(home: &Path) {
+    let sandbox = start(home);
+    let dead = home.join("dead");
+    fs::create_dir(&dead).unwrap();
+    // A file system whose program never answers.
+    let device = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", std::os::fd::AsRawFd::as_raw_fd(&device));
+    let options = std::ffi::CString::new(options).unwrap();
+    rustix::mount::mount("dead", &dead, "fuse", rustix::mount::MountFlags::empty(), options.as_c_str()).unwrap();
+    let client = sandbox.client();
+    client.pod_netns("slow").unwrap();
+    let mut spawned = spawn(home, "slow", "true");
+    spawned.root.volumes = vec![Volume { source: dead.clone(), target: "/data".into(), read_only: false }];
+    std::thread::scope(|scope| {
+        let starts = [spawned.clone(), spawned].map(|spawned| scope.spawn(|| client.spawn(spawned)));
+        let file = home.join("holder/slow_main.json");
+        until("the start is under way", || file.exists().then_some(()));
+        run(&sandbox, spawn(home, "quick", "exit 4"));
+        assert_eq!(ended(&sandbox, "quick"), (4, false), "another pod does not wait");
+        assert!(client.pods().unwrap().contains(&"slow".to_owned()) && record(&sandbox, "slow").is_none());
+        client.remove_pod("slow").unwrap();
+        for start in starts {
+            let error = start.join().unwrap().unwrap_err().to_string();
+            assert!(error.contains("was removed") || error.contains("no network namespace"), "{error}");
+        }
+        until("its process has ended", || (!file.exists()).then_some(()));
+    });
+    rustix::mount::unmount(&dead, rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 fn release(home: &Path) {

@@ -17,6 +17,7 @@ mod seccomp;
 pub mod security;
 mod spawn;
 mod spool;
+mod starting;
 mod state;
 mod stream;
 mod trial;
@@ -38,7 +39,7 @@ use crate::limits;
 use crate::sandbox::Mode;
 use message::{Reply, Request};
 pub use places::PROGRAM;
-use state::State;
+use state::{Answer, Late, State};
 
 /// Folder of the data directory that says which containers of a host run.
 pub(crate) const RECORDS: &str = "holder";
@@ -101,6 +102,7 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
         for key in &ready.ended {
             state.foreign_end(key);
         }
+        state.settle();
         if ready.signal || !ready.ended.is_empty() {
             collect(&signals, &mut state, &connections, !ready.ended.is_empty());
         }
@@ -110,6 +112,7 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
                 state.disconnected(id);
             }
         }
+        answer(&mut state, &connections);
         if ready.listener
             && let Ok(socket) = unix_socket::accept(listener.as_fd())
             && connections.len() < limits::CONNECTIONS
@@ -188,7 +191,11 @@ fn wait(
         PollFd::from_borrowed_fd(fd, PollFlags::IN)
     }
     let mut polled = vec![input(signals.as_fd()), input(listener.as_fd())];
-    polled.extend(connections.values().map(|connection| input(connection.socket.as_fd())));
+    polled.extend(connections.iter().map(|(id, connection)| {
+        // One that waits for its answer is only watched for its end: answers come in the order of the requests.
+        let wanted = if state.owes(*id) { PollFlags::empty() } else { PollFlags::IN };
+        PollFd::from_borrowed_fd(connection.socket.as_fd(), wanted)
+    }));
     polled.extend(state.pipes().map(|(_, _, pipe)| input(pipe.as_fd())));
     let attached = polled.len();
     // Without a wish, only the loss of its reader wakes a pipe.
@@ -198,9 +205,11 @@ fn wait(
     polled.extend(watchers);
     let foreign = polled.len();
     polled.extend(state.foreign().map(|(_, pidfd)| input(pidfd.as_fd())));
-    let longest = longest.and_then(|longest| longest.try_into().ok());
+    polled.extend(state.reports().map(|report| input(report.as_fd())));
+    let patience = state.patience();
+    let longest = patience.or(longest).and_then(|longest| longest.try_into().ok());
     match rustix::event::poll(&mut polled, longest.as_ref()) {
-        Ok(0) => return Ok(Ready { nothing: true, ..Ready::default() }),
+        Ok(0) => return Ok(Ready { nothing: patience.is_none(), ..Ready::default() }),
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
         Err(error) => return Err(error.into()),
@@ -235,12 +244,30 @@ fn serve(id: u64, connections: &mut BTreeMap<u64, Connection>, state: &mut State
         Err(_) => return false,
     };
     connection.subscribed |= matches!(request, Request::Subscribe);
-    let (reply, given) = match state.handle(id, request, &descriptors) {
-        Ok(done) => done,
-        Err(error) => (Reply::Error(error.to_string()), Vec::new()),
-    };
-    let given: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-    message::send(connection.socket.as_fd(), &reply, &given, Wait::Never).is_ok()
+    match state.handle(id, request, &descriptors).transpose() {
+        Some(done) => reply(connection, &done).is_ok(),
+        None => true,
+    }
+}
+
+fn reply(connection: &Connection, done: &io::Result<Answer>) -> io::Result<()> {
+    let socket = connection.socket.as_fd();
+    match done {
+        Ok((reply, given)) => {
+            let given: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+            message::send(socket, reply, &given, Wait::Never)
+        }
+        Err(error) => message::send(socket, &Reply::Error(error.to_string()), &[], Wait::Never),
+    }
+}
+
+/// Gives the answers that were waited for. Who is gone is seen to be gone when its connection is.
+fn answer(state: &mut State, connections: &BTreeMap<u64, Connection>) {
+    for Late { connections: waiting, done } in state.take_late() {
+        for connection in waiting.iter().filter_map(|id| connections.get(id)) {
+            let _ = reply(connection, &done);
+        }
+    }
 }
 
 /// Reaps children and tells those who wait. A full socket loses nothing: the receiver has an unread wake-up already, and
@@ -249,6 +276,8 @@ fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Con
     let mut buffer = [0u8; 1024];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|count| count > 0) {}
     let reaped = state.reap();
+    // A command's start is told before its end.
+    answer(state, connections);
     for (id, code) in reaped.sessions {
         if let Some(connection) = connections.get(&id) {
             let _ = message::send(connection.socket.as_fd(), &Reply::Exited(code), &[], Wait::Never);
