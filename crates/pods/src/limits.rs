@@ -52,3 +52,5 @@ pub const COMMAND_START: Duration = Duration::from_secs(10);
 pub const HOLDER_ANSWER: Duration = Duration::from_secs(30);
 /// Connections to the holder that are kept while nothing is asked on them.
 pub const IDLE_CONNECTIONS: usize = 4;
+/// How often the processes of a group that is to end are looked for.
+pub const GROUP_ROUNDS: usize = 100;

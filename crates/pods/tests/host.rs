@@ -46,6 +46,8 @@ fn story() {
         ("a pod without a process gets its network again", networks),
         ("everything dies but the pods", everything),
         ("a boot later", boot),
+        ("what cannot be taken over is ended", lost),
+        ("a file that cannot be read", unread),
         ("a start that meets a dead file system keeps nobody waiting", slow),
         ("another release", release),
         ("another release of a sandbox", sandbox),
@@ -292,6 +294,50 @@ fn boot(home: &Path) {
     assert_eq!(log(home, "old"), ["up"], "its log stays");
     // Nothing but its end is left of the pod: what asks for its network gets a new one.
     assert_eq!(sandbox.client().pods().unwrap(), ["old"]);
+}
+
+fn lost(home: &Path) {
+    let sandbox = start(home);
+    let logs = home.join("pods/logs");
+    fs::create_dir_all(&logs).unwrap();
+    run(&sandbox, Spawn { log: logs.join("0.log"), ..spawn(home, "lost", "sleep 1000") });
+    run(&sandbox, spawn(home, "other", "sleep 1000"));
+    let (first, other) = (first_process(home, "lost"), record(&sandbox, "other"));
+    fs::remove_dir_all(&logs).unwrap();
+    kill_holder(&sandbox);
+    assert_eq!(ended(&sandbox, "lost"), (137, true), "its output has nowhere to go, so it was ended");
+    assert!(process::start_time(first).is_none(), "and does not run on unknown");
+    assert_eq!(record(&sandbox, "other"), other);
+    run(&sandbox, Spawn { attempt: 1, ..spawn(home, "lost", "exit 3") });
+    assert_eq!(ended(&sandbox, "lost"), (3, false));
+}
+
+fn unread(home: &Path) {
+    let sandbox = start(home);
+    assert!(sandbox.abilities().limits.is_some(), "without control groups a torn file names no process");
+    let spoil = |pod: &str, torn: bool| {
+        let (file, process) = (home.join(format!("holder/{pod}_main.json")), first_process(home, pod));
+        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        // As another release might have written it.
+        kept["spawn"] = serde_json::Value::Null;
+        fs::write(&file, if torn { "{\"record\": ".to_owned() } else { kept.to_string() }).unwrap();
+        process
+    };
+    for (pod, torn) in [("torn", true), ("other", false)] {
+        run(&sandbox, spawn(home, pod, "sleep 1000"));
+        let first = spoil(pod, torn);
+        kill_holder(&sandbox);
+        assert!(record(&sandbox, pod).is_none());
+        assert!(process::start_time(first).is_none(), "{pod}: it does not run on unknown");
+        run(&sandbox, spawn(home, pod, "exit 3"));
+        assert_eq!(ended(&sandbox, pod), (3, false));
+    }
+    let processes = [("down", true), ("down-other", false)].map(|(pod, torn)| {
+        run(&sandbox, spawn(home, pod, "sleep 1000"));
+        spoil(pod, torn)
+    });
+    assert!(Sandbox::kill(home).unwrap());
+    assert!(processes.iter().all(|pid| process::start_time(*pid).is_none()), "`down` leaves none running");
 }
 
 fn slow(home: &Path) {

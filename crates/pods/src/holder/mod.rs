@@ -21,6 +21,7 @@ mod starting;
 mod state;
 mod stream;
 mod trial;
+mod unread;
 mod user;
 mod watcher;
 
