@@ -39,6 +39,8 @@ fn main() {
 }
 
 fn story() {
+    // As on a host that systemd has started: mounts travel.
+    assert!(Command::new("mount").args(["--make-rshared", "/"]).status().unwrap().success());
     for (name, test) in [
         ("no line is lost or doubled, and nothing restarts", lines as fn(&Path)),
         ("ends are known", ends),
@@ -46,6 +48,7 @@ fn story() {
         ("a pod without a process gets its network again", networks),
         ("everything dies but the pods", everything),
         ("a boot later", boot),
+        ("a file system that comes and goes", comes_and_goes),
         ("what cannot be taken over is ended", lost),
         ("a file that cannot be read", unread),
         ("a start that meets a dead file system keeps nobody waiting", slow),
@@ -294,6 +297,29 @@ fn boot(home: &Path) {
     assert_eq!(log(home, "old"), ["up"], "its log stays");
     // Nothing but its end is left of the pod: what asks for its network gets a new one.
     assert_eq!(sandbox.client().pods().unwrap(), ["old"]);
+}
+
+fn comes_and_goes(home: &Path) {
+    let sandbox = start(home);
+    run(&sandbox, spawn(home, "before", "sleep 1000"));
+    let disk = home.join("disk");
+    fs::create_dir(&disk).unwrap();
+    kernel::mount::tmpfs(&disk, "777", 1 << 20).unwrap();
+    fs::write(disk.join("there"), "").unwrap();
+    let mounts = |pid: i32| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let shows = |pid: i32| mounts(pid).contains(&format!("{} ", disk.display()));
+    let holder = sandbox.client().peer_pid().unwrap();
+    assert!(shows(holder), "mounted after the holder began: {}", mounts(holder));
+    assert!(!mounts(first_process(home, "before")).contains("/disk"), "a pod keeps what it began with");
+    let volume = Volume { source: disk.clone(), target: "/disk".into(), read_only: false };
+    let mut uses = spawn(home, "uses", "test -e /disk/there && echo more > /disk/more");
+    uses.root.volumes = vec![volume];
+    run(&sandbox, uses);
+    assert_eq!(ended(&sandbox, "uses"), (0, false));
+    assert!(disk.join("more").exists(), "it wrote to the file system, not to the directory beneath");
+    sandbox.client().remove_pod("uses").unwrap();
+    rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(!shows(holder), "unmounted from the holder, too: {}", mounts(holder));
 }
 
 fn lost(home: &Path) {

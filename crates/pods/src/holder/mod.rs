@@ -124,7 +124,7 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
     }
 }
 
-/// Makes this process fit for holding: private mounts and a private directory.
+/// Makes this process fit for holding: mounts that nobody else sees and a private directory.
 fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     // The supervisor's session and terminal must not end the sandbox; fails harmlessly if this is a leader already.
     let _ = rustix::process::setsid();
@@ -135,7 +135,11 @@ fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
     let _ = rustix::thread::set_name(c"mainstay-holder");
-    mount::make_private()?;
+    match mode {
+        Mode::Sandbox => mount::make_private()?,
+        // What the host mounts and unmounts later happens here, too; nothing of ours goes back.
+        Mode::Host => mount::make_slave()?,
+    }
     let run = directory.join("run");
     mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();

@@ -71,6 +71,8 @@ pub(super) fn container(
     let ipc = if security.host_ipc { 0 } else { namespace::IPC };
     start(namespace::MOUNT | namespace::UTS | namespace::PID | ipc, None, note, || {
         bounds.door.enter()?;
+        // What is mounted on a host from now on is not the pod's: it would come without what makes the rest read-only.
+        mount::make_private()?;
         if let Some(netns) = netns {
             namespace::enter_net(netns)?;
         }
