@@ -211,6 +211,7 @@ impl State {
             groups: self.ids.several(),
             limits: limits.ok().map(str::to_owned),
             no_limits: limits.err().unwrap_or_default().to_owned(),
+            first_port: first_port(),
         }
     }
 
@@ -301,4 +302,10 @@ impl State {
         self.pods.remove(pod);
         self.groups.remove(pod);
     }
+}
+
+/// The lowest port of the node's network that every user may bind.
+fn first_port() -> u16 {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
 }

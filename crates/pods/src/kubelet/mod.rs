@@ -4,7 +4,7 @@ mod container;
 mod events;
 mod lifecycle;
 mod probe;
-mod security;
+pub(crate) mod security;
 mod start;
 mod status;
 mod termination;
