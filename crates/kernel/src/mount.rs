@@ -14,6 +14,12 @@ pub fn make_private() -> io::Result<()> {
     explain("make all mounts private", rustix::mount::mount_change("/", flags))
 }
 
+/// Lets mounts and unmounts travel into this mount namespace from the one it was copied from, but not back.
+pub fn make_slave() -> io::Result<()> {
+    let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    explain("make all mounts followers of the host's", rustix::mount::mount_change("/", flags))
+}
+
 /// Shows `source` also at `target`.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
     explain(&format!("bind {} on {}", source.display(), target.display()), rustix::mount::mount_bind(source, target))

@@ -5,7 +5,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -37,12 +39,19 @@ pub fn accept(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     rustix::net::accept_with(socket, SocketFlags::CLOEXEC).map_err(Into::into)
 }
 
-/// Connects to `directory/name`.
-pub fn connect(directory: &Path, name: &str) -> io::Result<OwnedFd> {
+/// Connects to `directory/name`. Nothing on the connection waits longer than `longest`; see [`set_patience`].
+pub fn connect(directory: &Path, name: &str, longest: Duration) -> io::Result<OwnedFd> {
     let socket = socket()?;
+    rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(longest))?;
+    set_patience(socket.as_fd(), Some(longest))?;
     let opened = File::open(directory)?;
     rustix::net::connect(&socket, &address(&opened, name)?)?;
     Ok(socket)
+}
+
+/// Lets [`receive`] end with `WouldBlock` when nothing has come for so long; without, it waits for ever.
+pub fn set_patience(socket: BorrowedFd<'_>, longest: Option<Duration>) -> io::Result<()> {
+    rustix::net::sockopt::set_socket_timeout(socket, Timeout::Recv, longest).map_err(Into::into)
 }
 
 /// Ends both directions of a connection, which wakes a thread that waits in [`receive`].

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext};
 use serde_json::Value;
 
 use crate::holder::message::Abilities;
+use crate::kubelet::security::has_node_users;
 
 /// Where the kinds that have pods keep the spec.
 const PLACES: [&str; 3] = ["/spec/jobTemplate/spec/template/spec", "/spec/template/spec", "/spec"];
@@ -59,6 +60,7 @@ pub fn container(spec: &PodSpec, container: &Container, abilities: &Abilities) -
     let own = container.security_context.clone().unwrap_or_default();
     users(&mut all, spec, &own, abilities);
     limits(&mut all, container, abilities);
+    ports(&mut all, spec, container, abilities);
     let asked = [
         (own.se_linux_options.is_some(), "securityContext.seLinuxOptions: no SELinux label is set"),
         (own.app_armor_profile.is_some(), "securityContext.appArmorProfile: no AppArmor profile is loaded"),
@@ -131,6 +133,22 @@ fn limits(all: &mut Vec<String>, container: &Container, abilities: &Abilities) {
     }
 }
 
+/// Low ports of a host's network belong to the host's users.
+fn ports(all: &mut Vec<String>, spec: &PodSpec, container: &Container, abilities: &Abilities) {
+    let first = i32::from(abilities.first_port);
+    if spec.host_network != Some(true) || !abilities.users || has_node_users(spec, container) {
+        return;
+    }
+    let numbers = container.ports.iter().flatten().map(|port| port.container_port);
+    for port in numbers.filter(|port| (1..first).contains(port)) {
+        all.push(format!(
+            "ports[{port}] is not enforced here: with hostNetwork a container still has users of its own, and only the \
+             host's may bind ports below {first}; say hostUsers: true (it then runs as the host's root, who reads every \
+             file), or on the host: sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -149,7 +167,7 @@ mod tests {
     #[test]
     fn each_field_without_effect_is_named_with_its_path() {
         let limits = Some("control groups version 2".into());
-        let can = Abilities { users: true, groups: true, limits, no_limits: String::new() };
+        let can = Abilities { users: true, groups: true, limits, ..Abilities::default() };
         let at = "spec.template.spec.containers[0]";
         assert_eq!(
             object(&deployment(limited()), &can),
@@ -170,5 +188,25 @@ mod tests {
         let texts = object(&deployment(limited()), &cannot);
         assert!(texts[0].ends_with("run Mainstay as root to give each pod its own") && texts[0].contains("fsGroup"));
         assert!(texts.iter().any(|text| text.ends_with("limits[memory] is not enforced here: no rights")), "{texts:?}");
+    }
+
+    #[test]
+    fn a_low_port_of_a_hosts_network_names_the_ways_out() {
+        let can = Abilities { users: true, groups: true, first_port: 1024, ..Abilities::default() };
+        let pod = |spec: Value| {
+            let ports = json!([{ "containerPort": 80 }, { "containerPort": 8080 }]);
+            let mut spec = spec;
+            spec["containers"] = json!([{ "name": "c", "ports": ports }]);
+            json!({ "spec": spec })
+        };
+        let texts = object(&pod(json!({ "hostNetwork": true })), &can);
+        let [text] = &texts[..] else { panic!("{texts:?}") };
+        assert!(text.starts_with("spec.containers[0].ports[80] is not enforced here: "), "{text}");
+        assert!(text.contains("hostUsers: true") && text.ends_with("ip_unprivileged_port_start=80"), "{text}");
+        assert!(object(&pod(json!({ "hostNetwork": true, "hostUsers": true })), &can).is_empty());
+        assert!(object(&pod(json!({})), &can).is_empty(), "a pod's own network has no such ports");
+        for free in [Abilities { first_port: 0, ..can.clone() }, Abilities { users: false, ..can }] {
+            assert!(object(&pod(json!({ "hostNetwork": true })), &free).is_empty());
+        }
     }
 }

@@ -46,3 +46,13 @@ pub const CONTAINER_PIDS: u64 = 4096;
 pub const CGROUP_END: Duration = Duration::from_secs(2);
 /// After this long without work the holder gives its program text back.
 pub const HOLDER_REST: Duration = Duration::from_secs(10);
+/// How long a container may take from its fork to its program: its volumes may be far away, or have many files.
+pub const CONTAINER_START: Duration = Duration::from_secs(120);
+/// How long a command may take from its fork to its program.
+pub const COMMAND_START: Duration = Duration::from_secs(10);
+/// How long the holder may take to answer, beyond what it waits itself.
+pub const HOLDER_ANSWER: Duration = Duration::from_secs(30);
+/// Connections to the holder that are kept while nothing is asked on them.
+pub const IDLE_CONNECTIONS: usize = 4;
+/// How often the processes of a group that is to end are looked for.
+pub const GROUP_ROUNDS: usize = 100;

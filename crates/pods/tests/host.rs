@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kernel::process;
-use pods::holder::message::{ContainerRecord, Root, Spawn, VERSION};
+use pods::holder::message::{ContainerRecord, Root, Spawn, VERSION, Volume};
 use pods::sandbox::{Mode, Sandbox};
 use pods::{holder, network};
 use rustix::process::Signal;
@@ -39,6 +39,8 @@ fn main() {
 }
 
 fn story() {
+    // As on a host that systemd has started: mounts travel.
+    assert!(Command::new("mount").args(["--make-rshared", "/"]).status().unwrap().success());
     for (name, test) in [
         ("no line is lost or doubled, and nothing restarts", lines as fn(&Path)),
         ("ends are known", ends),
@@ -46,6 +48,10 @@ fn story() {
         ("a pod without a process gets its network again", networks),
         ("everything dies but the pods", everything),
         ("a boot later", boot),
+        ("a file system that comes and goes", comes_and_goes),
+        ("what cannot be taken over is ended", lost),
+        ("a file that cannot be read", unread),
+        ("a start that meets a dead file system keeps nobody waiting", slow),
         ("another release", release),
         ("another release of a sandbox", sandbox),
     ] {
@@ -242,15 +248,17 @@ fn link_index(pod: &str) -> Option<u32> {
     netlink.link(&network::interface_of(pod)).unwrap().map(|link| link.index)
 }
 
+fn first_process(home: &Path, pod: &str) -> i32 {
+    let file = home.join(format!("holder/{pod}_main.json"));
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    i32::try_from(kept["pid"].as_i64().unwrap()).unwrap()
+}
+
 fn everything(home: &Path) {
     let sandbox = start(home);
     run(&sandbox, spawn(home, "lives", "echo up; sleep 1000"));
     run(&sandbox, spawn(home, "dies", "echo up; sleep 1000"));
-    let pid = |pod: &str| -> i32 {
-        let file = home.join(format!("holder/{pod}_main.json"));
-        let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-        i32::try_from(kept["pid"].as_i64().unwrap()).unwrap()
-    };
+    let pid = |pod: &str| first_process(home, pod);
     let before = record(&sandbox, "lives").unwrap();
     let holder = sandbox.client().peer_pid().unwrap();
     drop(sandbox);
@@ -289,6 +297,103 @@ fn boot(home: &Path) {
     assert_eq!(log(home, "old"), ["up"], "its log stays");
     // Nothing but its end is left of the pod: what asks for its network gets a new one.
     assert_eq!(sandbox.client().pods().unwrap(), ["old"]);
+}
+
+fn comes_and_goes(home: &Path) {
+    let sandbox = start(home);
+    run(&sandbox, spawn(home, "before", "sleep 1000"));
+    let disk = home.join("disk");
+    fs::create_dir(&disk).unwrap();
+    kernel::mount::tmpfs(&disk, "777", 1 << 20).unwrap();
+    fs::write(disk.join("there"), "").unwrap();
+    let mounts = |pid: i32| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let shows = |pid: i32| mounts(pid).contains(&format!("{} ", disk.display()));
+    let holder = sandbox.client().peer_pid().unwrap();
+    assert!(shows(holder), "mounted after the holder began: {}", mounts(holder));
+    assert!(!mounts(first_process(home, "before")).contains("/disk"), "a pod keeps what it began with");
+    let volume = Volume { source: disk.clone(), target: "/disk".into(), read_only: false };
+    let mut uses = spawn(home, "uses", "test -e /disk/there && echo more > /disk/more");
+    uses.root.volumes = vec![volume];
+    run(&sandbox, uses);
+    assert_eq!(ended(&sandbox, "uses"), (0, false));
+    assert!(disk.join("more").exists(), "it wrote to the file system, not to the directory beneath");
+    sandbox.client().remove_pod("uses").unwrap();
+    rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(!shows(holder), "unmounted from the holder, too: {}", mounts(holder));
+}
+
+fn lost(home: &Path) {
+    let sandbox = start(home);
+    let logs = home.join("pods/logs");
+    fs::create_dir_all(&logs).unwrap();
+    run(&sandbox, Spawn { log: logs.join("0.log"), ..spawn(home, "lost", "sleep 1000") });
+    run(&sandbox, spawn(home, "other", "sleep 1000"));
+    let (first, other) = (first_process(home, "lost"), record(&sandbox, "other"));
+    fs::remove_dir_all(&logs).unwrap();
+    kill_holder(&sandbox);
+    assert_eq!(ended(&sandbox, "lost"), (137, true), "its output has nowhere to go, so it was ended");
+    assert!(process::start_time(first).is_none(), "and does not run on unknown");
+    assert_eq!(record(&sandbox, "other"), other);
+    run(&sandbox, Spawn { attempt: 1, ..spawn(home, "lost", "exit 3") });
+    assert_eq!(ended(&sandbox, "lost"), (3, false));
+}
+
+fn unread(home: &Path) {
+    let sandbox = start(home);
+    assert!(sandbox.abilities().limits.is_some(), "without control groups a torn file names no process");
+    let spoil = |pod: &str, torn: bool| {
+        let (file, process) = (home.join(format!("holder/{pod}_main.json")), first_process(home, pod));
+        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        // As another release might have written it.
+        kept["spawn"] = serde_json::Value::Null;
+        fs::write(&file, if torn { "{\"record\": ".to_owned() } else { kept.to_string() }).unwrap();
+        process
+    };
+    for (pod, torn) in [("torn", true), ("other", false)] {
+        run(&sandbox, spawn(home, pod, "sleep 1000"));
+        let first = spoil(pod, torn);
+        kill_holder(&sandbox);
+        assert!(record(&sandbox, pod).is_none());
+        assert!(process::start_time(first).is_none(), "{pod}: it does not run on unknown");
+        run(&sandbox, spawn(home, pod, "exit 3"));
+        assert_eq!(ended(&sandbox, pod), (3, false));
+    }
+    let processes = [("down", true), ("down-other", false)].map(|(pod, torn)| {
+        run(&sandbox, spawn(home, pod, "sleep 1000"));
+        spoil(pod, torn)
+    });
+    assert!(Sandbox::kill(home).unwrap());
+    assert!(processes.iter().all(|pid| process::start_time(*pid).is_none()), "`down` leaves none running");
+}
+
+fn slow(home: &Path) {
+    let sandbox = start(home);
+    let dead = home.join("dead");
+    fs::create_dir(&dead).unwrap();
+    // A file system whose program never answers.
+    let device = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", std::os::fd::AsRawFd::as_raw_fd(&device));
+    let options = std::ffi::CString::new(options).unwrap();
+    rustix::mount::mount("dead", &dead, "fuse", rustix::mount::MountFlags::empty(), options.as_c_str()).unwrap();
+    let client = sandbox.client();
+    client.pod_netns("slow").unwrap();
+    let mut spawned = spawn(home, "slow", "true");
+    spawned.root.volumes = vec![Volume { source: dead.clone(), target: "/data".into(), read_only: false }];
+    std::thread::scope(|scope| {
+        let starts = [spawned.clone(), spawned].map(|spawned| scope.spawn(|| client.spawn(spawned)));
+        let file = home.join("holder/slow_main.json");
+        until("the start is under way", || file.exists().then_some(()));
+        run(&sandbox, spawn(home, "quick", "exit 4"));
+        assert_eq!(ended(&sandbox, "quick"), (4, false), "another pod does not wait");
+        assert!(client.pods().unwrap().contains(&"slow".to_owned()) && record(&sandbox, "slow").is_none());
+        client.remove_pod("slow").unwrap();
+        for start in starts {
+            let error = start.join().unwrap().unwrap_err().to_string();
+            assert!(error.contains("was removed") || error.contains("no network namespace"), "{error}");
+        }
+        until("its process has ended", || (!file.exists()).then_some(()));
+    });
+    rustix::mount::unmount(&dead, rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 fn release(home: &Path) {

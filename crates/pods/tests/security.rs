@@ -80,6 +80,7 @@ fn attempt(directory: &Path, mode: Mode) {
         mounts::all(&lab);
         rights(&lab);
         beside(&lab);
+        stopped(&lab);
     }));
     assert!(Sandbox::kill(directory).unwrap());
     assert!(tried.is_ok());
@@ -328,6 +329,40 @@ fn beside(lab: &Lab<'_>) {
     assert_eq!(lines[4], lines[5], "the container's own user namespace: {text}");
     assert!(lines.contains(&"named") && lines.contains(&"no mount"), "{text}");
     lab.sandbox.client().remove_pod(&pod).unwrap();
+}
+
+/// A container's root may stop whatever comes beside it. Whoever asked for that is told, and nobody else waits.
+fn stopped(lab: &Lab<'_>) {
+    let client = lab.sandbox.client();
+    let hostile = lab.spawn("while :; do kill -s STOP -- -1; done 2> /dev/null", Security::default());
+    let calm = lab.spawn("exec sleep 1000", Security::default());
+    let pods = [hostile.pod.clone(), calm.pod.clone()];
+    client.spawn(hostile).unwrap();
+    client.spawn(calm).unwrap();
+    let null = fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+    let run = |pod: &str| {
+        let exec = Exec {
+            container: Some((pod.to_owned(), "c".into())),
+            argv: vec!["true".into()],
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            ..Exec::default()
+        };
+        client.exec(exec, &[null.as_fd(), null.as_fd(), null.as_fd()])
+    };
+    // Now and then one comes through, and is stopped as soon as it runs.
+    let met = (0..1000).find_map(|_| {
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| run(&pods[0]));
+            while !start.is_finished() {
+                assert_eq!(run(&pods[1]).unwrap().wait().unwrap(), 0, "another pod's command does not wait");
+                assert!(client.runs(&pods[1]).unwrap());
+            }
+            start.join().unwrap().err()
+        })
+    });
+    let text = met.expect("no command was ever stopped on its way").to_string();
+    assert!(text.contains("did not come to its program within") && text.contains("kubectl delete pod"), "{text}");
+    pods.iter().for_each(|pod| client.remove_pod(pod).unwrap());
 }
 
 /// In a pod: binds a port that elsewhere only root may, and opens a socket for pings.

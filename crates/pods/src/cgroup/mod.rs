@@ -8,6 +8,7 @@ mod record;
 mod v1;
 mod v2;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -140,6 +141,17 @@ impl Groups {
     pub(crate) fn sweep(&mut self) {
         self.leaving.retain(|at| !record::remove_tree(at));
     }
+}
+
+/// The processes in the control groups of a container; none where no groups were ever made for the data directory.
+pub(crate) fn members(data: &Path, pod: &str, container: &str) -> Option<BTreeSet<i32>> {
+    let parents = record::read(data);
+    if parents.is_empty() || container.is_empty() {
+        return None;
+    }
+    let places = parents.iter().filter_map(|parent| place(parent, pod, container).ok());
+    let texts = places.filter_map(|at| fs::read_to_string(at.join("cgroup.procs")).ok());
+    Some(texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>()).collect())
 }
 
 impl Hierarchies {

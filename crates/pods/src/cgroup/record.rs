@@ -24,7 +24,8 @@ pub(super) fn write(data: &Path, directories: &[&Path]) -> io::Result<()> {
     fs::rename(new, data.join(FILE))
 }
 
-fn read(data: &Path) -> Vec<PathBuf> {
+/// The directories of the instance that were written down.
+pub(super) fn read(data: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(data.join(FILE)).unwrap_or_default();
     // Only what this program names so is ever taken away.
     let ours = |at: &PathBuf| at.is_absolute() && at.parent().is_some_and(|above| above.ends_with("mainstay"));

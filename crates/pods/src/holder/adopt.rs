@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use kernel::process;
-use rustix::process::Signal;
+use kernel::process::{self, Child};
 
 use super::container::Container;
-use super::ends;
-use super::kept::{Found, Kept};
+use super::ends::{self, Ends};
+use super::kept::{self, Found, Kept, Left};
 use super::message::{ContainerRecord, Ended};
 use super::spool::Files;
 
@@ -28,48 +27,90 @@ pub(super) struct Adopted {
 /// Takes over what was left in the data directory.
 pub(super) fn all(directory: &Path) -> Adopted {
     let mut adopted = Adopted::default();
-    for kept in Kept::all(directory) {
-        let name = format!("{}/{}", kept.record.pod, kept.record.container);
-        if let Err(error) = one(kept, directory, &mut adopted) {
-            eprintln!("holder: {name} is not taken over: {error}");
+    let Left { kept, unread } = kept::left(directory);
+    for unread in unread {
+        if let Err(error) = unread.end(directory) {
+            eprintln!("holder: {error}");
         }
+    }
+    for kept in kept {
+        one(kept, directory, &mut adopted);
     }
     adopted
 }
 
-fn one(mut kept: Kept, directory: &Path, adopted: &mut Adopted) -> io::Result<()> {
+fn one(kept: Kept, directory: &Path, adopted: &mut Adopted) {
     let key = (kept.record.pod.clone(), kept.record.container.clone());
+    let name = format!("{}/{}", key.0, key.1);
     if kept.record.ended.is_some() {
         adopted.past.insert(key, kept.record);
-        return Ok(());
+        return;
     }
     match kept.find() {
         // The holder ended between its go and its program: whether it has its own network and files yet cannot be seen, and
         // whoever asked for it asks again.
-        Found::Live(child) if !kept.started => {
-            process::signal(std::os::fd::AsFd::as_fd(&child.pidfd), Signal::KILL.as_raw())?;
-            kept.remove(directory);
-        }
+        Found::Live(child) if !kept.started => match kept::end(child.pidfd.as_fd()) {
+            Ok(()) => kept.remove(directory),
+            Err(error) => eprintln!("holder: {name} was not ended on its way to its program: {error}"),
+        },
         Found::Ended(_) if !kept.started => kept.remove(directory),
-        Found::Live(child) => {
-            if !kept.spawn.host_network {
-                adopted.pods.insert(key.0.clone(), kept.network(&child)?);
+        Found::Live(child) => match take_over(&kept, &child) {
+            Ok((network, ends)) => {
+                adopted.pods.extend(network.map(|network| (key.0.clone(), network)));
+                adopted.containers.insert(key, Container::adopted(kept, child, ends));
             }
-            let ends = ends::again(&kept, Some(&child))?;
-            adopted.containers.insert(key, Container::adopted(kept, child, ends));
-        }
+            Err(error) => {
+                let code = stop(&kept, &child, &name, &error);
+                adopted.past.insert(key, over(kept, code, directory));
+            }
+        },
         Found::Ended(code) => {
-            let mut ends = ends::again(&kept, None)?;
-            for stream in &mut ends.streams {
-                stream.drain(&mut ends.log);
+            if let Err(error) = drain(&kept) {
+                eprintln!("holder: the last output of {name} is lost: {error}");
             }
-            kept.record.ended = Some(ended(code, false));
-            kept.write(directory)?;
-            Files::beside(&kept.spawn.log).remove();
-            adopted.past.insert(key, kept.record);
+            adopted.past.insert(key, over(kept, code, directory));
         }
     }
+}
+
+/// What it takes to go on with a container: its pod's network, its streams.
+fn take_over(kept: &Kept, child: &Child) -> io::Result<(Option<OwnedFd>, Ends)> {
+    let network = if kept.spawn.host_network { None } else { Some(kept.network(child)?) };
+    Ok((network, ends::again(kept, Some(child))?))
+}
+
+/// Ends a container that cannot be taken over: left alone it would run unknown, beside the next one of its pod, until its
+/// output fills what carries it.
+fn stop(kept: &Kept, child: &Child, name: &str, why: &io::Error) -> Option<i32> {
+    if process::wait_end(child.pidfd.as_fd(), 0).unwrap_or(false) {
+        return kept.code(&child.pidfd);
+    }
+    let ended = match kept::end(child.pidfd.as_fd()) {
+        Ok(()) => "was ended; its pod starts it again as its restartPolicy says".to_owned(),
+        Err(error) => format!("could not be ended ({error}): kill -9 {}", child.pid),
+    };
+    eprintln!("holder: {name} cannot be taken over ({why}) and {ended}");
+    None
+}
+
+/// Brings what a container wrote last to its log.
+fn drain(kept: &Kept) -> io::Result<()> {
+    let mut ends = ends::again(kept, None)?;
+    for stream in &mut ends.streams {
+        stream.drain(&mut ends.log);
+    }
     Ok(())
+}
+
+/// Notes that a container has ended.
+fn over(mut kept: Kept, code: Option<i32>, directory: &Path) -> ContainerRecord {
+    kept.record.ended = Some(ended(code, false));
+    if let Err(error) = kept.write(directory) {
+        // The next holder finds its process gone.
+        eprintln!("holder: the end of {}/{} is not kept: {error}", kept.record.pod, kept.record.container);
+    }
+    Files::beside(&kept.spawn.log).remove();
+    kept.record
 }
 
 /// The end of a container now. One that nobody saw is told as Kubernetes does, by the code of a kill.

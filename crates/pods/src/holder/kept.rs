@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use kernel::{namespace, pidfd, process};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RECORDS;
 use super::message::{ContainerRecord, Spawn};
+use super::unread::Unread;
 use crate::limits;
 
 /// A container as its file tells it.
@@ -21,14 +22,21 @@ pub(super) struct Kept {
     /// What it was started from.
     pub(super) spawn: Box<Spawn>,
     /// Its first process.
-    pid: i32,
-    start_time: u64,
-    boot: String,
-    pid_namespace: u64,
+    #[serde(flatten)]
+    process: Process,
     /// Its program runs; without this it may still be on the way there.
     pub(super) started: bool,
     /// Its own copy of our side of its terminal, as a descriptor of its first process.
     pub(super) terminal: Option<i32>,
+}
+
+/// A process, told from any later one with the same id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Process {
+    pid: i32,
+    start_time: u64,
+    boot: String,
+    pid_namespace: u64,
 }
 
 /// What became of a container while no holder looked.
@@ -43,16 +51,9 @@ impl Kept {
     /// A container whose process waits for its go.
     pub(super) fn of(record: &ContainerRecord, spawn: &Spawn, pid: i32) -> io::Result<Self> {
         let start_time = process::start_time(pid).ok_or_else(|| io::Error::other("the process is gone"))?;
-        Ok(Self {
-            record: record.clone(),
-            spawn: Box::new(spawn.clone()),
-            pid,
-            start_time,
-            boot: process::boot_id()?,
-            pid_namespace: namespace::identity(&format!("/proc/{pid}/ns/pid"))?,
-            started: false,
-            terminal: None,
-        })
+        let (boot, pid_namespace) = (process::boot_id()?, namespace::identity(&format!("/proc/{pid}/ns/pid"))?);
+        let process = Process { pid, start_time, boot, pid_namespace };
+        Ok(Self { record: record.clone(), spawn: Box::new(spawn.clone()), process, started: false, terminal: None })
     }
 
     /// Writes it so that a reader sees all of it or the one before.
@@ -68,18 +69,28 @@ impl Kept {
         remove(directory, &self.record);
     }
 
-    /// Every container that was left in a data directory. A file that cannot be read is of no use, and is told of.
-    pub(super) fn all(directory: &Path) -> Vec<Self> {
-        let entries = fs::read_dir(directory.join(RECORDS)).into_iter().flatten().flatten();
-        let files = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
-        let read = |path: PathBuf| -> Option<Self> {
-            let kept = fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?));
-            kept.inspect_err(|error| eprintln!("holder: {}: {error}", path.display())).ok()
-        };
-        files.filter_map(read).collect()
+    /// Looks for its process.
+    pub(super) fn find(&self) -> Found {
+        self.process.find()
     }
 
-    /// Looks for its process. Opened first and compared then: afterwards the descriptor cannot come to mean another one.
+    /// How its process ended, as far as the kernel tells one that is not its parent.
+    pub(super) fn code(&self, pidfd: &OwnedFd) -> Option<i32> {
+        self.process.code(pidfd)
+    }
+
+    /// The network namespace of its process, while that surely is the same one.
+    pub(super) fn network(&self, child: &process::Child) -> io::Result<OwnedFd> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", child.pid))?;
+        if process::wait_end(child.pidfd.as_fd(), 0)? {
+            return Err(io::Error::other("the process has ended"));
+        }
+        Ok(network.into())
+    }
+}
+
+impl Process {
+    /// Looks for it. Opened first and compared then: afterwards the descriptor cannot come to mean another one.
     pub(super) fn find(&self) -> Found {
         if process::boot_id().ok().as_ref() != Some(&self.boot) {
             return Found::Ended(None);
@@ -93,37 +104,62 @@ impl Kept {
         Found::Ended(self.code(&pidfd))
     }
 
-    /// How its process ended, as far as the kernel tells one that is not its parent.
-    pub(super) fn code(&self, pidfd: &OwnedFd) -> Option<i32> {
+    fn code(&self, pidfd: &OwnedFd) -> Option<i32> {
         // Its parent may reap it between the two looks, so the first one is repeated.
         let reaped = || pidfd::exit_code(pidfd.as_fd());
         let zombie = || pidfd::zombie_code(self.pid, self.start_time);
         reaped().or_else(zombie).or_else(reaped)
     }
+}
 
-    /// The network namespace of its process, while that surely is the same one.
-    pub(super) fn network(&self, child: &process::Child) -> io::Result<OwnedFd> {
-        let network = fs::File::open(format!("/proc/{}/ns/net", child.pid))?;
-        if process::wait_end(child.pidfd.as_fd(), 0)? {
-            return Err(io::Error::other("the process has ended"));
+/// What was left in a data directory.
+#[derive(Default)]
+pub(super) struct Left {
+    /// The containers.
+    pub(super) kept: Vec<Kept>,
+    /// Files that cannot be read.
+    pub(super) unread: Vec<Unread>,
+}
+
+/// Reads what was left in a data directory.
+pub(super) fn left(directory: &Path) -> Left {
+    let mut left = Left::default();
+    let entries = fs::read_dir(directory.join(RECORDS)).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
+        match fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?)) {
+            Ok(kept) => left.kept.push(kept),
+            Err(why) => left.unread.push(Unread { path, why }),
         }
-        Ok(network.into())
     }
+    left
 }
 
 /// Ends every container that the holders of a data directory left running; how many there were.
 pub(crate) fn end_all(directory: &Path) -> io::Result<usize> {
+    let Left { kept, unread } = left(directory);
     let mut ended = 0;
-    for kept in Kept::all(directory) {
+    for kept in kept {
         if let Found::Live(child) = kept.find() {
-            process::signal(child.pidfd.as_fd(), Signal::KILL.as_raw())?;
-            let wait = i32::try_from(limits::HOLDER_END.as_millis()).unwrap_or(i32::MAX);
-            process::wait_end(child.pidfd.as_fd(), wait)?;
+            end(child.pidfd.as_fd())?;
             ended += 1;
         }
         kept.remove(directory);
     }
-    Ok(ended)
+    let mut failed = None;
+    for unread in unread {
+        match unread.end(directory) {
+            Ok(count) => ended += count,
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(ended), Err)
+}
+
+/// Kills a process and waits for its end.
+pub(super) fn end(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    process::signal(pidfd, Signal::KILL.as_raw())?;
+    let wait = i32::try_from(limits::HOLDER_END.as_millis()).unwrap_or(i32::MAX);
+    process::wait_end(pidfd, wait).map(drop)
 }
 
 /// Forgets a container.

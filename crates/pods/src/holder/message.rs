@@ -121,6 +121,8 @@ pub struct Abilities {
     pub limits: Option<String>,
     /// Why limits do not hold, and what to do about it.
     pub no_limits: String,
+    /// Lowest port of the node's network that needs no right over it.
+    pub first_port: u16,
 }
 
 impl Abilities {

@@ -18,9 +18,11 @@ pub mod security;
 mod shown;
 mod spawn;
 mod spool;
+mod starting;
 mod state;
 mod stream;
 mod trial;
+mod unread;
 mod user;
 mod watcher;
 
@@ -39,7 +41,7 @@ use crate::limits;
 use crate::sandbox::Mode;
 use message::{Reply, Request};
 pub use places::PROGRAM;
-use state::State;
+use state::{Answer, Late, State};
 
 /// Folder of the data directory that says which containers of a host run.
 pub(crate) const RECORDS: &str = "holder";
@@ -102,6 +104,7 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
         for key in &ready.ended {
             state.foreign_end(key);
         }
+        state.settle();
         if ready.signal || !ready.ended.is_empty() {
             collect(&signals, &mut state, &connections, !ready.ended.is_empty());
         }
@@ -111,6 +114,7 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
                 state.disconnected(id);
             }
         }
+        answer(&mut state, &connections);
         if ready.listener
             && let Ok(socket) = unix_socket::accept(listener.as_fd())
             && connections.len() < limits::CONNECTIONS
@@ -121,7 +125,7 @@ fn run(directory: &Path, socket: i32, (version, mode): (u32, Mode), applets: &[S
     }
 }
 
-/// Makes this process fit for holding: private mounts and a private directory.
+/// Makes this process fit for holding: mounts that nobody else sees and a private directory.
 fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     // The supervisor's session and terminal must not end the sandbox; fails harmlessly if this is a leader already.
     let _ = rustix::process::setsid();
@@ -132,7 +136,11 @@ fn prepare(directory: &Path, mode: Mode, applets: &[String]) -> io::Result<()> {
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
     let _ = rustix::thread::set_name(c"mainstay-holder");
-    mount::make_private()?;
+    match mode {
+        Mode::Sandbox => mount::make_private()?,
+        // What the host mounts and unmounts later happens here, too; nothing of ours goes back.
+        Mode::Host => mount::make_slave()?,
+    }
     let run = directory.join("run");
     mount::tmpfs(&run, "755", limits::HOLDER_TMPFS_BYTES)?;
     let names: Vec<_> = applets.iter().map(String::as_str).collect();
@@ -189,7 +197,11 @@ fn wait(
         PollFd::from_borrowed_fd(fd, PollFlags::IN)
     }
     let mut polled = vec![input(signals.as_fd()), input(listener.as_fd())];
-    polled.extend(connections.values().map(|connection| input(connection.socket.as_fd())));
+    polled.extend(connections.iter().map(|(id, connection)| {
+        // One that waits for its answer is only watched for its end: answers come in the order of the requests.
+        let wanted = if state.owes(*id) { PollFlags::empty() } else { PollFlags::IN };
+        PollFd::from_borrowed_fd(connection.socket.as_fd(), wanted)
+    }));
     polled.extend(state.pipes().map(|(_, _, pipe)| input(pipe.as_fd())));
     let attached = polled.len();
     // Without a wish, only the loss of its reader wakes a pipe.
@@ -199,9 +211,11 @@ fn wait(
     polled.extend(watchers);
     let foreign = polled.len();
     polled.extend(state.foreign().map(|(_, pidfd)| input(pidfd.as_fd())));
-    let longest = longest.and_then(|longest| longest.try_into().ok());
+    polled.extend(state.reports().map(|report| input(report.as_fd())));
+    let patience = state.patience();
+    let longest = patience.or(longest).and_then(|longest| longest.try_into().ok());
     match rustix::event::poll(&mut polled, longest.as_ref()) {
-        Ok(0) => return Ok(Ready { nothing: true, ..Ready::default() }),
+        Ok(0) => return Ok(Ready { nothing: patience.is_none(), ..Ready::default() }),
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
         Err(error) => return Err(error.into()),
@@ -236,12 +250,30 @@ fn serve(id: u64, connections: &mut BTreeMap<u64, Connection>, state: &mut State
         Err(_) => return false,
     };
     connection.subscribed |= matches!(request, Request::Subscribe);
-    let (reply, given) = match state.handle(id, request, &descriptors) {
-        Ok(done) => done,
-        Err(error) => (Reply::Error(error.to_string()), Vec::new()),
-    };
-    let given: Vec<_> = given.iter().map(AsFd::as_fd).collect();
-    message::send(connection.socket.as_fd(), &reply, &given, Wait::Never).is_ok()
+    match state.handle(id, request, &descriptors).transpose() {
+        Some(done) => reply(connection, &done).is_ok(),
+        None => true,
+    }
+}
+
+fn reply(connection: &Connection, done: &io::Result<Answer>) -> io::Result<()> {
+    let socket = connection.socket.as_fd();
+    match done {
+        Ok((reply, given)) => {
+            let given: Vec<_> = given.iter().map(AsFd::as_fd).collect();
+            message::send(socket, reply, &given, Wait::Never)
+        }
+        Err(error) => message::send(socket, &Reply::Error(error.to_string()), &[], Wait::Never),
+    }
+}
+
+/// Gives the answers that were waited for. Who is gone is seen to be gone when its connection is.
+fn answer(state: &mut State, connections: &BTreeMap<u64, Connection>) {
+    for Late { connections: waiting, done } in state.take_late() {
+        for connection in waiting.iter().filter_map(|id| connections.get(id)) {
+            let _ = reply(connection, &done);
+        }
+    }
 }
 
 /// Reaps children and tells those who wait. A full socket loses nothing: the receiver has an unread wake-up already, and
@@ -250,6 +282,8 @@ fn collect(signals: &OwnedFd, state: &mut State, connections: &BTreeMap<u64, Con
     let mut buffer = [0u8; 1024];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|count| count > 0) {}
     let reaped = state.reap();
+    // A command's start is told before its end.
+    answer(state, connections);
     for (id, code) in reaped.sessions {
         if let Some(connection) = connections.get(&id) {
             let _ = message::send(connection.socket.as_fd(), &Reply::Exited(code), &[], Wait::Never);

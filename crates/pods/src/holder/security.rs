@@ -4,8 +4,9 @@
 //! `/proc`, and (where the holder has user ids to give) a user namespace of the container's own, so that its root is
 //! nobody on the host. Programs of the image `mainstay/host` expect to be root: inside they are, outside they are not,
 //! and neither `/etc/shadow` nor another user's files can be read by it although the whole file system is shown.
-//! A pod that shares the node's network, says `hostUsers: true`, is privileged or asks for further capabilities (which
-//! mean something only over the namespaces of the node) runs with the node's users, as in Kubernetes.
+//! A pod that says `hostUsers: true`, is privileged or asks for further capabilities (which mean something only over the
+//! namespaces of the node) runs with the node's users. Sharing the node's network alone is no reason: in Kubernetes such a
+//! pod sees its image only, here it would read every file of the node.
 
 use std::io;
 

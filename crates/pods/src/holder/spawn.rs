@@ -1,7 +1,7 @@
 //! The steps between clone and exec: namespaces entered, root changed, capabilities dropped, program executed.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -46,8 +46,17 @@ pub(super) struct Bounds<'a> {
     pub door: Door,
 }
 
-/// Starts a container; returns once its program runs. It goes nowhere before `note` has taken notice of its process, so
-/// that there is none of which nobody knows.
+/// A process on its way to its program.
+pub(super) struct Begun {
+    /// The process.
+    pub child: Child,
+    /// Our end of the pipe on which it says why it does not come to its program; it closes by itself when it does, and never
+    /// blocks.
+    pub report: OwnedFd,
+}
+
+/// Starts a container. It goes nowhere before `note` has taken notice of its process, so that there is none of which nobody
+/// knows.
 pub(super) fn container(
     spawn: &Spawn,
     netns: Option<BorrowedFd<'_>>,
@@ -55,13 +64,15 @@ pub(super) fn container(
     places: &Places<'_>,
     bounds: &Bounds<'_>,
     note: impl FnOnce(&Child) -> io::Result<()>,
-) -> io::Result<Child> {
+) -> io::Result<Begun> {
     let security = &spawn.security;
     let plan = bounds.ids.plan(&spawn.pod, security);
     let users = plan.namespace()?;
     let ipc = if security.host_ipc { 0 } else { namespace::IPC };
     start(namespace::MOUNT | namespace::UTS | namespace::PID | ipc, None, note, || {
         bounds.door.enter()?;
+        // What is mounted on a host from now on is not the pod's: it would come without what makes the rest read-only.
+        mount::make_private()?;
         if let Some(netns) = netns {
             namespace::enter_net(netns)?;
         }
@@ -97,7 +108,7 @@ pub(super) fn beside(
     connection: OwnedFd,
     own_pid: BorrowedFd<'_>,
     bounds: &Bounds<'_>,
-) -> io::Result<Child> {
+) -> io::Result<Begun> {
     let pod = exec.container.as_ref().map_or("", |(pod, _)| pod);
     let plan = bounds.ids.plan(pod, security);
     start(
@@ -144,7 +155,7 @@ fn give_pipes((user, group): (u32, u32)) {
 }
 
 /// Starts a command in the node's own network, with the cluster's resolver.
-pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io::Result<Child> {
+pub(super) fn on_node(exec: &Exec, stdio: &[OwnedFd], places: &Places<'_>) -> io::Result<Begun> {
     start(
         namespace::MOUNT,
         None,
@@ -220,16 +231,16 @@ fn command(argv: &[String], env: &[(String, String)], cwd: &str, clear: bool) ->
     command
 }
 
-/// Forks, runs `prepare` in the child and executes the command that it returns. An error of the child comes back through
-/// a pipe that closes by itself when the program starts. The child waits until `note` is done, and ends if this process
-/// does before.
+/// Forks, runs `prepare` in the child and executes the command that it returns. This is not waited for: what the child does
+/// there may never end. The child waits until `note` is done, and ends if this process does before.
 fn start(
     flags: i32,
     pid_of: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
     note: impl FnOnce(&Child) -> io::Result<()>,
     prepare: impl FnOnce() -> io::Result<Command>,
-) -> io::Result<Child> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+) -> io::Result<Begun> {
+    let (report, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&report, true)?;
     let (gate, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     if let Some((container, _)) = pid_of {
         let processes = rustix::thread::ThreadNameSpaceType::PROCESS_ID;
@@ -264,9 +275,7 @@ fn start(
             let Fork::Parent(child) = forked? else { return Err(io::Error::other("fork returned twice")) };
             note(&child)?;
             rustix::io::write(&go, b"g")?;
-            let mut failed = String::new();
-            File::from(read).read_to_string(&mut failed)?;
-            if failed.is_empty() { Ok(child) } else { Err(io::Error::other(failed)) }
+            Ok(Begun { child, report })
         }
     }
 }

@@ -1,26 +1,28 @@
 //! What the holder keeps: network namespaces of pods, containers with their ends, exec sessions; a request in, a reply out.
 
+mod starts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use kernel::namespace;
 use kernel::process::{self, Child};
-use kernel::{namespace, unix_socket};
 use rustix::process::{Pid, Signal};
 
 use super::adopt::{self, Adopted};
 use super::container::Container;
-use super::ends;
-use super::kept::{self, Kept};
-use super::message::{Abilities, ContainerRecord, Exec, Reply, Request, Spawn};
-use super::places::{places, prepare_netns};
-use super::spawn::{self, Bounds};
+use super::kept;
+use super::message::{Abilities, ContainerRecord, Reply, Request};
+use super::places::prepare_netns;
+use super::starting::Starting;
 use super::user::Ids;
 use super::watcher::Watcher;
 use crate::cgroup::Groups;
 use crate::limits;
 use crate::sandbox::Mode;
+pub(super) use starts::{Answer, Late};
 
 /// Everything the holder holds.
 pub(super) struct State {
@@ -34,6 +36,10 @@ pub(super) struct State {
     /// Containers that ended before this holder began.
     past: BTreeMap<(String, String), ContainerRecord>,
     sessions: BTreeMap<i32, Session>,
+    /// Processes on their way to their programs.
+    starting: Vec<Starting>,
+    /// Answers to those who waited for them.
+    late: Vec<Late>,
     /// Clients of containers that have ended, until they have read everything.
     lingering: Vec<Watcher>,
     ids: Ids,
@@ -71,51 +77,56 @@ impl State {
             containers,
             past,
             sessions: BTreeMap::new(),
+            starting: Vec::new(),
+            late: Vec::new(),
             lingering: Vec::new(),
             ids: Ids::of_this_process()?,
             groups: Groups::open(directory),
         })
     }
 
-    /// Does what a request of connection `connection` asks.
+    /// Does what a request of connection `connection` asks; without an answer where one comes later.
     pub(super) fn handle(
         &mut self,
         connection: u64,
         request: Request,
         descriptors: &[OwnedFd],
-    ) -> io::Result<(Reply, Vec<OwnedFd>)> {
-        match request {
+    ) -> io::Result<Option<Answer>> {
+        let (reply, given) = match request {
+            Request::Spawn(spawn) => return self.spawn(connection, spawn),
+            Request::Exec(exec) => return self.exec(connection, &exec, descriptors).map(|()| None),
             Request::Hello => {
                 let program = env!("CARGO_PKG_VERSION").to_owned();
                 let (version, mode, abilities) = (self.version, self.mode, self.abilities());
                 let hello = Reply::Hello { version, program, mode, abilities };
-                Ok((hello, vec![self.own_net.try_clone()?]))
+                (hello, vec![self.own_net.try_clone()?])
             }
-            Request::Subscribe => Ok((Reply::Done, Vec::new())),
-            Request::PodNetns { pod } => Ok((Reply::Done, vec![self.pod_netns(pod)?])),
-            Request::Spawn(spawn) => self.spawn(&spawn).map(|()| (Reply::Done, Vec::new())),
+            Request::Subscribe => (Reply::Done, Vec::new()),
+            Request::PodNetns { pod } => (Reply::Done, vec![self.pod_netns(pod)?]),
             Request::Signal { pod, container, signal } => {
                 if let Some(found) = self.containers.get(&(pod, container)) {
                     process::signal(found.child.pidfd.as_fd(), signal)?;
                 }
-                Ok((Reply::Done, Vec::new()))
+                (Reply::Done, Vec::new())
             }
-            Request::Exec(exec) => Ok((Reply::Done, self.exec(connection, &exec, descriptors)?)),
             Request::Attach { pod, container, stdin } => {
-                Ok((Reply::Done, self.attach((pod, container), stdin, descriptors)?))
+                (Reply::Done, self.attach((pod, container), stdin, descriptors)?)
             }
-            Request::Containers { after } => Ok((Reply::Containers(self.list(&after)), Vec::new())),
+            Request::Containers { after } => (Reply::Containers(self.list(&after)), Vec::new()),
             Request::Pods { after } => {
                 let of_containers = self.containers.keys().chain(self.past.keys()).map(|(pod, _)| pod);
-                let pods: BTreeSet<_> = self.pods.keys().chain(of_containers).filter(|pod| **pod > after).collect();
+                let of_starts = self.starting.iter().filter_map(Starting::pod);
+                let all = self.pods.keys().chain(of_containers).chain(of_starts);
+                let pods: BTreeSet<_> = all.filter(|pod| **pod > after).collect();
                 let some = pods.into_iter().take(limits::CONTAINERS_PER_ANSWER);
-                Ok((Reply::Pods(some.cloned().collect()), Vec::new()))
+                (Reply::Pods(some.cloned().collect()), Vec::new())
             }
             Request::RemovePod { pod } => {
                 self.remove(&pod);
-                Ok((Reply::Done, Vec::new()))
+                (Reply::Done, Vec::new())
             }
-        }
+        };
+        Ok(Some((reply, given)))
     }
 
     /// The output pipes that wait for data: pod, container and index of the stream, with the pipe.
@@ -155,6 +166,10 @@ impl State {
         while let Ok(Some((pid, status))) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
             let code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255);
+            if self.starting.iter().any(|starting| starting.child.pid == pid) {
+                // Its report is complete: its program has started and ended, or never will.
+                self.settle();
+            }
             if let Some(session) = self.sessions.remove(&pid) {
                 reaped.sessions.push((session.connection, code));
                 continue;
@@ -196,11 +211,13 @@ impl State {
             groups: self.ids.several(),
             limits: limits.ok().map(str::to_owned),
             no_limits: limits.err().unwrap_or_default().to_owned(),
+            first_port: first_port(),
         }
     }
 
     /// Kills the exec sessions of a connection that has ended.
     pub(super) fn disconnected(&mut self, connection: u64) {
+        self.forsake(connection);
         for (pid, session) in &self.sessions {
             // The process is our unreaped child and leads its session, so the group id cannot mean another one.
             if session.connection == connection
@@ -222,71 +239,6 @@ impl State {
         let made = made?;
         let given = made.try_clone()?;
         self.pods.insert(pod, made);
-        Ok(given)
-    }
-
-    fn spawn(&mut self, spawn: &Spawn) -> io::Result<()> {
-        let key = (spawn.pod.clone(), spawn.container.clone());
-        let known = self.containers.get(&key).map(|container| &container.record).or_else(|| self.past.get(&key));
-        // Asked again because the answer was lost with the last holder: a run that has ended already is none to repeat.
-        let repeated = |record: &ContainerRecord| self.mode == Mode::Host && record.attempt == spawn.attempt;
-        if known.is_some_and(|record| record.ended.is_none() || repeated(record)) {
-            return Ok(());
-        }
-        let netns = match self.pods.get(&spawn.pod) {
-            _ if spawn.host_network => None,
-            Some(netns) => Some(netns.as_fd()),
-            None => return Err(io::Error::other("the pod has no network namespace yet")),
-        };
-        let (ends, given) = ends::make(spawn, self.mode)?;
-        let mut record = ContainerRecord {
-            pod: spawn.pod.clone(),
-            container: spawn.container.clone(),
-            attempt: spawn.attempt,
-            started_ms: jiff::Timestamp::now().as_millisecond(),
-            ended: None,
-        };
-        let mut kept = None;
-        let note = |child: &Child| {
-            if self.mode == Mode::Host {
-                let new = Kept::of(&record, spawn, child.pid)?;
-                new.write(&self.directory)?;
-                kept = Some(new);
-            }
-            Ok(())
-        };
-        let door = self.groups.make(&spawn.pod, &spawn.container, &spawn.limits)?;
-        let bounds = Bounds { ids: &self.ids, door };
-        let child = spawn::container(spawn, netns, given, &places(&self.directory).borrow(), &bounds, note);
-        let child = child.inspect_err(|_| kept.iter().for_each(|kept| kept.remove(&self.directory)))?;
-        record.started_ms = jiff::Timestamp::now().as_millisecond();
-        let mut container = Container::new(record, child, spawn, ends, kept);
-        if let Err(error) = container.take_terminal().and_then(|()| container.note_start(&self.directory)) {
-            container.abandon(&self.directory);
-            return Err(error);
-        }
-        self.past.remove(&key);
-        self.containers.insert(key, container);
-        Ok(())
-    }
-
-    fn exec(&mut self, connection: u64, exec: &Exec, descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
-        let mut given = Vec::new();
-        let child = match &exec.container {
-            None => spawn::on_node(exec, descriptors, &places(&self.directory).borrow())?,
-            Some(key) => {
-                let found = self.running(key)?;
-                let (ours, theirs) = unix_socket::pair()?;
-                let bounds = Bounds { ids: &self.ids, door: self.groups.door(&key.0, &key.1) };
-                let container = (found.child.pidfd.as_fd(), &found.security);
-                let child = spawn::beside(exec, container, descriptors, theirs, self.own_pid.as_fd(), &bounds)?;
-                if exec.tty {
-                    given.push(spawn::terminal_from(ours.as_fd())?.0);
-                }
-                child
-            }
-        };
-        self.sessions.insert(child.pid, Session { connection, _child: child });
         Ok(given)
     }
 
@@ -331,6 +283,7 @@ impl State {
     }
 
     fn remove(&mut self, pod: &str) {
+        self.forsake_pod(pod);
         self.containers.retain(|(of, _), container| {
             if of == pod && container.record.ended.is_none() {
                 let _ = process::signal(container.child.pidfd.as_fd(), Signal::KILL.as_raw());
@@ -349,4 +302,10 @@ impl State {
         self.pods.remove(pod);
         self.groups.remove(pod);
     }
+}
+
+/// The lowest port of the node's network that every user may bind.
+fn first_port() -> u16 {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
 }

@@ -4,7 +4,7 @@ mod container;
 mod events;
 mod lifecycle;
 mod probe;
-mod security;
+pub(crate) mod security;
 mod start;
 mod status;
 mod termination;
@@ -164,9 +164,15 @@ impl Kubelet {
 
     /// Asks the holder what runs and tells the workers.
     async fn observe(&mut self) -> Result<(), String> {
-        let client = self.node.client.clone();
-        let listed = tokio::task::spawn_blocking(move || client.containers()).await;
-        let listed = listed.map_err(|error| error.to_string())?.map_err(|error| format!("ask the holder: {error}"))?;
+        let listed = loop {
+            let client = self.node.client.clone();
+            let listed = tokio::task::spawn_blocking(move || client.containers()).await;
+            match listed.map_err(|error| error.to_string())? {
+                // One that goes on later has lost nothing.
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => tracing::warn!(%error, "pods not seen"),
+                done => break done.map_err(|error| format!("ask the holder: {error}"))?,
+            }
+        };
         let key = |record: &ContainerRecord| (record.pod.clone(), record.container.clone());
         let records = listed.into_iter().map(|record| (key(&record), record)).collect();
         self.publish.send_replace(Arc::new(records));

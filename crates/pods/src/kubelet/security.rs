@@ -70,13 +70,7 @@ const NAMES: [&str; 41] = [
 
 /// The rights of a container whose image runs as `image_user`; the error is the message of `CreateContainerConfigError`.
 /// `passwd` is the text of `/etc/passwd`.
-pub(super) fn of(
-    pod: &Pod,
-    container: &Container,
-    image_user: u32,
-    host_network: bool,
-    passwd: &str,
-) -> Result<Security, String> {
+pub(super) fn of(pod: &Pod, container: &Container, image_user: u32, passwd: &str) -> Result<Security, String> {
     let (no_spec, no_pod, no_own) = (PodSpec::default(), PodSecurityContext::default(), SecurityContext::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
     let whole = spec.security_context.as_ref().unwrap_or(&no_pod);
@@ -103,7 +97,6 @@ pub(super) fn of(
     let capabilities = capabilities(own.capabilities.as_ref())?;
     let base = if privileged { Security::privileged() } else { Security::default() };
     let adds = capabilities & !KEPT != 0;
-    let host = host_network || spec.host_pid == Some(true) || spec.host_ipc == Some(true);
     let escalates = match own.allow_privilege_escalation {
         Some(allowed) => allowed,
         None => privileged || adds,
@@ -116,13 +109,25 @@ pub(super) fn of(
         capabilities: if privileged { base.capabilities } else { capabilities },
         no_new_privileges: !escalates,
         seccomp: !privileged && filtered(own.seccomp_profile.as_ref().or(whole.seccomp_profile.as_ref()))?,
-        host_users: privileged || host || adds && uid == 0 || spec.host_users == Some(true),
+        // Sharing the node's network or IPC is no reason: the node's files would be its root's.
+        host_users: privileged || adds && uid == 0 || spec.host_users == Some(true),
         host_ipc: spec.host_ipc == Some(true),
         read_only_root: own.read_only_root_filesystem == Some(true),
         masked: !privileged && own.proc_mount.as_deref() != Some("Unmasked"),
         sysctls: sysctls(whole)?,
         ..base
     })
+}
+
+/// Whether a container runs with the node's users, as far as its manifest tells.
+pub(crate) fn has_node_users(spec: &PodSpec, container: &Container) -> bool {
+    let own = container.security_context.as_ref();
+    let whole = spec.security_context.as_ref();
+    let user = own.and_then(|own| own.run_as_user).or(whole.and_then(|whole| whole.run_as_user));
+    let asked = own.and_then(|own| own.capabilities.as_ref());
+    let adds = capabilities(asked).is_ok_and(|capabilities| capabilities & !KEPT != 0);
+    let privileged = own.is_some_and(|own| own.privileged == Some(true));
+    privileged || adds && user.unwrap_or(0) == 0 || spec.host_users == Some(true)
 }
 
 fn id(field: &str, id: i64) -> Result<u32, String> {

@@ -14,7 +14,7 @@ fn pod(spec: Value) -> Pod {
 fn rights(whole: Value, own: Value, image_user: u32) -> Result<Security, String> {
     let pod =
         pod(json!({ "securityContext": whole, "containers": [{ "name": "c", "image": "i", "securityContext": own }] }));
-    of(&pod, &pod.spec.as_ref().unwrap().containers[0], image_user, false, PASSWD)
+    of(&pod, &pod.spec.as_ref().unwrap().containers[0], image_user, PASSWD)
 }
 
 #[test]
@@ -63,6 +63,27 @@ fn capabilities_are_added_dropped_and_named() {
     assert!(of(json!({ "add": ["SYS_EVERYTHING"] })).unwrap_err().starts_with("unknown capability \"SYS_EVERYTHING\""));
     let adds = rights(json!({}), json!({ "capabilities": { "add": ["NET_RAW"] } }), 0).unwrap();
     assert!(adds.host_users && !adds.no_new_privileges, "it is over the node's namespaces that it counts");
+}
+
+#[test]
+fn sharing_the_nodes_network_gives_no_right_over_its_files() {
+    let users = |spec: Value, own: Value| {
+        let mut spec = spec;
+        spec["containers"] = json!([{ "name": "c", "image": "i", "securityContext": own }]);
+        let pod = pod(spec);
+        let spec = pod.spec.as_ref().unwrap();
+        let got = of(&pod, &spec.containers[0], 0, PASSWD).unwrap().host_users;
+        assert_eq!(got, has_node_users(spec, &spec.containers[0]));
+        got
+    };
+    for shared in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert!(!users(json!({ shared: true }), json!({})), "{shared}");
+        let low = json!({ "capabilities": { "drop": ["ALL"], "add": ["NET_BIND_SERVICE"] } });
+        assert!(!users(json!({ shared: true }), low), "{shared}");
+        assert!(users(json!({ shared: true, "hostUsers": true }), json!({})), "{shared}");
+        assert!(users(json!({ shared: true }), json!({ "privileged": true })), "{shared}");
+        assert!(users(json!({ shared: true }), json!({ "capabilities": { "add": ["NET_ADMIN"] } })), "{shared}");
+    }
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Worker {
     /// Everything the holder needs to start a container.
     async fn prepare(&self, index: usize, container: &Container, image: Image) -> Result<Spawn, String> {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let security = security::of(&self.pod, container, image.user(), self.host_network(), &passwd)?;
+        let security = security::of(&self.pod, container, image.user(), &passwd)?;
         let references = References::load(self.node.access.as_ref(), &self.pod).await;
         let host = self.node.host_addresses();
         let env = environment::of(&self.pod, container, &self.addresses, &host, &references)?;

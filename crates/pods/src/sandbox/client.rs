@@ -4,14 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kernel::unix_socket::{self, Wait};
 
 use super::link::{self, Link};
-use crate::holder::message::{self, ContainerRecord, Exec, Reply, Request, SOCKET, Spawn};
+use super::start;
+use crate::holder::message::{self, ContainerRecord, Exec, Reply, Request, Spawn};
 use crate::limits;
 
-/// A connection to the holder. Calls block for the few milliseconds that the holder takes; clones share the connection.
+/// Connections to the holder. Calls block for the few milliseconds that the holder takes, and never for ever; one that
+/// takes its time (a start) keeps no other waiting. Clones share the connections.
 #[derive(Clone)]
 pub struct Client {
     directory: PathBuf,
@@ -27,7 +30,7 @@ pub struct Session {
 impl Client {
     /// Connects to the holder of a data directory.
     pub fn connect(directory: &Path) -> io::Result<Self> {
-        Ok(Self::of(directory, unix_socket::connect(directory, SOCKET)?, None))
+        Ok(Self::of(directory, start::connect(directory)?, None))
     }
 
     /// Uses a connection. With the names of the applets and the holder's process, a holder that ends is replaced.
@@ -131,6 +134,8 @@ impl Client {
     pub fn exec(&self, exec: Exec, descriptors: &[BorrowedFd<'_>]) -> io::Result<Session> {
         let socket = self.another()?;
         let (_, mut given) = call(socket.as_fd(), &Request::Exec(Box::new(exec)), descriptors)?;
+        // Its end comes when it comes.
+        unix_socket::set_patience(socket.as_fd(), None)?;
         Ok(Session { socket: Arc::new(socket), terminal: given.pop() })
     }
 
@@ -165,7 +170,9 @@ impl Client {
     fn subscription(&self) -> io::Result<OwnedFd> {
         let once = || {
             let socket = self.another()?;
-            call(socket.as_fd(), &Request::Subscribe, &[]).map(|_| socket)
+            call(socket.as_fd(), &Request::Subscribe, &[])?;
+            unix_socket::set_patience(socket.as_fd(), None)?;
+            Ok(socket)
         };
         for _ in 0..limits::HOLDER_STARTS {
             match once() {
@@ -179,7 +186,7 @@ impl Client {
     /// A connection of its own, to a holder that answers.
     fn another(&self) -> io::Result<OwnedFd> {
         self.call(&Request::Hello, &[])?;
-        unix_socket::connect(&self.directory, SOCKET)
+        start::connect(&self.directory)
     }
 }
 
@@ -217,14 +224,60 @@ pub(super) fn call(
     request: &Request,
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<(Reply, Vec<OwnedFd>)> {
-    message::send(socket, request, descriptors, Wait::Block)?;
-    match message::receive::<Reply>(socket)? {
-        Some((Reply::Error(why), _)) => Err(io::Error::other(why)),
-        Some(answer) => Ok(answer),
-        None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the holder of the pods is gone")),
+    let longest = limits::HOLDER_ANSWER
+        + match request {
+            Request::Spawn(_) => limits::CONTAINER_START,
+            Request::Exec(_) => limits::COMMAND_START,
+            _ => Duration::ZERO,
+        };
+    ask(socket, request, descriptors, longest)
+}
+
+/// The same, waiting no longer than told.
+fn ask(
+    socket: BorrowedFd<'_>,
+    request: &Request,
+    descriptors: &[BorrowedFd<'_>],
+    longest: Duration,
+) -> io::Result<(Reply, Vec<OwnedFd>)> {
+    unix_socket::set_patience(socket, Some(longest))?;
+    let answer = message::send(socket, request, descriptors, Wait::Block).and_then(|()| message::receive(socket));
+    match answer {
+        Ok(Some((Reply::Error(why), _))) => Err(io::Error::other(why)),
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the holder of the pods is gone")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(mute(longest)),
+        Err(error) => Err(error),
     }
+}
+
+/// Nothing came of a request.
+fn mute(longest: Duration) -> io::Error {
+    let seconds = longest.as_secs();
+    let text = format!(
+        "the holder of the pods gave no answer within {seconds} s: it is stopped, or the kernel keeps it.\nLook at its state: \
+         ps -eo pid,stat,wchan,comm | grep mainstay; if it stays so, start anew (pods restart): mainstay down"
+    );
+    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 fn unexpected(reply: &Reply) -> io::Error {
     io::Error::other(format!("the holder answered {reply:?}, which is no answer to the request"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_never_comes_is_an_error_with_a_next_step() {
+        let (ours, _theirs) = unix_socket::pair().unwrap();
+        let error = ask(ours.as_fd(), &Request::Hello, &[], Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(
+            error.to_string().contains("gave no answer") && error.to_string().ends_with("mainstay down"),
+            "{error}"
+        );
+        assert!(!link::broken(&error), "a holder that is there is not replaced");
+    }
 }

@@ -50,15 +50,20 @@ pub fn lock(directory: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Connects to whoever listens as the holder.
+pub(super) fn connect(directory: &Path) -> io::Result<OwnedFd> {
+    unix_socket::connect(directory, SOCKET, limits::HOLDER_ANSWER)
+}
+
 /// Connects to a holder that lives. One that is recorded and alive but does not answer is given a moment, then killed.
 pub(super) fn adopt(directory: &Path) -> Result<Option<OwnedFd>, Error> {
-    if let Ok(socket) = unix_socket::connect(directory, SOCKET) {
+    if let Ok(socket) = connect(directory) {
         return Ok(Some(socket));
     }
     let Some(holder) = Record::read(directory).and_then(|record| record.live()) else { return Ok(None) };
     let start = Instant::now();
     while start.elapsed() < limits::HOLDER_MUTE {
-        if let Ok(socket) = unix_socket::connect(directory, SOCKET) {
+        if let Ok(socket) = connect(directory) {
             return Ok(Some(socket));
         }
         if process::wait_end(holder.as_fd(), 1).map_err(io_of("watch the recorded holder"))? {
@@ -107,7 +112,7 @@ fn spawn_for(mode: Mode, spawn: impl Fn(i32) -> io::Result<Gated>) -> Result<(Ga
 
 fn await_answer(directory: &Path, child: &Child, log: &Path) -> Result<OwnedFd, Error> {
     loop {
-        if let Ok(socket) = unix_socket::connect(directory, SOCKET) {
+        if let Ok(socket) = connect(directory) {
             return Ok(socket);
         }
         if process::wait_end(child.pidfd.as_fd(), 1).map_err(io_of("watch the holder"))? {
@@ -152,7 +157,7 @@ pub(super) fn ending(directory: &Path) -> bool {
 
 /// Ends the holder of `directory`; whether there was one.
 pub(super) fn kill_holder(directory: &Path) -> Result<bool, Error> {
-    let connected = unix_socket::connect(directory, SOCKET).ok();
+    let connected = connect(directory).ok();
     let holder = match &connected {
         Some(socket) => unix_socket::peer_pid(socket.as_fd()).and_then(process::open).ok(),
         None => Record::read(directory).and_then(|record| record.live()),

@@ -135,6 +135,12 @@ fn told(world: &World) {
     assert_eq!(world.kubectl_ok(&["get", "nodes", "-o", all]), HOST.join(" "));
     let ips = "jsonpath={.status.hostIP} {.status.podIPs[*].ip}";
     assert_eq!(world.kubectl_ok(&["get", "pod", "on-host", "-o", ips]), format!("{0} {0} {1}", HOST[0], HOST[1]));
+    let secret = world.kubectl(&["exec", "on-host", "--", "cat", "/etc/shadow"]);
+    let text = String::from_utf8_lossy(&secret.stderr).into_owned();
+    assert!(
+        secret.stdout.is_empty() && text.contains("Permission denied"),
+        "the host's network is not its files: {text}"
+    );
     // Pods have a user of their own.
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(world.path().join("shown"), open).expect("the directory can be opened");
