@@ -124,13 +124,3 @@ pub(crate) enum LogFormat {
     /// One JSON object a line.
     Json,
 }
-
-/// Prints to standard output. A reader that closed the pipe has seen enough: that is no error.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    use anyhow::Context;
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
-        _ => Ok(()),
-    }
-}

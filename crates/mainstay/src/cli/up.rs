@@ -1,5 +1,6 @@
 //! `mainstay up`: flags in, a running instance until Ctrl-C or SIGTERM.
 
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -335,7 +336,9 @@ fn log(flags: &Flags, file: Option<detach::Log>) {
     let level = ["warn", "info", "debug"][usize::from(flags.verbose.min(2))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // A line that cannot be written is lost: complaining would panic when standard error has gone.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     let writer = file.map_or_else(|| BoxMakeWriter::new(std::io::stderr), BoxMakeWriter::new);
     let builder = builder.with_writer(writer);
     match flags.log_format {

@@ -17,6 +17,7 @@ mod host_untouched;
 mod kill9;
 mod networks;
 mod open;
+mod output;
 mod processes;
 mod publish;
 mod refused;

@@ -9,8 +9,9 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{Flags, print};
+use super::Flags;
 use crate::cli::target::{Target, default_container};
+use crate::out;
 
 /// How often new pods are looked for while following.
 const LOOK: Duration = Duration::from_secs(1);
@@ -143,12 +144,12 @@ async fn lines(mut body: Incoming, prefix: String) -> Result<bool> {
         rest.extend_from_slice(data);
         let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
         let after = rest.split_off(end + 1);
-        if !print(&prefixed(&rest, &prefix)) {
+        if !out::write(&prefixed(&rest, &prefix)) {
             return Ok(false);
         }
         rest = after;
     }
-    Ok(rest.is_empty() || print(&prefixed(&rest, &prefix)))
+    Ok(rest.is_empty() || out::write(&prefixed(&rest, &prefix)))
 }
 
 fn prefixed(lines: &[u8], prefix: &str) -> Vec<u8> {
