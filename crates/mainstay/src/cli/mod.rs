@@ -15,8 +15,10 @@ mod doctor_host;
 pub(crate) mod down;
 pub(crate) mod dump;
 pub(crate) mod duration;
+mod ends;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod hint;
 pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod logs;
@@ -37,6 +39,7 @@ pub(crate) mod wait;
 /// Takes a command line apart; help says what exit codes mean.
 pub(crate) fn parse(arguments: Vec<String>) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
+    hint::remember(&matches);
     Cli::from_arg_matches(&matches)
 }
 

@@ -138,11 +138,14 @@ pub(super) async fn join(session: ExecSession, tty: bool) -> Result<i32> {
     drop(raw);
     match ended {
         Ok(Ok(code)) => Ok(code),
-        Ok(Err(why)) => Err(anyhow!("the command was lost: {why}.\nDoes the instance still run? Try: mainstay status")),
-        Err(_) => {
-            Err(anyhow!("the command was lost: its server ended.\nDoes the instance still run? Try: mainstay status"))
-        }
+        Ok(Err(why)) => Err(lost(&why)),
+        Err(_) => Err(lost("its server ended")),
     }
+}
+
+fn lost(why: &str) -> anyhow::Error {
+    let next = format!("Does the instance still run? Try: mainstay status{}", super::hint::same());
+    anyhow!("the command was lost: {why}.\n{next}")
 }
 
 /// Nobody reads what the command says: it is not waited for, as `kubectl exec` does not either. Its code if it has ended

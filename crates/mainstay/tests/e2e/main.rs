@@ -14,6 +14,7 @@ mod guide;
 mod host;
 mod host_mode;
 mod host_untouched;
+mod interrupted;
 mod kill9;
 mod networks;
 mod open;

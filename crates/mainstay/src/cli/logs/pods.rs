@@ -137,7 +137,8 @@ async fn lines(mut body: Incoming, prefix: String) -> Result<bool> {
     let mut rest: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            let text = "the log ended early.\nDoes the instance still run? Try: mainstay status";
+            let same = crate::cli::hint::same();
+            let text = format!("the log ended early.\nDoes the instance still run? Try: mainstay status{same}");
             crate::exit::Exit::Unreachable.because(error, text)
         })?;
         let Some(data) = frame.data_ref() else { continue };
