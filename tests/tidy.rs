@@ -92,6 +92,30 @@ fn sources_are_small_and_say_what_they_are() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The standard library's printing panics when a pipe is closed or a disk is full: the program has macros of its own for
+/// it, in front of every module, and other crates print nothing. (The holder's standard error is a file.)
+#[test]
+fn nothing_that_is_printed_can_end_the_program() {
+    let main = read("crates/mainstay/src/main.rs");
+    let first = main.lines().find(|line| line.starts_with("mod ") || line.starts_with("#[macro_use]"));
+    assert_eq!(first, Some("#[macro_use]"), "main.rs: the first module is `out`, with its macros");
+    assert!(main.contains("#[macro_use]\nmod out;\n"), "main.rs: the first module is `out`, with its macros");
+    let mut wrong = Vec::new();
+    for file in files().iter().filter(|file| file.starts_with("crates/") && file.contains("/src/")) {
+        let text = read(file);
+        let ours = file.starts_with("crates/mainstay/");
+        let printing = text.lines().filter(|line| match ours {
+            true => ["print!(", "println!(", "eprint!(", "eprintln!("]
+                .iter()
+                .any(|name| line.contains(&format!("std::{name}"))),
+            false => line.contains("print!(") || line.contains("println!("),
+        });
+        let holder = file.starts_with("crates/pods/src/holder/") || file.starts_with("crates/pods/src/cgroup/");
+        wrong.extend(printing.filter(|_| !holder).map(|line| format!("{file}: {}", line.trim())));
+    }
+    assert!(wrong.is_empty(), "printing that panics: {wrong:#?}");
+}
+
 #[test]
 fn only_the_kernel_crate_is_unsafe_and_says_why() {
     let mut wrong = Vec::new();

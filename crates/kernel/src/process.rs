@@ -185,13 +185,19 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     }
 }
 
-/// Waits for a process to end, at most `milliseconds`; whether it has.
+/// Waits for a process to end, at most `milliseconds` after the last signal that was handled meanwhile; whether it has.
 pub fn wait_end(pidfd: BorrowedFd<'_>, milliseconds: i32) -> io::Result<bool> {
     let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one live pollfd.
-    match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
-        ..0 => Err(io::Error::last_os_error()),
-        count => Ok(count > 0),
+    loop {
+        // SAFETY: one live pollfd.
+        let count = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
+        let error = io::Error::last_os_error();
+        match count {
+            // poll(2) is never restarted by the kernel.
+            ..0 if error.kind() == io::ErrorKind::Interrupted => {}
+            ..0 => return Err(error),
+            count => return Ok(count > 0),
+        }
     }
 }
 

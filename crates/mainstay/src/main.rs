@@ -1,5 +1,8 @@
 //! The binary: one process role or subcommand per start, chosen before any thread exists.
 
+#[macro_use]
+mod out;
+
 mod cli;
 mod config;
 mod exit;
@@ -40,18 +43,19 @@ fn main() -> ExitCode {
     let cli = match cli::parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and the version come this way, too; nothing can be done about a closed terminal.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Fine.into() };
+            // Help and the version come this way, too.
+            let printed = error.print();
+            if error.use_stderr() {
+                return Exit::Usage.into();
+            }
+            printed.unwrap_or_else(out::lose);
+            return out::end(Exit::Fine.into());
         }
     };
-    match dispatch(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("mainstay: {}", told(&error));
-            exit::code(&error).into()
-        }
-    }
+    out::end(dispatch(cli).unwrap_or_else(|error| {
+        eprintln!("mainstay: {}", told(&error));
+        exit::code(&error).into()
+    }))
 }
 
 /// What the user reads: the report, with the code of a common error at the end of its first line.
@@ -104,12 +108,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
         }
         Command::Version(flags) => cli::version::run(&flags)?,
-        Command::Completions(flags) => cli::completions::run(&flags)?,
+        Command::Completions(flags) => cli::completions::run(&flags),
         Command::Man(flags) => cli::man::run(&flags)?,
-        Command::Demo(flags) => {
-            let all_seen = client(cli::demo::run(&flags))?;
-            return Ok(if all_seen { Exit::Fine } else { Exit::Error }.into());
-        }
+        Command::Demo(flags) => return client(cli::demo::run(&flags)),
     }
     Ok(Exit::Fine.into())
 }

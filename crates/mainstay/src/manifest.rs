@@ -41,13 +41,14 @@ impl Manifest {
     }
 }
 
-/// The objects of files, folders, URLs and standard input, in the order given. Must not start a thread.
-pub(crate) fn read(sources: &[String], recursive: bool) -> Result<Vec<Manifest>> {
+/// The objects of files, folders, URLs and standard input, in the order given; those without a namespace get the one given,
+/// else `default`. Must not start a thread.
+pub(crate) fn read(sources: &[String], recursive: bool, namespace: Option<&str>) -> Result<Vec<Manifest>> {
     let read = || {
         let mut all = Vec::new();
         for source in sources {
             for (name, text) in sources::texts(source, recursive)? {
-                all.extend(of_text(&name, &text)?);
+                all.extend(of_text(&name, &text, namespace)?);
             }
         }
         Ok(all)
@@ -56,7 +57,7 @@ pub(crate) fn read(sources: &[String], recursive: bool) -> Result<Vec<Manifest>>
 }
 
 /// The objects of one text.
-fn of_text(name: &str, text: &str) -> Result<Vec<Manifest>> {
+fn of_text(name: &str, text: &str, namespace: Option<&str>) -> Result<Vec<Manifest>> {
     let documents = split::documents(name, text)?;
     if documents.iter().all(|document| document.value.is_null()) {
         bail!("{name} holds no object.\nA manifest begins like this: apiVersion: v1, kind: Service");
@@ -70,13 +71,13 @@ fn of_text(name: &str, text: &str) -> Result<Vec<Manifest>> {
         };
         for (number, object) in members(value).into_iter().enumerate() {
             let place = if number == 0 { place.clone() } else { format!("{place}, item {}", number + 1) };
-            all.push(manifest(place, object)?);
+            all.push(manifest(place, object, namespace)?);
         }
     }
     Ok(all)
 }
 
-fn manifest(place: String, mut object: Value) -> Result<Manifest> {
+fn manifest(place: String, mut object: Value, namespace: Option<&str>) -> Result<Manifest> {
     let kind = kind(&object).with_context(|| format!("cannot use {place}"))?;
     if !object["metadata"]["name"].is_string() {
         let generated = object["metadata"]["generateName"].is_string();
@@ -84,7 +85,15 @@ fn manifest(place: String, mut object: Value) -> Result<Manifest> {
         bail!("cannot use {place}: {why}.\nGive the {} a name: metadata: {{name: ...}}", kind.kind);
     }
     if kind.namespaced && object["metadata"]["namespace"].is_null() {
-        object["metadata"]["namespace"] = "default".into();
+        object["metadata"]["namespace"] = namespace.unwrap_or("default").into();
+    }
+    let own = object["metadata"]["namespace"].as_str().filter(|_| kind.namespaced);
+    if let (Some(asked), Some(own)) = (namespace, own)
+        && asked != own
+    {
+        bail!(
+            "cannot use {place}: metadata.namespace is {own}, not {asked}.\nApply it there: -n {own}, or leave out -n"
+        );
     }
     Ok(Manifest { place, kind, object })
 }
@@ -151,7 +160,7 @@ mod tests {
         let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: v1\nkind: List\nitems:\n\
                     - {apiVersion: apps/v1, kind: Deployment, metadata: {name: b, namespace: shop}}\n\
                     - {apiVersion: v1, kind: Node, metadata: {name: c}}\n";
-        let all = of_text("w.yaml", text).unwrap();
+        let all = of_text("w.yaml", text, None).unwrap();
         let told: Vec<_> = all.iter().map(|one| (one.place.as_str(), one.resource(), one.path().unwrap())).collect();
         let row = |place, resource: &str, path: &str| (place, resource.to_owned(), path.to_owned());
         assert_eq!(
@@ -162,6 +171,21 @@ mod tests {
                 row("w.yaml, document 2 (line 4), item 2", "node/c", "/api/v1/nodes/c"),
             ]
         );
+    }
+
+    #[test]
+    fn a_namespace_is_given_to_what_has_none_and_to_nothing_else() {
+        let path = |text: &str, namespace| {
+            let all = of_text("w.yaml", text, namespace).map_err(|error| crate::report(&error));
+            all.map(|all| all.first().map(|one| one.path().unwrap()).unwrap_or_default())
+        };
+        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: a}}";
+        assert_eq!(path(pod, Some("shop")).unwrap(), "/api/v1/namespaces/shop/pods/a");
+        assert_eq!(path(pod, None).unwrap(), "/api/v1/namespaces/default/pods/a");
+        assert_eq!(path("{apiVersion: v1, kind: Node, metadata: {name: a}}", Some("shop")).unwrap(), "/api/v1/nodes/a");
+        let own = "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: own}}";
+        assert_eq!(path(own, Some("own")).unwrap(), "/api/v1/namespaces/own/pods/a");
+        assert!(path(own, Some("shop")).unwrap_err().contains("metadata.namespace is own, not shop"));
     }
 
     #[test]
@@ -176,7 +200,7 @@ mod tests {
             ("apiVersion: v2\nkind: Pod", "v2 Pod is not a kind that Mainstay serves.\n"),
             ("- 1", "cannot use w.yaml: a manifest has no apiVersion"),
         ] {
-            let said = crate::report(&of_text("w.yaml", text).err().unwrap());
+            let said = crate::report(&of_text("w.yaml", text, None).err().unwrap());
             assert!(said.contains(expected), "{text:?}: {said}");
         }
     }

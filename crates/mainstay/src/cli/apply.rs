@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::InstanceFlags;
-use super::client::Client;
+use super::client::{Answer, Client};
 use crate::manifest::{self, Manifest};
 use crate::{exit, messages};
 
@@ -15,6 +15,9 @@ pub(crate) struct Flags {
     instance: InstanceFlags,
     #[command(flatten)]
     sources: Sources,
+    /// Namespace of objects that name none [default: default]; objects of another one are refused
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
 }
 
 /// Where manifests come from.
@@ -30,7 +33,7 @@ pub(crate) struct Sources {
 
 /// Runs the subcommand.
 pub(crate) fn run(flags: &Flags) -> Result<()> {
-    let manifests = manifest::read(&flags.sources.files, flags.sources.recursive)?;
+    let manifests = manifest::read(&flags.sources.files, flags.sources.recursive, flags.namespace.as_deref())?;
     crate::client(async {
         let client = flags.instance.client()?;
         let mut failures = Vec::new();
@@ -53,6 +56,16 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     })
 }
 
+/// What to type after a refusal.
+fn next(manifest: &Manifest, answer: &Answer) -> String {
+    match answer.body["details"]["name"].as_str() {
+        Some(namespace) if answer.code == 404 && answer.body["details"]["kind"] == "namespaces" => {
+            format!("Make the namespace first: kubectl create namespace {namespace}")
+        }
+        _ => format!("Mend it there, or look at the fields: kubectl explain {}", manifest.kind.singular),
+    }
+}
+
 /// Applies one object; what came of it: `created`, `configured` or `unchanged`.
 pub(crate) async fn one(client: &Client, manifest: &Manifest) -> Result<&'static str> {
     let path = manifest.path()?;
@@ -63,7 +76,7 @@ pub(crate) async fn one(client: &Client, manifest: &Manifest) -> Result<&'static
     for warning in &answer.warnings {
         eprintln!("Warning: {warning}");
     }
-    let next = format!("Mend it there, or look at the fields: kubectl explain {}", manifest.kind.singular);
+    let next = next(manifest, &answer);
     let refused = || format!("{}: {} is refused.\n{next}", manifest.place, manifest.resource());
     let after = answer.ok().with_context(refused).map_err(|error| exit::tag(messages::MS0109, error))?;
     Ok(match before {

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::hint;
 use crate::exit::Exit;
 
 /// A client of one API server.
@@ -41,6 +42,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// An answer with a body and no more.
+    #[cfg(test)]
+    pub(crate) fn of(code: u16, body: Value) -> Self {
+        Self { code, body, warnings: Vec::new(), text: String::new() }
+    }
+
     /// The body of a success; otherwise an error with the server's message.
     pub(crate) fn ok(self) -> Result<Value> {
         if (200..300).contains(&self.code) {
@@ -55,14 +62,27 @@ impl Client {
     /// Reads server, CA and client certificate from a kubeconfig.
     pub(crate) fn from_kubeconfig(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            let next = "Is the instance running? Start it with: mainstay up --sandbox";
+            if denied(&error) {
+                return foreign(error, path);
+            }
+            let next = match hint::same() {
+                same if same.starts_with(" --kubeconfig") => "See what runs: mainstay ls".to_owned(),
+                same => format!("Is the instance running? Start it with: mainstay up --sandbox{same}"),
+            };
             Exit::Unreachable.because(error, format!("cannot read {}.\n{next}", path.display()))
         })?;
-        let config: Value = serde_saphyr::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        Self::of(&text).with_context(|| {
+            let next = "Name one that Mainstay wrote, DIR/kubeconfig, or the directory: --data-dir DIR. mainstay ls shows them";
+            format!("cannot use {} as the kubeconfig of an instance.\n{next}", path.display())
+        })
+    }
+
+    /// The client that the text of a kubeconfig describes.
+    fn of(text: &str) -> Result<Self> {
+        let config: Value = serde_saphyr::from_str(text).context("it is not YAML")?;
         let (cluster, user) = crate::kubeconfig::current(&config);
-        let server =
-            cluster["server"].as_str().context("the kubeconfig's current context has no cluster with a server")?;
-        let address = server.strip_prefix("https://").context("kubeconfig's server is not https://")?;
+        let server = cluster["server"].as_str().context("its current context has no cluster with a server")?;
+        let address = server.strip_prefix("https://").context("its server is not https://")?;
         let address = reachable(address);
         let ca = decode(cluster, "certificate-authority-data")?;
         let certificate = decode(user, "client-certificate-data")?;
@@ -139,8 +159,8 @@ impl Client {
     }
 
     fn lost(&self, error: hyper::Error) -> anyhow::Error {
-        let text =
-            format!("the API at {} ended the connection.\nDoes it still run? Try: mainstay status", self.address);
+        let next = format!("Does it still run? Try: mainstay status{}", hint::same());
+        let text = format!("the API at {} ended the connection.\n{next}", self.address);
         Exit::Unreachable.because(error, text)
     }
 
@@ -191,13 +211,37 @@ impl Client {
     /// A new connection to the API on which nothing was said yet.
     pub(crate) async fn dial(&self) -> Result<TlsStream<TcpStream>> {
         let unreachable = |error: std::io::Error| {
-            let next = "Is the instance running? Try: mainstay status";
+            let next = format!("Is the instance running? Try: mainstay status{}", hint::same());
             Exit::Unreachable.because(error, format!("cannot reach the API at {}.\n{next}", self.address))
         };
         let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
         stream.set_nodelay(true)?;
         self.connector.connect(self.name.clone(), stream).await.map_err(unreachable)
     }
+}
+
+/// Whether an error says that this user may not.
+pub(super) fn denied(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied
+}
+
+/// Something of an instance that this user may not use: whose it is, and the same line with that user's rights.
+pub(super) fn foreign(error: std::io::Error, path: &Path) -> anyhow::Error {
+    use std::os::unix::fs::MetadataExt;
+    // What cannot be looked at lies in something that can.
+    let owner = path.ancestors().find_map(|place| std::fs::metadata(place).ok()).map_or(0, |found| found.uid());
+    let words: Vec<String> = std::env::args().skip(1).map(|word| hint::word(Path::new(&word))).collect();
+    let (whose, next) = match owner {
+        0 => ("belongs to root".to_owned(), format!("Use root's rights: sudo mainstay {}", words.join(" "))),
+        own if own == rustix::process::geteuid().as_raw() => {
+            ("may not be read".to_owned(), format!("Look at its rights: ls -ld {}", hint::word(path)))
+        }
+        other => (
+            format!("belongs to user {other}"),
+            format!("Use that user's rights: sudo -u '#{other}' mainstay {}", words.join(" ")),
+        ),
+    };
+    Exit::Error.because(error, format!("cannot use {}: it {whose}.\n{next}", path.display()))
 }
 
 /// Where a server that listens everywhere is met: on loopback, for which its certificate stands.
@@ -221,8 +265,36 @@ fn warnings(headers: &hyper::HeaderMap) -> Vec<String> {
 
 fn decode(section: &Value, field: &str) -> Result<Vec<u8>> {
     use base64::Engine as _;
-    let text = section[field].as_str().with_context(|| format!("kubeconfig has no {field}"))?;
-    base64::engine::general_purpose::STANDARD
-        .decode(text)
-        .with_context(|| format!("kubeconfig's {field} is not base64"))
+    let text = section[field].as_str().with_context(|| format!("it has no {field}"))?;
+    base64::engine::general_purpose::STANDARD.decode(text).with_context(|| format!("its {field} is not base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_of_another_cluster_is_refused_with_what_to_name_instead() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("config");
+        let foreign = "clusters: [{cluster: {server: 'https://10.0.0.1:6443'}}]\nusers: [{user: {token: x}}]\n";
+        std::fs::write(&path, foreign).unwrap();
+        let said = crate::report(&Client::from_kubeconfig(&path).err().unwrap());
+        let (what, next) = said.split_once('\n').unwrap();
+        assert!(what.ends_with("as the kubeconfig of an instance: it has no certificate-authority-data"), "{said}");
+        assert!(next.contains("mainstay ls"), "{said}");
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_no_instance_that_is_down() {
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let error = foreign(denied(), Path::new("/proc/1/none/kubeconfig"));
+        assert_eq!(crate::exit::code(&error), Exit::Error);
+        let said = crate::report(&error);
+        assert!(said.contains("it belongs to root") || said.contains("it may not be read"), "{said}");
+        let home = tempfile::tempdir().unwrap();
+        let said = crate::report(&foreign(denied(), &home.path().join("kubeconfig")));
+        // Tests run as root or as somebody: the directory is theirs.
+        assert!(said.contains("sudo mainstay") || said.contains("ls -ld"), "{said}");
+    }
 }

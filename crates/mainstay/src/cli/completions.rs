@@ -1,6 +1,5 @@
 //! `mainstay completions SHELL`: the command line as data in, a script that completes it out.
 
-use anyhow::Result;
 use clap::{Args, CommandFactory, ValueEnum};
 
 use super::Cli;
@@ -22,8 +21,8 @@ enum Shell {
 }
 
 /// Runs the subcommand.
-pub(crate) fn run(flags: &Flags) -> Result<()> {
-    super::print(&script(flags.shell))
+pub(crate) fn run(flags: &Flags) {
+    print!("{}", script(flags.shell));
 }
 
 fn script(shell: Shell) -> String {

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cli::hint;
 use crate::config::DataDir;
 use crate::exit::Exit;
 
@@ -69,7 +70,7 @@ fn failed(child: &mut Child, path: &Path, from: u64, new: bool) -> anyhow::Error
     let status = child.wait();
     let lines = last_lines(path, from).unwrap_or_else(|error| format!("(the log cannot be read: {error})"));
     let directory = path.parent().unwrap_or(path).to_owned();
-    let mut next = format!("All of the log: mainstay logs server --data-dir {}", directory.display());
+    let mut next = format!("All of the log: mainstay logs server --data-dir {}", hint::word(&directory));
     if new {
         let _ = std::fs::remove_file(path);
         // Fails, as it should, when the child has left something to keep.
@@ -128,12 +129,12 @@ pub(crate) fn check(data_dir: &DataDir) -> Result<()> {
     {
         let directory: PathBuf = data_dir.path().into();
         bail!(
-            "an instance runs in {0} already (process {1}, API {2}).\nUse it: export KUBECONFIG={3}\nStop it: mainstay down \
-             --data-dir {0}",
+            "an instance runs in {} already (process {}, API {}).\nUse it: {}\nStop it: mainstay down --data-dir {}",
             directory.display(),
             instance.pid,
             instance.server,
-            data_dir.kubeconfig().display()
+            hint::export(&data_dir.kubeconfig()),
+            hint::word(&directory)
         );
     }
     Ok(())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::InstanceFlags;
 use super::explain::{Output, finding_text, steps_text, text_of};
+use super::target::namespace_is_there;
 use crate::exit::Exit;
 
 /// Flags of `mainstay doctor`.
@@ -67,6 +68,9 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
             Output::Text => print!("{}", steps_text(&answer)),
         }
         return Ok(if answer["clean"] == true { Exit::Fine } else { Exit::Findings }.into());
+    }
+    if let Some(namespace) = &flags.namespace {
+        namespace_is_there(&client, namespace).await?;
     }
     let mut answer = client.get("/mainstay/doctor").await?.ok()?;
     if let (Some(namespace), Some(findings)) = (&flags.namespace, answer["findings"].as_array_mut()) {

@@ -57,7 +57,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             }
             anyhow::ensure!(
                 status.success(),
-                "the dump in the node's network ended with {status}: see above.\nTry it there: mainstay exec -- mainstay dump here"
+                "the dump in the node's network ended with {status}: see above.\nTry it there: mainstay exec{} -- mainstay dump here",
+                super::hint::same()
             );
         }
     }

@@ -10,8 +10,9 @@ use pods::holder::message::Exec;
 use pods::sandbox::Client as Holder;
 use serde_json::Value;
 
+use super::client::{denied, foreign};
 use super::target::{Target, default_container, escaped, ready};
-use super::{InstanceFlags, terminal};
+use super::{InstanceFlags, hint, terminal};
 use crate::exit::{self, Exit};
 use crate::messages;
 
@@ -65,9 +66,12 @@ pub(crate) async fn run(flags: &Flags) -> Result<i32> {
 async fn on_node(flags: &Flags, tty: bool) -> Result<i32> {
     let data_dir = flags.instance.data_dir()?;
     let holder = Holder::connect(data_dir.path()).map_err(|error| {
-        let directory = data_dir.path().display();
-        let text = format!("no sandbox runs in {directory}.\nStart one: mainstay up --sandbox --data-dir {directory}");
-        Exit::Unreachable.because(error, text)
+        let path = data_dir.path();
+        if denied(&error) {
+            return foreign(error, path);
+        }
+        let next = format!("Start one: mainstay up --sandbox --data-dir {}", hint::word(path));
+        Exit::Unreachable.because(error, format!("no sandbox runs in {}.\n{next}", path.display()))
     })?;
     let mut argv = flags.command.clone();
     if argv.is_empty() {
@@ -109,7 +113,7 @@ fn pick(target: &Target, mut pods: Vec<Value>) -> Result<Value> {
     found.filter(|index| *index < pods.len()).map(|index| pods.swap_remove(index)).ok_or_else(|| {
         let (count, kind, Target { namespace, name, .. }) = (pods.len(), target.kind.to_ascii_lowercase(), target);
         let next = if kind == "service" {
-            format!("mainstay explain {namespace}/{name}")
+            format!("mainstay explain {namespace}/{name}{}", hint::same())
         } else {
             format!("kubectl describe {kind} -n {namespace} {name}")
         };

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::InstanceFlags;
 use super::client::Answer;
+use super::target::namespace_is_there;
 use crate::exit::Exit;
 use crate::messages;
 
@@ -89,7 +90,11 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
         "from": flags.from.as_deref().map(|from| from.strip_prefix("pod/").unwrap_or(from)), "timeline": flags.timeline,
     });
     let client = flags.instance.client()?;
-    let answer = found(client.post("/mainstay/explain", &question).await?, &target)?;
+    let answer = client.post("/mainstay/explain", &question).await?;
+    if answer.code == 404 {
+        namespace_is_there(&client, &target.namespace).await?;
+    }
+    let answer = found(answer, &target, flags.from.as_deref())?;
     match flags.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
         Output::Text => print!("{}", text::report(&answer)),
@@ -98,10 +103,14 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
 }
 
 /// The answer about an object that exists.
-fn found(answer: Answer, target: &Target) -> Result<Value> {
+fn found(answer: Answer, target: &Target, from: Option<&str>) -> Result<Value> {
     if answer.code == 404 {
         let what = answer.body["message"].as_str().unwrap_or("not found").to_owned();
-        let (kind, namespace) = (target.kind, &target.namespace);
+        // It may be the pod of --from that is not there.
+        let kind = answer.body["details"]["kind"].as_str().unwrap_or(target.kind);
+        let other = from.filter(|_| kind != target.kind).map(|from| from.strip_prefix("pod/").unwrap_or(from));
+        let namespace =
+            other.and_then(|from| from.split_once('/')).map_or(target.namespace.as_str(), |(first, _)| first);
         bail!("{what} (namespace {namespace}).\nSee what there is: kubectl get {kind} -n {namespace}");
     }
     answer.ok()
@@ -145,6 +154,13 @@ pub(super) fn parse(what: &str, namespace: &str) -> Result<Target, String> {
         [name] => Some(target("services", namespace, name)),
         [first, name] => Some(match kind(first) {
             Some(kind) => target(kind, namespace, name),
+            None if let Some(known) = super::target::kind(first) => {
+                return Err(format!(
+                    "{what} is a {}: only Services and pods can be explained.\nName the Service or a pod: svc/NAME, pod/NAME. A \
+                     Service in a namespace named {first}: {first}/svc/{name}",
+                    known.kind
+                ));
+            }
             None => target("services", first, name),
         }),
         [namespace, middle, name] => kind(middle).map(|kind| target(kind, namespace, name)),
@@ -181,11 +197,30 @@ mod tests {
             ("a/b/c", None),
             ("a/svc/b/c", None),
             ("MS9999", None),
+            ("deploy/web", None),
+            ("deploy/svc/web", Some(("services", "deploy", "web"))),
         ] {
             let found = parse(what, "here").ok();
             let found = found.as_ref().map(|target| (target.kind, target.namespace.as_str(), target.name.as_str()));
             assert_eq!(found, expected, "{what}");
         }
         assert!(list(Output::Text).unwrap().starts_with("MS1001  SelectorNoMatch   the selector matches no pod\n"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_the_line_that_lists_it() {
+        let target = parse("shop/web", "here").unwrap();
+        let answer = |kind: &str| {
+            Answer::of(404, json!({ "message": format!("{kind} \"x\" not found"), "details": { "kind": kind } }))
+        };
+        for (kind, from, expected) in [
+            ("services", None, "kubectl get services -n shop"),
+            ("services", Some("other/x"), "kubectl get services -n shop"),
+            ("pods", Some("pod/x"), "kubectl get pods -n shop"),
+            ("pods", Some("other/x"), "kubectl get pods -n other"),
+        ] {
+            let said = found(answer(kind), &target, from).unwrap_err().to_string();
+            assert!(said.ends_with(expected), "{said}");
+        }
     }
 }

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::InstanceFlags;
+use super::client::Client;
+use super::{InstanceFlags, hint};
 
 /// Flags of `mainstay image`.
 #[derive(Args, Debug)]
@@ -20,6 +21,14 @@ enum Action {
         /// For example my-app-image=mainstay/echo
         #[arg(value_name = "NAME=IMAGE")]
         alias: String,
+        #[command(flatten)]
+        instance: InstanceFlags,
+    },
+    /// Take another name of an image away
+    Unalias {
+        /// The name, as mainstay image ls shows it
+        #[arg(value_name = "NAME")]
+        name: String,
         #[command(flatten)]
         instance: InstanceFlags,
     },
@@ -55,6 +64,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
             }
             println!("{name} now means {target}");
         }
+        Action::Unalias { name, instance } => unalias(&instance.client()?, name).await?,
         Action::Ls { instance } => {
             let client = instance.client()?;
             for (image, what) in BUILT_IN {
@@ -72,6 +82,32 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
     Ok(())
 }
 
+async fn unalias(client: &Client, name: &str) -> Result<()> {
+    let answer = client.get(&format!("{PATH}/{NAME}")).await?;
+    let aliases = if answer.code == 404 { Value::Null } else { answer.ok()? };
+    let Some(key) = key_in(&aliases["data"], name) else {
+        bail!("{name:?} is no other name of an image.\nSee which there are: mainstay image ls{}", hint::same());
+    };
+    let data = json!({ "data": { key: null } });
+    client.merge(&format!("{PATH}/{NAME}"), &data).await?.ok().context("cannot take the alias away")?;
+    println!("{name} means nothing any more");
+    Ok(())
+}
+
+/// The key under which an alias is kept.
+fn key_in<'a>(data: &'a Value, name: &str) -> Option<&'a str> {
+    let is_name =
+        |alias: &Value| alias.as_str().and_then(|alias| alias.split_once('=')).is_some_and(|(own, _)| own == name);
+    data.as_object()?.iter().find(|(_, alias)| is_name(alias)).map(|(key, _)| key.as_str())
+}
+
+/// The built-in image that a name means already, with or without registry and tag.
+fn built_in(name: &str) -> Option<&'static str> {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    let name = name.split(['@', ':']).next().unwrap_or_default();
+    BUILT_IN.iter().map(|(image, _)| *image).find(|image| *image == name)
+}
+
 fn parse(alias: &str) -> Result<(&str, &str)> {
     let Some((name, target)) = alias.split_once('=') else {
         bail!("{alias:?} is not NAME=IMAGE.\nFor example: mainstay image alias my-app-image=mainstay/echo");
@@ -84,6 +120,12 @@ fn parse(alias: &str) -> Result<(&str, &str)> {
     }
     if name.is_empty() || name.len() > 200 || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:@".contains(c)) {
         bail!("{name:?} cannot be the name of an image.\nFor example: mainstay image alias my-app-image=mainstay/echo");
+    }
+    if let Some(image) = built_in(name) {
+        bail!(
+            "{name:?} is the built-in image {image} and keeps its meaning.\nName another one. For example: mainstay image alias \
+             my-app-image={target}"
+        );
     }
     Ok((name, target))
 }
@@ -101,10 +143,20 @@ mod tests {
     #[test]
     fn aliases_are_checked() {
         assert_eq!(parse("my-app-image=mainstay/echo").unwrap(), ("my-app-image", "mainstay/echo"));
-        for wrong in ["my-app-image", "x=nginx", "=mainstay/echo", "a b=mainstay/echo"] {
+        for wrong in [
+            "my-app-image",
+            "x=nginx",
+            "=mainstay/echo",
+            "a b=mainstay/echo",
+            "mainstay/echo=mainstay/client",
+            "docker.io/mainstay/client:1=mainstay/echo",
+        ] {
             let error = parse(wrong).unwrap_err().to_string();
             assert!(error.contains("For example"), "{error}");
         }
+        let kept = json!({ "reg.io_nginx_stable": "reg.io/nginx:stable=mainstay/echo", "x": "y" });
+        assert_eq!(key_in(&kept, "reg.io/nginx:stable"), Some("reg.io_nginx_stable"));
+        assert_eq!((key_in(&kept, "x"), key_in(&Value::Null, "x")), (None, None));
         assert_eq!(key_of("reg.io/nginx:stable"), "reg.io_nginx_stable");
     }
 }

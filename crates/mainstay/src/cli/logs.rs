@@ -63,10 +63,3 @@ pub(crate) async fn run(flags: &Flags) -> Result<()> {
         what => pods::run(flags, &Target::parse(what, &flags.namespace, &api::kinds::POD)?).await,
     }
 }
-
-/// Prints bytes; false when nobody reads them any more, as in `mainstay logs | head`.
-fn print(bytes: &[u8]) -> bool {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).is_ok()
-}

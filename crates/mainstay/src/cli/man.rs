@@ -1,5 +1,6 @@
 //! `mainstay man [DIR]`: the command line as data in, manual pages out: one page for each subcommand.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,12 +24,20 @@ type Page = (String, Vec<u8>);
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let pages = pages()?;
     match &flags.directory {
-        Some(directory) => write(directory, &pages),
-        None => match pages.first() {
-            Some((_, text)) => super::print(&String::from_utf8_lossy(text)),
-            None => Ok(()),
-        },
+        Some(directory) => write(directory, &pages)?,
+        None => print!("{}", first(&pages, std::io::stdout().is_terminal())),
     }
+    Ok(())
+}
+
+/// The first page as roff for a program; a person is told how to read it.
+fn first(pages: &[Page], terminal: bool) -> String {
+    if terminal {
+        return "A manual page is made for man, not for a terminal.\nRead it: mainstay man | man -l -\nWrite all pages to a \
+                directory: mainstay man DIR\n"
+            .to_owned();
+    }
+    pages.first().map(|(_, text)| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
 }
 
 fn write(directory: &Path, pages: &[Page]) -> Result<()> {
@@ -37,7 +46,8 @@ fn write(directory: &Path, pages: &[Page]) -> Result<()> {
     for (name, text) in pages {
         std::fs::write(directory.join(name), text).with_context(next)?;
     }
-    super::print(&format!("{} pages in {}\n", pages.len(), directory.display()))
+    println!("{} pages in {}", pages.len(), directory.display());
+    Ok(())
 }
 
 /// `mainstay.1`, then a page for every subcommand that is not hidden, `mainstay-up.1` and so on.
@@ -69,7 +79,14 @@ fn date() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::pages;
+    use super::{first, pages};
+
+    #[test]
+    fn a_person_is_told_how_to_read_a_page() {
+        let pages = pages().unwrap();
+        assert!(first(&pages, false).contains(".TH mainstay"));
+        assert!(first(&pages, true).contains("mainstay man | man -l -") && !first(&pages, true).contains(".TH"));
+    }
 
     #[test]
     fn every_visible_subcommand_has_a_page_with_its_flags() {

@@ -15,8 +15,10 @@ mod doctor_host;
 pub(crate) mod down;
 pub(crate) mod dump;
 pub(crate) mod duration;
+mod ends;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod hint;
 pub(crate) mod image;
 pub(crate) mod load;
 pub(crate) mod logs;
@@ -37,6 +39,7 @@ pub(crate) mod wait;
 /// Takes a command line apart; help says what exit codes mean.
 pub(crate) fn parse(arguments: Vec<String>) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
+    hint::remember(&matches);
     Cli::from_arg_matches(&matches)
 }
 
@@ -124,14 +127,4 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Prints to standard output. A reader that closed the pipe has seen enough: that is no error.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    use anyhow::Context;
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
-        _ => Ok(()),
-    }
 }

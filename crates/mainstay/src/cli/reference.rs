@@ -51,10 +51,14 @@ fn form(flag: &Arg) -> String {
     let long = flag.get_long().map(|long| format!("--{long}"));
     let names: Vec<String> = short.into_iter().chain(long).collect();
     let value = flag.get_value_names().unwrap_or_default().join(" ");
+    // A flag that also stands alone shows that its value may be left out.
+    let optional = flag.get_num_args().is_some_and(|count| count.min_values() == 0) && !names.is_empty();
+    let value = if optional { format!("[{value}]") } else { value };
+    let between = if flag.is_require_equals_set() { "=" } else { " " };
     let takes = flag.get_action().takes_values();
     match (names.is_empty(), takes) {
         (true, _) => value,
-        (false, true) => format!("{} {value}", names.join(", ")),
+        (false, true) => format!("{}{between}{value}", names.join(", ")),
         (false, false) => names.join(", "),
     }
 }
@@ -101,6 +105,25 @@ fn flags_reference_is_fresh() {
     );
 }
 
+/// What the page prints can be typed, and so can the other form.
+#[test]
+fn values_stand_behind_a_space_or_an_equals_sign() {
+    for line in [
+        "up --sandbox --wait",
+        "up --sandbox --wait 60s",
+        "up --sandbox --wait=60s",
+        "up --sandbox --wait -f x.yaml",
+        "up --sandbox --publish",
+        "up --sandbox --publish off --detach",
+        "up --sandbox --publish=off",
+        "up --sandbox --publish 192.0.2.1,::1",
+    ] {
+        let words = std::iter::once("mainstay").chain(line.split(' '));
+        let found = super::command().try_get_matches_from(words);
+        assert!(found.is_ok(), "{line}: {}", found.unwrap_err());
+    }
+}
+
 #[test]
 fn a_flag_is_told_with_its_values_default_and_variable() {
     let page = page();
@@ -108,5 +131,6 @@ fn a_flag_is_told_with_its_values_default_and_variable() {
     assert!(page.contains("One of `bash`, `fish`, `zsh`."), "{page}");
     assert!(page.contains("Also read from `MAINSTAY_DATA_DIR`."), "{page}");
     assert!(page.contains("Default: `127.0.0.1:6443`."), "{page}");
+    assert!(page.contains("| `--wait [DURATION]` |") && page.contains("| `-f, --filename FILE` |"), "{page}");
     assert!(!page.contains("mainstay load"), "hidden subcommands stay hidden");
 }

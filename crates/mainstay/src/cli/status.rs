@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::InstanceFlags;
 use super::ls::age;
-use crate::exit::Exit;
+use super::{InstanceFlags, hint};
+use crate::exit::{self, Exit};
 use crate::instances::{self, Listed, State};
 
 /// Flags of `mainstay status`.
@@ -72,23 +72,24 @@ fn is_fine(status: &Value) -> bool {
 
 /// The server does not answer: says what still runs and what to type.
 fn down(output: Output, local: Option<&Listed>, error: &anyhow::Error) -> ExitCode {
+    let exit = if exit::code(error) == Exit::Unreachable { Exit::Unreachable } else { Exit::Error };
     if output == Output::Json {
         let mut status = local.map_or_else(|| json!({ "state": null }), |local| json!(local));
         status["error"] = error.to_string().lines().next().unwrap_or_default().into();
         println!("{status:#}");
-        return ExitCode::from(Exit::Unreachable);
+        return ExitCode::from(exit);
     }
-    match local {
+    match local.filter(|_| exit == Exit::Unreachable) {
         Some(local) => print!("{}", down_page(local, error)),
-        None => eprintln!("mainstay: {}", crate::report(error)),
+        None => eprintln!("mainstay: {}", crate::told(error)),
     }
-    ExitCode::from(Exit::Unreachable)
+    ExitCode::from(exit)
 }
 
 fn down_page(local: &Listed, error: &anyhow::Error) -> String {
-    let directory = local.data_dir.display();
+    let directory = hint::word(&local.data_dir);
     let start = format!("mainstay up --{} --data-dir {directory}", local.mode.as_deref().unwrap_or("sandbox"));
-    let data = format!("data        {directory}\n");
+    let data = format!("data        {}\n", local.data_dir.display());
     match (&local.state, &local.holder) {
         (State::Running, _) => format!(
             "server      process {} runs, but its API does not answer: {}\n{data}start anew  mainstay down --data-dir \

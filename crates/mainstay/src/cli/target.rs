@@ -1,6 +1,6 @@
 //! What the user names (`deploy/web`, `shop/web-0`, `svc/web`) in, the object and its pods out.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use api::kind::Kind;
 use serde_json::Value;
 
@@ -100,8 +100,20 @@ impl Target {
     }
 }
 
+/// An error if a namespace is not there.
+pub(super) async fn namespace_is_there(client: &Client, namespace: &str) -> Result<()> {
+    let answer = client.get(&format!("/api/v1/namespaces/{}", escaped(namespace))).await?;
+    if answer.code == 404 {
+        bail!(
+            "there is no namespace {namespace:?}: not found.\nSee what there is: kubectl get namespaces (and, for KIND/NAME: \
+             kubectl api-resources)"
+        );
+    }
+    answer.ok().map(drop)
+}
+
 /// A kind by any of its names.
-fn kind(word: &str) -> Option<&'static Kind> {
+pub(super) fn kind(word: &str) -> Option<&'static Kind> {
     let word = word.to_ascii_lowercase();
     let word = word.split('.').next().unwrap_or_default();
     let named = |kind: &&&Kind| kind.plural == word || kind.singular == word || kind.short_names.contains(&word);

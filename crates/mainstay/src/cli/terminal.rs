@@ -10,10 +10,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::out;
+
 /// Bytes that are moved at once.
 const CHUNK: usize = 32 << 10;
 /// How long output may still come after the command has ended: something it left behind may hold its terminal open.
 const REST: Duration = Duration::from_millis(300);
+
+/// How a command ended: its code, or why it was lost; nothing from a server that ended.
+type ExecEnd = Result<Result<i32, String>, tokio::sync::oneshot::error::RecvError>;
 
 /// What Ctrl-D types.
 const END_OF_INPUT: u8 = 4;
@@ -73,7 +78,8 @@ pub(super) async fn join(session: ExecSession, tty: bool) -> Result<i32> {
         // It reads until the process ends: nobody waits for a key that is never pressed.
         tokio::spawn(async move {
             let mut to = to;
-            copy(tokio::io::stdin(), &mut to).await;
+            // A command that reads no more needs no more.
+            let _ = copy(tokio::io::stdin(), &mut to).await;
             if tty {
                 // A terminal is not closed but told: input has ended.
                 let _ = to.write_all(&[END_OF_INPUT]).await;
@@ -82,18 +88,21 @@ pub(super) async fn join(session: ExecSession, tty: bool) -> Result<i32> {
             let _ = to.shutdown().await;
         });
     }
+    // Ends early, with the error, when one of our own outputs does not take any more.
     let outputs = async {
         let out = async {
-            if let Some(from) = stdout {
-                copy(from, tokio::io::stdout()).await;
+            match stdout {
+                Some(from) => copy(from, tokio::io::stdout()).await,
+                None => Ok(()),
             }
         };
         let err = async {
-            if let Some(from) = stderr {
-                copy(from, tokio::io::stderr()).await;
+            match stderr {
+                Some(from) => copy(from, tokio::io::stderr()).await,
+                None => Ok(()),
             }
         };
-        tokio::join!(out, err)
+        tokio::try_join!(out, err)
     };
     let mut outputs = std::pin::pin!(outputs);
     let mut exit = std::pin::pin!(exit);
@@ -102,7 +111,10 @@ pub(super) async fn join(session: ExecSession, tty: bool) -> Result<i32> {
     tell_size(resize.as_ref());
     let ended = loop {
         tokio::select! {
-            _ = &mut outputs, if open => open = false,
+            done = &mut outputs, if open => match done {
+                Ok(_) => open = false,
+                Err(error) => return Ok(unread(error, exit).await),
+            },
             ended = &mut exit => break ended,
             signal = ends.next() => match signal {
                 Told::Resized => tell_size(resize.as_ref()),
@@ -119,15 +131,30 @@ pub(super) async fn join(session: ExecSession, tty: bool) -> Result<i32> {
     };
     if open {
         // What the command itself has written is there already; what its children write later is not waited for.
-        let _ = tokio::time::timeout(REST, outputs).await;
+        if let Ok(Err(error)) = tokio::time::timeout(REST, outputs).await {
+            out::lose(error);
+        }
     }
     drop(raw);
     match ended {
         Ok(Ok(code)) => Ok(code),
-        Ok(Err(why)) => Err(anyhow!("the command was lost: {why}.\nDoes the instance still run? Try: mainstay status")),
-        Err(_) => {
-            Err(anyhow!("the command was lost: its server ended.\nDoes the instance still run? Try: mainstay status"))
-        }
+        Ok(Err(why)) => Err(lost(&why)),
+        Err(_) => Err(lost("its server ended")),
+    }
+}
+
+fn lost(why: &str) -> anyhow::Error {
+    let next = format!("Does the instance still run? Try: mainstay status{}", super::hint::same());
+    anyhow!("the command was lost: {why}.\n{next}")
+}
+
+/// Nobody reads what the command says: it is not waited for, as `kubectl exec` does not either. Its code if it has ended
+/// already, else 0; returning ends it.
+async fn unread(error: std::io::Error, exit: impl Future<Output = ExecEnd>) -> i32 {
+    out::lose(error);
+    match tokio::time::timeout(REST, exit).await {
+        Ok(Ok(Ok(code))) => code,
+        _ => 0,
     }
 }
 
@@ -138,16 +165,15 @@ fn tell_size(resize: Option<&mpsc::Sender<(u16, u16)>>) {
     }
 }
 
-/// Moves bytes until either side ends, without holding any back.
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+/// Moves bytes until there are no more, without holding any back; an error if they are not taken.
+async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     // An error reads like an end: a terminal whose program is gone answers EIO.
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let piece = buffer.get(..count).unwrap_or_default();
-        if to.write_all(piece).await.is_err() || to.flush().await.is_err() {
-            return;
-        }
+        to.write_all(buffer.get(..count).unwrap_or_default()).await?;
+        to.flush().await?;
     }
+    Ok(())
 }
 
 /// What a signal means here.

@@ -1,5 +1,6 @@
 //! `mainstay up`: flags in, a running instance until Ctrl-C or SIGTERM.
 
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use pods::sandbox::{Mode, Sandbox};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::client::Client;
-use super::{LogFormat, detach};
+use super::ends::Ends;
+use super::{LogFormat, detach, hint};
 use crate::config::{DataDir, Network};
 use crate::exit::Exit;
 use crate::host::{Host, HostFlags, Prepared};
@@ -70,7 +71,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     detach: bool,
     /// Be ready only when everything of -f works (see mainstay wait), or fail with exit code 5 after DURATION
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "60s", require_equals = true,
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "60s",
         value_parser = super::duration::parse)]
     wait: Option<Duration>,
     /// This process was started by --detach
@@ -81,7 +82,7 @@ pub(crate) struct Flags {
     drain: Switch,
     /// Publish node ports and load-balancer ports on this host: on (127.0.0.1 and ::1), off, or other addresses. A number
     /// that is taken is replaced by a free one, which is printed and kept
-    #[arg(long, value_name = "on|off|ADDRESS[,ADDRESS]", default_value = "on", num_args = 0..=1, require_equals = true,
+    #[arg(long, value_name = "on|off|ADDRESS[,ADDRESS]", default_value = "on", num_args = 0..=1,
         default_missing_value = "on")]
     publish: Choice,
     /// How log lines look
@@ -123,7 +124,7 @@ pub(crate) fn run(flags: &Flags) -> Result<Exit> {
     }
     let background = if flags.detached_child { Some(detach::Start::become_child()?) } else { None };
     log(flags, background.as_ref().map(|_| detach::Log::of_stderr(known.data_dir.path())));
-    let start = Start { manifests: manifest::read(&flags.files, flags.recursive)?, wait: flags.wait, background };
+    let start = Start { manifests: manifest::read(&flags.files, flags.recursive, None)?, wait: flags.wait, background };
     if mode == Mode::Sandbox {
         crate::host::refuse_sandbox(known.data_dir.path())?;
         serve_in(flags, known, start, None)?;
@@ -171,6 +172,8 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
     Instance::refuse_copy(&data_dir)?;
     crate::keep::admit(&data_dir)?;
     let mode = if host.is_some() { Mode::Host } else { Mode::Sandbox };
+    // From here on there is something to end.
+    let ends = Ends::early()?;
     let sandbox = Arc::new(Sandbox::start_or_adopt(data_dir.path(), &crate::guest::APPLETS, mode)?);
     let adopted = sandbox.adopted();
     let new = if mode == Mode::Host { "this host" } else { "new namespaces" };
@@ -189,7 +192,7 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
         publish,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases));
+    let ended = runtime.block_on(serve(settings, sandbox, start, &mut phases, ends));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     if mode == Mode::Host || (ended.is_err() && adopted) {
         // Pods of an earlier server are not this one's to end, and a host's pods outlive every server.
@@ -203,10 +206,13 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
 }
 
 /// Serves until told to stop. An error means that the sandbox was lost or never came to be.
-async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: &mut Phases) -> Result<()> {
-    // Listen for signals first, so that none is lost while starting.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn serve(
+    settings: Settings,
+    sandbox: Arc<Sandbox>,
+    start: Start,
+    phases: &mut Phases,
+    mut ends: Ends,
+) -> Result<()> {
     let own = settings.data_dir.kubeconfig();
     let kubeconfig = settings.kubeconfig.clone().unwrap_or_else(|| own.clone());
     let (host, mode) = (settings.host.clone(), sandbox.mode().name());
@@ -218,11 +224,7 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
     };
     tokio::select! {
         () = running.ready() => {}
-        _ = interrupt.recv() => {
-            running.stop();
-            return Ok(());
-        }
-        _ = terminate.recv() => {
+        _ = ends.next() => {
             running.stop();
             return Ok(());
         }
@@ -233,26 +235,24 @@ async fn serve(settings: Settings, sandbox: Arc<Sandbox>, start: Start, phases: 
     }
     let told = tokio::select! {
         told = start.finish(&own) => told?,
-        _ = interrupt.recv() => {
-            running.stop();
-            return Ok(());
-        }
-        _ = terminate.recv() => {
+        _ = ends.next() => {
             running.stop();
             return Ok(());
         }
     };
-    start.tell(told, &format!("ready in {} ms    export KUBECONFIG={}", phases.elapsed_ms(), kubeconfig.display()))?;
+    start.tell(told, &format!("ready in {} ms    {}", phases.elapsed_ms(), hint::export(&kubeconfig)))?;
     let pulse = running.pulse();
     notify.ready(&pulse.beat().await.unwrap_or_default());
     tokio::select! {
         _ = notify.signs_of_life(|| pulse.beat()) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = ends.next() => {}
         ended = &mut running.kubelet => match ended {
-            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --{mode}"),
+            Ok(Err(why)) => bail!("{why}.\nStart again: mainstay up --{mode}{}", hint::same()),
             Ok(Ok(())) => {}
-            Err(error) => bail!("the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --{mode} -vv"),
+            Err(error) => bail!(
+                "the kubelet failed: {error}.\nStart again, and look at what it says: mainstay up --{mode}{} -vv",
+                hint::same()
+            ),
         },
     }
     notify.stopping("stopping");
@@ -334,7 +334,9 @@ fn log(flags: &Flags, file: Option<detach::Log>) {
     let level = ["warn", "info", "debug"][usize::from(flags.verbose.min(2))];
     let filter = tracing_subscriber::EnvFilter::try_from_env("MAINSTAY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // A line that cannot be written is lost: complaining would panic when standard error has gone.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal());
     let writer = file.map_or_else(|| BoxMakeWriter::new(std::io::stderr), BoxMakeWriter::new);
     let builder = builder.with_writer(writer);
     match flags.log_format {

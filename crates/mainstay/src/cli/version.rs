@@ -69,9 +69,10 @@ fn date(seconds: &str) -> Option<String> {
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let version = Version::of_this_program();
     match flags.output {
-        Output::Json => super::print(&format!("{}\n", serde_json::to_string_pretty(&version)?)),
-        Output::Text => super::print(&text(&version)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&version)?),
+        Output::Text => print!("{}", text(&version)),
     }
+    Ok(())
 }
 
 fn text(version: &Version) -> String {

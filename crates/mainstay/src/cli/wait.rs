@@ -9,8 +9,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
-use super::target::{Target, escaped, ready};
-use super::{InstanceFlags, duration};
+use super::target::{Target, escaped, kind, namespace_is_there, ready};
+use super::{InstanceFlags, duration, hint};
 use crate::exit::Exit;
 use crate::manifest::Manifest;
 
@@ -53,6 +53,9 @@ pub(crate) struct Wanted {
 pub(crate) async fn run(flags: &Flags) -> Result<Exit> {
     let client = flags.instance.client()?;
     let wanted = if flags.all {
+        if let Some(namespace) = &flags.namespace {
+            namespace_is_there(&client, namespace).await?;
+        }
         everything(&client, flags.namespace.as_deref().unwrap_or_default()).await?
     } else {
         let namespace = flags.namespace.as_deref().unwrap_or("default");
@@ -60,7 +63,16 @@ pub(crate) async fn run(flags: &Flags) -> Result<Exit> {
             let target = Target::parse(text, namespace, &api::kinds::SERVICE)?;
             Ok(Wanted { target, endpoint: true })
         };
-        flags.objects.iter().map(target).collect::<Result<_>>()?
+        let wanted: Vec<Wanted> = flags.objects.iter().map(target).collect::<Result<_>>()?;
+        // `foo/bar` may be meant as a kind that is not served: 30 seconds would not bring it.
+        for text in &flags.objects {
+            if let Some((first, _)) =
+                text.split_once('/').filter(|(first, rest)| kind(first).is_none() && !rest.contains('/'))
+            {
+                namespace_is_there(&client, first).await?;
+            }
+        }
+        wanted
     };
     let count = wanted.len();
     until(&client, wanted, flags.timeout).await?;
@@ -134,10 +146,11 @@ fn told(missing: &[String], total: usize, patience: Duration) -> String {
         lines.push(format!("  and {} more", missing.len() - NAMED_MAX));
     }
     format!(
-        "after {} {} of {total} still missing:\n{}\nSee why: mainstay doctor; look at the objects: kubectl get all -A",
+        "after {} {} of {total} still missing:\n{}\nSee why: mainstay doctor{}; look at the objects: kubectl get all -A",
         duration::text(patience),
         missing.len(),
-        lines.join("\n")
+        lines.join("\n"),
+        hint::same()
     )
 }
 

@@ -12,17 +12,17 @@ pub(crate) struct HostFlags {
     #[arg(long, conflicts_with = "sandbox")]
     pub(crate) host: bool,
     /// Addresses of this host that serve node ports: `primary` (those of the default route), `all`, or ranges
-    #[arg(long, default_value = "primary", value_name = "CIDR[,CIDR]|primary|all")]
+    #[arg(long, default_value = "primary", value_name = "CIDR[,CIDR]|primary|all", conflicts_with = "sandbox")]
     pub(super) nodeport_addresses: String,
     /// Agree to the changes of this host without being asked
-    #[arg(long, requires = "host")]
+    #[arg(long, requires = "host", conflicts_with = "sandbox")]
     pub(super) yes: bool,
     /// Where a firewall, Docker or a VPN of this host would eat packets of pods, make the lines that let them pass, and make
     /// them again when they are lost; mainstay down takes them back. Without it, such a host is refused with those lines
-    #[arg(long, requires = "host")]
+    #[arg(long, requires = "host", conflicts_with = "sandbox")]
     pub(super) fix_forward: bool,
     /// Only list what would be changed on this host
-    #[arg(long, requires = "host")]
+    #[arg(long, requires = "host", conflicts_with = "sandbox")]
     pub(super) dry_run: bool,
 }
 

@@ -94,7 +94,7 @@ fn resolve(from: &Uri, location: &str) -> Result<Uri> {
 async fn ask(uri: &Uri) -> Result<Response<Incoming>> {
     let host = uri.host().context("the URL names no host")?.trim_matches(['[', ']']).to_owned();
     let tls = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let port = port(uri, if tls { 443 } else { 80 })?;
     let stream = connect(&host, port).await?;
     if !tls {
         return send(stream, uri).await;
@@ -102,6 +102,19 @@ async fn ask(uri: &Uri) -> Result<Response<Incoming>> {
     let name = ServerName::try_from(host.clone()).with_context(|| format!("{host} is no name for TLS"))?;
     let secure = TlsConnector::from(Arc::new(trust()?)).connect(name, stream).await;
     send(secure.with_context(|| format!("no TLS with {host}"))?, uri).await
+}
+
+/// The port that a URL names, or the usual one. (One that is no port reads like none to the URL itself.)
+fn port(uri: &Uri, usual: u16) -> Result<u16> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    match place.strip_prefix(uri.host().unwrap_or_default()).and_then(|rest| rest.strip_prefix(':')) {
+        None | Some("") => Ok(usual),
+        Some(text) => match text.parse() {
+            Ok(number @ 1..) => Ok(number),
+            _ => bail!("{text} is no port: ports are 1 to 65535"),
+        },
+    }
 }
 
 /// Connects to the first address that answers.
@@ -194,6 +207,23 @@ mod tests {
             let said = crate::report(&get(&url).unwrap_err());
             assert!(said.contains(expected) && said.ends_with(&format!("curl -fL {url}")), "{said}");
         }
+    }
+
+    #[test]
+    fn a_port_is_a_port_or_refused() {
+        for (url, expected) in [
+            ("http://127.0.0.1/x", Some(80)),
+            ("http://127.0.0.1:/x", Some(80)),
+            ("http://[::1]:81/x", Some(81)),
+            ("http://[::1]/x", Some(80)),
+            ("HTTP://user:1@host:82/x", Some(82)),
+            ("http://127.0.0.1:99999/x", None),
+            ("http://127.0.0.1:0/x", None),
+        ] {
+            assert_eq!(port(&url.parse().unwrap(), 80).ok(), expected, "{url}");
+        }
+        let said = crate::report(&get("http://127.0.0.1:99999/x").unwrap_err());
+        assert!(said.contains("99999 is no port") && said.contains("curl -fL"), "{said}");
     }
 
     #[test]

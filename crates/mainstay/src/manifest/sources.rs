@@ -22,7 +22,12 @@ pub(super) fn texts(source: &str, recursive: bool) -> Result<Vec<(String, String
         let text = limited(std::io::stdin().lock()).context("cannot read manifests from standard input")?;
         return Ok(vec![("standard input".to_owned(), text)]);
     }
-    if source.starts_with("https://") || source.starts_with("http://") {
+    if let Some(scheme) = scheme(source) {
+        if !["http", "https"].contains(&scheme.as_str()) {
+            bail!(
+                "cannot use {source}: {scheme}:// is not fetched.\nGive an http:// or https:// URL, or a path: -f FILE"
+            );
+        }
         return Ok(vec![(source.to_owned(), fetch::get(source)?)]);
     }
     let path = Path::new(source);
@@ -43,6 +48,14 @@ pub(super) fn texts(source: &str, recursive: bool) -> Result<Vec<(String, String
         Ok((name, text))
     };
     files.into_iter().map(text).collect()
+}
+
+/// What stands before `://`, in small letters; none if the source is a path.
+fn scheme(source: &str) -> Option<String> {
+    let (scheme, _) = source.split_once("://")?;
+    let known = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(known);
+    is_scheme.then(|| scheme.to_ascii_lowercase())
 }
 
 /// The manifests of a folder in the order of their names.
@@ -128,6 +141,10 @@ mod tests {
             (large.to_str().unwrap(), "larger than 16 MiB"),
             (below.to_str().unwrap(), "no *.yaml, *.yml or *.json"),
             (&empty, "not UTF-8"),
+            ("file:///etc/hostname", "file:// is not fetched"),
+            ("FTP://host.example/x", "ftp:// is not fetched"),
+            ("HTTP://127.0.0.1:99999/x", "99999 is no port"),
+            ("./x://y", "No such file"),
         ] {
             let said = crate::report(&texts(source, false).unwrap_err());
             assert!(said.contains(expected) && said.contains('\n'), "{source}: {said}");

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, anyhow};
 use serde_json::Value;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Budget, Error};
 
 /// One document.
 pub(super) struct Document {
@@ -31,7 +33,18 @@ pub(super) fn documents(name: &str, text: &str) -> Result<Vec<Document>> {
         let value = serde_saphyr::from_str(part).map_err(|error| {
             let at = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(1) - 1);
             let document = if several { format!(", document {}", index + 1) } else { String::new() };
-            let why = plain(&error.without_snippet().to_string());
+            if let Error::Budget { breach, .. } = error.without_snippet() {
+                return anyhow!(
+                    "cannot use {name}{document}: it is too large for one YAML document: {}.\nSplit it: a line of --- between \
+                     objects, or several files",
+                    limit(breach)
+                );
+            }
+            let why = match error.without_snippet() {
+                Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key} stands here a second time"),
+                Error::DuplicateMappingKey { .. } => "a key stands here a second time".to_owned(),
+                other => plain(&other.to_string()),
+            };
             anyhow!(
                 "cannot use {name}{document}: the manifest is not YAML at line {}: {why}.\nMend that line and try again",
                 line + at
@@ -40,6 +53,17 @@ pub(super) fn documents(name: &str, text: &str) -> Result<Vec<Document>> {
         Ok(Document { value, line })
     };
     parts.into_iter().enumerate().map(parse).collect()
+}
+
+/// Which limit of a document was passed.
+fn limit(breach: &BudgetBreach) -> String {
+    let most = Budget::default();
+    match breach {
+        BudgetBreach::Nodes { .. } => format!("it holds more than {} values", most.max_nodes),
+        BudgetBreach::Events { .. } => format!("it holds more than {} parts", most.max_events),
+        BudgetBreach::Depth { .. } => format!("it nests deeper than {} levels", most.max_depth),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Cuts a text at its `---` lines: first line and text of each part. A part without content (comments, directives, blank
@@ -104,11 +128,23 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_is_too_large_is_to_be_split() {
+        let large = format!("ok: 1\n---\nlist: [{}]\n", "1,".repeat(260_000));
+        let error = documents("x.yaml", &large).err().unwrap().to_string();
+        let start =
+            "cannot use x.yaml, document 2: it is too large for one YAML document: it holds more than 250000 values.\n";
+        assert!(error.starts_with(start) && error.contains("Split it"), "{error}");
+    }
+
+    #[test]
     fn errors_name_document_and_line_of_the_file() {
         for (text, expected) in [
             ("a: 1\n---\nb: 2\nc: [\n", "cannot use x.yaml, document 2: the manifest is not YAML at line "),
             ("a: b: c\n", "cannot use x.yaml: the manifest is not YAML at line 1: "),
-            ("a: 1\na: 2\n", "cannot use x.yaml: the manifest is not YAML at line 2: "),
+            (
+                "a: 1\na: 2\n",
+                "cannot use x.yaml: the manifest is not YAML at line 2: the key a stands here a second time.",
+            ),
             ("ok: 1\n---\n\n\n- a\nb: 1\n", "cannot use x.yaml, document 2: the manifest is not YAML at line "),
         ] {
             let error = documents("x.yaml", text).err().map(|error| error.to_string()).unwrap_or_default();

@@ -27,7 +27,7 @@ const CLIENTS: [&str; 17] = [
     "status --kubeconfig DIR/kubeconfig",
 ];
 /// Command lines that make no sense.
-const NONSENSE: [&str; 32] = [
+const NONSENSE: [&str; 41] = [
     "",
     "nonsense",
     "up",
@@ -39,11 +39,20 @@ const NONSENSE: [&str; 32] = [
     "up --sandbox --lb-pool x --data-dir DIR",
     "up --sandbox --wait=soon --data-dir DIR",
     "up --sandbox --detach --service-cidr 10.96.0.0/31 --data-dir DIR",
+    "up --sandbox --dry-run --data-dir DIR",
+    "up --sandbox --yes --data-dir DIR",
+    "up --sandbox --fix-forward --data-dir DIR",
+    "up --sandbox --nodeport-addresses all --data-dir DIR",
+    "up --sandbox --wait soon --data-dir DIR",
     "down --nonsense",
     "status -o nonsense",
     "explain",
     "explain MS9999 --data-dir DIR",
     "explain a/b/c/d --data-dir DIR",
+    "explain deploy/web --data-dir DIR",
+    "open deploy/web --data-dir DIR",
+    "open svc/web --timeout soon --data-dir DIR",
+    "bench floors --samples 0",
     "doctor nonsense",
     "image",
     "image alias",
@@ -119,7 +128,20 @@ fn with_an_instance_codes_say_what_was_found() {
         .expect("a file can be written");
     for (arguments, expected, says) in [
         ("status --data-dir DIR", 0, "revision"),
-        ("doctor --data-dir DIR -n nobody", 0, "0 problems"),
+        ("doctor --data-dir DIR -n default", 2, "MS1001"),
+        ("doctor --data-dir DIR -n nobody", 1, "kubectl get namespaces"),
+        ("wait --all --data-dir DIR -n nobody", 1, "kubectl get namespaces"),
+        ("wait foo/bar --data-dir DIR", 1, "there is no namespace \"foo\""),
+        ("explain foo/bar --data-dir DIR", 1, "there is no namespace \"foo\""),
+        ("open foo/bar --data-dir DIR", 1, "there is no namespace \"foo\""),
+        ("explain svc/lone --from nope --data-dir DIR", 1, "kubectl get pods -n default"),
+        ("image alias mainstay/echo=mainstay/client --data-dir DIR", 1, "keeps its meaning"),
+        ("image alias reg.io/my-app:1=mainstay/echo --data-dir DIR", 0, "reg.io/my-app:1 now means mainstay/echo"),
+        ("image unalias my-app --data-dir DIR", 1, "mainstay image ls --data-dir "),
+        ("image unalias reg.io/my-app:1 --data-dir DIR", 0, "means nothing any more"),
+        ("image unalias reg.io/my-app:1 --data-dir DIR", 1, "is no other name"),
+        ("apply -f DIR/manifest.yaml -n nons --data-dir DIR", 1, "kubectl create namespace nons"),
+        ("apply -f DIR/manifest.yaml -n kube-system --data-dir DIR", 0, "service/lone created"),
         ("explain svc/lone --data-dir DIR", 2, "MS1001"),
         ("explain svc/none --data-dir DIR", 1, "kubectl get services"),
         ("wait svc/lone --timeout 200ms --data-dir DIR", 5, "none of the 0 pods that it selects is ready"),
@@ -142,6 +164,22 @@ fn with_an_instance_codes_say_what_was_found() {
         assert_eq!(code, Some(expected), "{arguments}: {said}\nserver:\n{}", sandbox.log());
         assert!(said.contains(says), "{arguments}: {said}");
     }
+    assert_of_another_user(&sandbox);
     let passed = sandbox.exec(&["sh", "-c", "exit 7"]);
     assert_eq!(passed.status.code(), Some(7), "the command's own code");
+}
+
+/// An instance of root is not one that is down: an ordinary user is told whose it is and what to type.
+fn assert_of_another_user(sandbox: &Sandbox) {
+    let other = account::Account::ordinary();
+    for line in ["status", "exec", "doctor", "status -o json"] {
+        let mut command = other.command();
+        command.args(line.split(' ')).arg("--data-dir").arg(sandbox.path()).args((line == "exec").then_some("--"));
+        command.args((line == "exec").then_some("true")).stdin(Stdio::null());
+        let output = command.output().expect("mainstay runs");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
+        let next = format!("sudo mainstay {line} --data-dir {}", sandbox.path().display());
+        assert!(said.contains("belongs to root") && (said.contains(&next) || line.contains("json")), "{line}: {said}");
+    }
 }

@@ -82,6 +82,11 @@ fn open_waits_prints_a_url_that_answers_and_explains_what_does_not() {
     let line = ends(&sandbox, &["open", "svc/inside", "--print"], 0);
     assert_eq!(line, "kubectl port-forward -n default service/inside 8080:80\n");
 
+    let url = ends(&sandbox, &["open", "svc/node", "--print"], 0);
+    assert!(curl(url.trim()).contains("\"pod\":\"echo\""), "a published port needs no kubectl: {url}");
+    let url = ends(&sandbox, &["open", "svc/inside", "--once", "--timeout", "20s"], 0);
+    assert!(curl(url.trim()).contains("\"pod\":\"echo\""), "the port outlives the program for a moment: {url}");
+
     // What is wrong is said, with its own codes.
     sandbox.kubectl_ok(&["create", "service", "clusterip", "lost", "--tcp=80:80"]);
     let wrong = text(&run(&sandbox, &["open", "svc/lost"]));

@@ -34,7 +34,7 @@ const WARM_UP: usize = 50;
 #[derive(Args, Debug)]
 pub(super) struct Flags {
     /// How often each is measured
-    #[arg(long, default_value_t = 1_000, value_name = "COUNT")]
+    #[arg(long, default_value_t = 1_000, value_name = "COUNT", value_parser = super::numbers::count())]
     samples: usize,
     /// One JSON object
     #[arg(long)]

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// How often something is measured: at least once.
+pub(super) fn count() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..)
+}
+
 /// Samples of one quantity.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples(Vec<Duration>);

@@ -33,7 +33,7 @@ pub(super) struct Flags {
     #[arg(long, default_value_t = 4, value_name = "M")]
     endpoints: usize,
     /// How many changes and how many additions are measured
-    #[arg(long, default_value_t = 500, value_name = "COUNT")]
+    #[arg(long, default_value_t = 500, value_name = "COUNT", value_parser = super::numbers::count())]
     samples: usize,
     /// Which dataplane; `memory` shows what is left without the kernel
     #[arg(long, value_enum, default_value_t)]

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -23,8 +24,36 @@ pub(crate) struct Cluster {
     pub(crate) api: Client,
     program: PathBuf,
     directory: PathBuf,
-    server: Child,
+    server: Server,
     keep: bool,
+}
+
+/// The server of the sandbox. Unless it is to be kept it ends, and its sandbox with it, when this is dropped: also while it
+/// starts, and when the demo is interrupted.
+struct Server {
+    child: Child,
+    keep: bool,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.keep || !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let began = std::time::Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if began.elapsed() > PATIENCE {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 impl Cluster {
@@ -43,11 +72,12 @@ impl Cluster {
             command.process_group(0);
         }
         let server = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
-        let mut server = server.with_context(|| format!("cannot start {}", program.display()))?;
+        let child = server.with_context(|| format!("cannot start {}", program.display()))?;
+        let mut server = Server { child, keep };
         let kubeconfig = directory.join("kubeconfig");
         let began = Instant::now();
         loop {
-            if let Some(status) = server.try_wait()? {
+            if let Some(status) = server.child.try_wait()? {
                 let log = std::fs::read_to_string(directory.join("server.log")).unwrap_or_default();
                 bail!("the server ended with {status}:\n{log}");
             }
@@ -58,7 +88,6 @@ impl Cluster {
                 return Ok(Self { api, program, directory: directory.to_owned(), server, keep });
             }
             if began.elapsed() > PATIENCE {
-                let _ = server.kill();
                 bail!(
                     "the server is not ready after {PATIENCE:?}; its log: {}",
                     directory.join("server.log").display()
@@ -217,15 +246,21 @@ impl Cluster {
         if self.keep {
             return Ok(());
         }
-        let mut down = Command::new(&self.program);
-        down.args(["down", "--data-dir"]).arg(&self.directory).stdout(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || down.output()).await??;
-        if !output.status.success() {
-            bail!("mainstay down: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        let _ = tokio::task::spawn_blocking(move || self.server.wait()).await?;
+        down(self.program, self.directory).await?;
+        let _ = tokio::task::spawn_blocking(move || self.server.child.wait()).await?;
         Ok(())
     }
+}
+
+/// Ends whatever of a sandbox is left.
+pub(crate) async fn down(program: PathBuf, directory: PathBuf) -> Result<()> {
+    let mut down = Command::new(program);
+    down.args(["down", "--data-dir"]).arg(directory).stdin(Stdio::null()).stdout(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || down.output()).await??;
+    if !output.status.success() {
+        bail!("mainstay down: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 /// A running load.

@@ -1,5 +1,7 @@
 //! `mainstay demo`: plays a Service's life on a throw-away sandbox; exit 0 only if every step was seen to work.
 
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -14,6 +16,9 @@ mod steps;
 mod traps;
 mod updates;
 
+use super::ends::Ends;
+use super::hint;
+use crate::exit::Exit;
 use cluster::Cluster;
 pub(crate) use proof::Kernel;
 use report::{Report, Said, Unseen};
@@ -35,14 +40,46 @@ struct Stage {
     before: proof::Counters,
 }
 
-/// Plays the demo. True if every step was seen to work.
-pub(crate) async fn run(flags: &Flags) -> Result<bool> {
+/// Plays the demo: fine if every step was seen to work. A signal ends it, and its sandbox with it.
+pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
+    let mut ends = Ends::with_terminal()?;
     let directory = crate::cli::throw_away::directory("demo")?;
+    let signal = tokio::select! {
+        all_seen = whole(flags, &directory) => {
+            return Ok(if all_seen? { Exit::Fine } else { Exit::Error }.into());
+        }
+        signal = ends.next() => signal,
+    };
+    interrupted(&directory, flags.keep).await?;
+    Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)))
+}
+
+/// Clears away what an interrupted demo had made; its server has ended with the steps.
+async fn interrupted(directory: &Path, keep: bool) -> Result<()> {
+    if keep {
+        kept(directory);
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("cannot find this program's own path")?;
+    cluster::down(program, directory.to_owned()).await?;
+    remove(directory)?;
+    eprintln!("mainstay: interrupted; the sandbox is gone");
+    Ok(())
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    std::fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    crate::instances::forget();
+    Ok(())
+}
+
+/// All of it. True if every step was seen to work.
+async fn whole(flags: &Flags, directory: &Path) -> Result<bool> {
     let mut report = Report::new();
     report.heading("A throw-away sandbox");
     let began = Instant::now();
     let extra = ["--dataplane".to_owned(), flags.dataplane.clone()];
-    let cluster = match Cluster::start(&directory, &extra, flags.keep).await {
+    let cluster = match Cluster::start(directory, &extra, flags.keep).await {
         Ok(cluster) => cluster,
         Err(error) => {
             let look = directory.join("server.log").display().to_string();
@@ -106,23 +143,26 @@ async fn end(stage: Stage, report: &mut Report, keep: bool) -> Result<()> {
     let began = Instant::now();
     let result = stage.cluster.stop().await;
     if keep {
-        println!("\nThe sandbox keeps running. Try:");
-        println!("  export KUBECONFIG={}", directory.join("kubeconfig").display());
-        for line in
-            ["get svc,pods -A -o wide", "describe svc my-clusterip-service", "scale deployment my-app --replicas=5"]
-        {
-            println!("  kubectl {line}");
-        }
-        println!("  kubectl exec client -- curl -s http://my-clusterip-service");
-        println!("  mainstay down --data-dir {}", directory.display());
+        kept(&directory);
         return Ok(());
     }
     let gone = "pods, namespaces and rules are gone".to_owned();
     let look = directory.join("server.log").display().to_string();
     let result = result.map(|()| gone.into()).map_err(|error| Unseen::new("nothing left", format!("{error:#}"), look));
     if report.step("mainstay down", began, result) {
-        std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
-        crate::instances::forget();
+        remove(&directory)?;
     }
     Ok(())
+}
+
+/// What to try on a sandbox that keeps running.
+fn kept(directory: &Path) {
+    println!("\nThe sandbox keeps running. Try:");
+    println!("  {}", hint::export(&directory.join("kubeconfig")));
+    for line in ["get svc,pods -A -o wide", "describe svc my-clusterip-service", "scale deployment my-app --replicas=5"]
+    {
+        println!("  kubectl {line}");
+    }
+    println!("  kubectl exec client -- curl -s http://my-clusterip-service");
+    println!("  mainstay down --data-dir {}", hint::word(directory));
 }

@@ -9,8 +9,9 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{Flags, print};
+use super::Flags;
 use crate::cli::target::{Target, default_container};
+use crate::out;
 
 /// How often new pods are looked for while following.
 const LOOK: Duration = Duration::from_secs(1);
@@ -136,19 +137,20 @@ async fn lines(mut body: Incoming, prefix: String) -> Result<bool> {
     let mut rest: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            let text = "the log ended early.\nDoes the instance still run? Try: mainstay status";
+            let same = crate::cli::hint::same();
+            let text = format!("the log ended early.\nDoes the instance still run? Try: mainstay status{same}");
             crate::exit::Exit::Unreachable.because(error, text)
         })?;
         let Some(data) = frame.data_ref() else { continue };
         rest.extend_from_slice(data);
         let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else { continue };
         let after = rest.split_off(end + 1);
-        if !print(&prefixed(&rest, &prefix)) {
+        if !out::write(&prefixed(&rest, &prefix)) {
             return Ok(false);
         }
         rest = after;
     }
-    Ok(rest.is_empty() || print(&prefixed(&rest, &prefix)))
+    Ok(rest.is_empty() || out::write(&prefixed(&rest, &prefix)))
 }
 
 fn prefixed(lines: &[u8], prefix: &str) -> Vec<u8> {

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Flags, print};
+use super::Flags;
 use crate::cli::detach;
 use crate::exit::Exit;
+use crate::out;
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ pub(super) async fn run(flags: &Flags) -> Result<()> {
     let after =
         flags.since.map(|since| jiff::Timestamp::now() - jiff::SignedDuration::try_from(since).unwrap_or_default());
     let shown = choose(&text, flags.tail, after);
-    if !print(shown.as_bytes()) || !flags.follow {
+    if !out::write(shown.as_bytes()) || !flags.follow {
         return Ok(());
     }
     follow(&path, file).await
@@ -79,7 +80,7 @@ async fn follow(path: &Path, file: File) -> Result<()> {
     loop {
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
-            if !print(&line) {
+            if !out::write(&line) {
                 return Ok(());
             }
             line.clear();
@@ -89,7 +90,7 @@ async fn follow(path: &Path, file: File) -> Result<()> {
         if std::fs::metadata(path).is_ok_and(|now| now.ino() != ours) {
             // What was written between the last look and the rotation.
             while reader.read_until(b'\n', &mut line)? > 0 {
-                print(&line);
+                out::write(&line);
                 line.clear();
             }
             reader = BufReader::new(File::open(path)?);

@@ -13,9 +13,9 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use super::InstanceFlags;
 use super::client::Client;
 use super::explain::{Target, finding_text, parse, text_of};
+use super::{InstanceFlags, duration, hint};
 use crate::exit::Exit;
 use place::Place;
 use wait::Outcome;
@@ -24,7 +24,7 @@ use wait::Outcome;
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exit codes: 0 fine, 1 error, 2 something is wrong with the Service, 3 usage, 4 not reachable, 5 time-out.\n\
-    Examples:\n  mainstay open svc/web\n  mainstay open shop/web --port admin\n  curl \"$(mainstay open svc/web --no-browser)\""
+    Examples:\n  mainstay open svc/web\n  mainstay open shop/web --port admin\n  curl \"$(mainstay open svc/web --once)\""
 )]
 pub(crate) struct Flags {
     #[command(flatten)]
@@ -38,15 +38,18 @@ pub(crate) struct Flags {
     /// Name or number of the Service's port [default: the first that speaks HTTP, else the first]
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// How many seconds to wait until the Service answers
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
-    timeout: u64,
+    /// How long to wait until the Service answers
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    timeout: Duration,
     /// Only print; never start a browser
     #[arg(long)]
     no_browser: bool,
     /// For a Service without a port on this host: print the kubectl line that leads to it, and end
     #[arg(long)]
     print: bool,
+    /// For scripts: print and end. A port that was opened for it closes 15 seconds later
+    #[arg(long, conflicts_with = "print")]
+    once: bool,
 }
 
 /// Runs the subcommand; its exit code says what was found.
@@ -63,19 +66,12 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
     }
     let port = place::port(&service, flags.port.as_deref())?;
     if flags.print {
-        if port.udp {
-            bail!(
-                "kubectl port-forward carries no UDP, and port {} speaks it.\nType: mainstay open {}/{} --port {0}",
-                port.number,
-                target.namespace,
-                target.name
-            );
+        let status = client.get("/mainstay/status").await?.ok()?;
+        if let Some(Place::Nowhere | Place::Headless) = place::place(&service, &status, &target, &port) {
+            return forward(&target, &port);
         }
-        println!("{}", place::forward(&target, &port));
-        return Ok(ExitCode::from(Exit::Fine));
     }
-    let patience = Duration::from_secs(flags.timeout);
-    match wait::answering(&client, &target, &port, patience).await? {
+    match wait::answering(&client, &target, &port, flags.timeout).await? {
         Outcome::Ready(place) => show(flags, &client, &target, &port, place).await,
         Outcome::Wrong(answer) => {
             eprint!("{}", wrong(&answer));
@@ -83,15 +79,31 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
         }
         Outcome::TimedOut(why) => {
             eprintln!(
-                "mainstay: {}/{} does not answer after {} s: {why}.\nLook: mainstay explain {0}/{1}, or wait longer: --timeout {}",
+                "mainstay: {}/{} does not answer after {}: {why}.\nLook: mainstay explain {0}/{1}{}, or wait longer: --timeout {}s",
                 target.namespace,
                 target.name,
-                flags.timeout,
-                flags.timeout.saturating_mul(4).max(60)
+                duration::text(flags.timeout),
+                hint::same(),
+                flags.timeout.as_secs().saturating_mul(4).max(60)
             );
             Ok(ExitCode::from(Exit::TimedOut))
         }
     }
+}
+
+/// Prints the kubectl line that leads to a port.
+fn forward(target: &Target, port: &place::Port) -> Result<ExitCode> {
+    if port.udp {
+        bail!(
+            "kubectl port-forward carries no UDP, and port {} speaks it.\nType: mainstay open {}/{} --port {0}{}",
+            port.number,
+            target.namespace,
+            target.name,
+            hint::same()
+        );
+    }
+    println!("{}", place::forward(target, port));
+    Ok(ExitCode::from(Exit::Fine))
 }
 
 fn usage(why: &str) -> ExitCode {
@@ -114,6 +126,7 @@ fn alias(flags: &Flags, service: &Value) -> Result<ExitCode> {
 async fn show(flags: &Flags, client: &Client, target: &Target, port: &place::Port, place: Place) -> Result<ExitCode> {
     let at = match &place {
         Place::Here(at) => *at,
+        Place::Nowhere if flags.print => return forward(target, port),
         Place::Nowhere => lease::ask(client, target, port).await?,
         Place::Headless => bail!(
             "{}/{} is headless: it has no address that a port of this host could lead to.\nType: {}",
@@ -127,10 +140,12 @@ async fn show(flags: &Flags, client: &Client, target: &Target, port: &place::Por
     if port.udp {
         eprintln!("note: this port speaks UDP");
     }
-    if !flags.no_browser && url.browsable {
+    if !flags.no_browser && !flags.once && url.browsable {
         browser::open(&url.text);
     }
-    if matches!(place, Place::Nowhere) {
+    if matches!(place, Place::Nowhere) && flags.once {
+        eprintln!("{}/{} has no port of its own on this host: this one closes in 15 s", target.namespace, target.name);
+    } else if matches!(place, Place::Nowhere) {
         eprintln!(
             "{}/{} has no port of its own on this host: this one stays open until Ctrl-C",
             target.namespace, target.name

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::client::Client;
 use super::super::explain::{Target, text_of};
+use super::super::target::namespace_is_there;
 use super::place::{self, Place, Port};
 
 /// How often the API is looked at.
@@ -34,6 +35,7 @@ pub(super) async fn service(client: &Client, target: &Target) -> Result<Value> {
     let Target { namespace, name, .. } = target;
     let answer = client.get(&format!("/api/v1/namespaces/{namespace}/services/{name}")).await?;
     if answer.code == 404 {
+        namespace_is_there(client, namespace).await?;
         bail!(
             "there is no Service {name} in namespace {namespace}.\nSee what there is: kubectl get services -n {namespace}"
         );
@@ -43,14 +45,14 @@ pub(super) async fn service(client: &Client, target: &Target) -> Result<Value> {
 
 /// Waits until the Service is programmed, has a ready endpoint, and its port a place on this host.
 pub(super) async fn answering(client: &Client, target: &Target, port: &Port, patience: Duration) -> Result<Outcome> {
-    let deadline = Instant::now() + patience;
+    let began = Instant::now();
     let (mut asked, mut wrong): (Instant, Option<(String, Instant)>) = (Instant::now(), None);
     loop {
         let missing = match missing(client, target, port).await? {
             Ok(place) => return Ok(Outcome::Ready(place)),
             Err(missing) => missing,
         };
-        let late = Instant::now() >= deadline;
+        let late = began.elapsed() >= patience;
         if late || asked.elapsed() >= ASK {
             asked = Instant::now();
             let answer = explain(client, target).await?;

@@ -102,7 +102,16 @@ fn descriptors() -> usize {
 impl Publish {
     /// Ports that should be open and are not.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.report.problems()
+        let ended = self.ended().then(|| {
+            "the relay of published ports has ended: what is published stays as it was. Start the server again: mainstay up"
+                .to_owned()
+        });
+        ended.into_iter().chain(self.report.problems()).collect()
+    }
+
+    /// Whether the relay's thread is gone while the server goes on.
+    fn ended(&self) -> bool {
+        self.on && self.asks.is_closed()
     }
 
     /// For `mainstay status`.
@@ -131,7 +140,11 @@ impl Publish {
         let (reply, answer) = oneshot::channel();
         let ask = Ask { key, port: text("port"), close, reply };
         let asks = self.asks.clone();
-        let off = || Status::new(503, "ServiceUnavailable", "nothing is published: the server runs with --publish=off");
+        let why = match self.on {
+            true => "nothing more is published: the relay of published ports has ended",
+            false => "nothing is published: the server runs with --publish=off",
+        };
+        let off = move || Status::new(503, "ServiceUnavailable", why);
         Some(
             async move {
                 asks.send(ask).await.map_err(|_| off())?;
@@ -139,5 +152,22 @@ impl Publish {
             }
             .boxed(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_that_has_ended_is_a_problem() {
+        let (asks, asked) = mpsc::channel(1);
+        let publish = Publish { on: true, report: Report::default(), asks };
+        assert!(publish.problems().is_empty());
+        drop(asked);
+        let problems = publish.problems();
+        assert!(problems.len() == 1 && problems[0].contains("has ended"), "{problems:?}");
+        let off = Publish { on: false, ..publish };
+        assert!(off.problems().is_empty(), "nothing is published: nothing has ended");
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Flags {
     #[arg(long, default_value_t = 4, value_name = "M")]
     endpoints: usize,
     /// How many connections of each kind are timed one by one
-    #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
+    #[arg(long, default_value_t = 10_000, value_name = "COUNT", value_parser = super::numbers::count())]
     samples: usize,
     /// One JSON object
     #[arg(long)]
