@@ -311,7 +311,7 @@ fn comes_and_goes(home: &Path) {
     let holder = sandbox.client().peer_pid().unwrap();
     assert!(shows(holder), "mounted after the holder began: {}", mounts(holder));
     assert!(!mounts(first_process(home, "before")).contains("/disk"), "a pod keeps what it began with");
-    let volume = Volume { source: disk.clone(), target: "/disk".into(), read_only: false };
+    let volume = Volume { source: disk.clone(), target: "/disk".into(), read_only: false, ..Volume::default() };
     let mut uses = spawn(home, "uses", "test -e /disk/there && echo more > /disk/more");
     uses.root.volumes = vec![volume];
     run(&sandbox, uses);
@@ -378,7 +378,8 @@ fn slow(home: &Path) {
     let client = sandbox.client();
     client.pod_netns("slow").unwrap();
     let mut spawned = spawn(home, "slow", "true");
-    spawned.root.volumes = vec![Volume { source: dead.clone(), target: "/data".into(), read_only: false }];
+    spawned.root.volumes =
+        vec![Volume { source: dead.clone(), target: "/data".into(), read_only: false, ..Volume::default() }];
     std::thread::scope(|scope| {
         let starts = [spawned.clone(), spawned].map(|spawned| scope.spawn(|| client.spawn(spawned)));
         let file = home.join("holder/slow_main.json");

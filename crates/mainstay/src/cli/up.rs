@@ -219,8 +219,7 @@ async fn serve(
     let notify = Notify::from_environment();
     let mut running = tokio::select! {
         started = run::start(settings, sandbox, phases) => started?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+        _ = ends.next() => return Ok(()),
     };
     tokio::select! {
         () = running.ready() => {}
