@@ -100,7 +100,7 @@ impl Ledger {
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
         let ledger = Self::open_to_undo(data_dir)?;
         let damaged = ledger.inner().damaged.first().map(|(number, _)| damaged(*number, &ledger.path));
-        damaged.map_or(Ok(ledger), |why| bail!(why))
+        damaged.map_or(Ok(ledger), Err)
     }
 
     /// Opens it, or a new one, and locks it; damaged lines are kept as they are.
@@ -221,7 +221,7 @@ impl Ledger {
             let inner = self.inner();
             (inner.lines.clone(), inner.damaged.clone())
         };
-        let why = |(number, _): &Damaged| damaged(*number, &self.path);
+        let why = |(number, _): &Damaged| damaged(*number, &self.path).to_string();
         undone.failed.extend(damaged_lines.iter().map(why));
         let mut kept = Vec::new();
         for line in lines.into_iter().rev() {
@@ -353,8 +353,8 @@ fn parse(text: &str) -> (Vec<Line>, Vec<Damaged>, usize) {
 }
 
 /// What to do about a line that cannot be read.
-fn damaged(number: usize, path: &Path) -> String {
-    format!(
+fn damaged(number: usize, path: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
         "line {number} of {} is damaged.\nLook at the file: it lists what was changed on this host, one change a line; \
          take the line out and undo by hand what it says",
         path.display()
