@@ -42,12 +42,6 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// An answer with a body and no more.
-    #[cfg(test)]
-    pub(crate) fn of(code: u16, body: Value) -> Self {
-        Self { code, body, warnings: Vec::new(), text: String::new() }
-    }
-
     /// The body of a success; otherwise an error with the server's message.
     pub(crate) fn ok(self) -> Result<Value> {
         if (200..300).contains(&self.code) {

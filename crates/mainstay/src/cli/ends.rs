@@ -27,7 +27,8 @@ impl Ends {
     /// Listens for the end of the terminal, too. Must be called in a runtime.
     pub(crate) fn with_terminal() -> Result<Self> {
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hangup: Some(listen(SignalKind::hangup())?) })
+        let hangup = if is_ignored(libc::SIGHUP) { None } else { Some(listen(SignalKind::hangup())?) };
+        Ok(Self { interrupt, terminate, hangup })
     }
 
     /// Waits for the next one: its number.
@@ -46,6 +47,14 @@ impl Ends {
     }
 }
 
+/// Whether who started this program made a signal mean nothing to it, as nohup does.
+fn is_ignored(number: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (number - 1) & 1 == 1
+}
+
 fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).context("cannot listen for signals")
 }
@@ -61,5 +70,6 @@ mod tests {
         rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         assert_eq!(runtime.block_on(ends.next()), libc::SIGTERM);
+        assert!(is_ignored(libc::SIGPIPE) && !is_ignored(libc::SIGTERM), "as every Rust program begins");
     }
 }

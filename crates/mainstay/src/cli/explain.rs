@@ -105,15 +105,19 @@ pub(crate) async fn run(flags: &Flags) -> Result<ExitCode> {
 /// The answer about an object that exists.
 fn found(answer: Answer, target: &Target, from: Option<&str>) -> Result<Value> {
     if answer.code == 404 {
-        let what = answer.body["message"].as_str().unwrap_or("not found").to_owned();
-        // It may be the pod of --from that is not there.
-        let kind = answer.body["details"]["kind"].as_str().unwrap_or(target.kind);
-        let other = from.filter(|_| kind != target.kind).map(|from| from.strip_prefix("pod/").unwrap_or(from));
-        let namespace =
-            other.and_then(|from| from.split_once('/')).map_or(target.namespace.as_str(), |(first, _)| first);
+        let what = answer.body["message"].as_str().unwrap_or("not found");
+        let (kind, namespace) = absent(&answer.body, target, from);
         bail!("{what} (namespace {namespace}).\nSee what there is: kubectl get {kind} -n {namespace}");
     }
     answer.ok()
+}
+
+/// Kind and namespace of what is not there: it may be the pod of --from.
+fn absent<'a>(body: &'a Value, target: &'a Target, from: Option<&'a str>) -> (&'a str, &'a str) {
+    let kind = body["details"]["kind"].as_str().unwrap_or(target.kind);
+    let other = from.filter(|_| kind != target.kind).map(|from| from.strip_prefix("pod/").unwrap_or(from));
+    let namespace = other.and_then(|from| from.split_once('/')).map(|(namespace, _)| namespace);
+    (kind, namespace.unwrap_or(&target.namespace))
 }
 
 fn list(output: Output) -> Result<String> {
@@ -210,17 +214,15 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named_with_the_line_that_lists_it() {
         let target = parse("shop/web", "here").unwrap();
-        let answer = |kind: &str| {
-            Answer::of(404, json!({ "message": format!("{kind} \"x\" not found"), "details": { "kind": kind } }))
-        };
         for (kind, from, expected) in [
-            ("services", None, "kubectl get services -n shop"),
-            ("services", Some("other/x"), "kubectl get services -n shop"),
-            ("pods", Some("pod/x"), "kubectl get pods -n shop"),
-            ("pods", Some("other/x"), "kubectl get pods -n other"),
+            ("services", None, ("services", "shop")),
+            ("services", Some("other/x"), ("services", "shop")),
+            ("pods", Some("pod/x"), ("pods", "shop")),
+            ("pods", Some("other/x"), ("pods", "other")),
         ] {
-            let said = found(answer(kind), &target, from).unwrap_err().to_string();
-            assert!(said.ends_with(expected), "{said}");
+            let body = json!({ "details": { "kind": kind } });
+            assert_eq!(absent(&body, &target, from), expected, "{kind} {from:?}");
         }
+        assert_eq!(absent(&Value::Null, &target, None), ("services", "shop"));
     }
 }

@@ -151,6 +151,13 @@ fn a_server_goes_on_without_its_standard_error() {
 }
 
 #[test]
+fn a_log_in_a_file_has_no_colours() {
+    let sandbox = Sandbox::start_with(&["-vv"]);
+    sandbox.until("something is logged", |sandbox| sandbox.log().contains("DEBUG"));
+    assert!(!sandbox.log().contains('\x1b'), "{}", sandbox.log());
+}
+
+#[test]
 fn a_demo_that_nobody_watches_leaves_nothing() {
     let place = account::directory();
     let mut demo = Command::new(account::program());
