@@ -1,5 +1,13 @@
 //! Pods as processes in namespaces: Pod objects in, running containers, statuses, logs and exits out.
 
+/// Says something in the log of the process; one that cannot be written (a full disk) is no reason to end.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _unread = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod addresses;
 pub mod builtin;
 pub mod cgroup;

@@ -110,10 +110,11 @@ fn page(checked: &Checked, data_dir: &DataDir) -> String {
 
 async fn save(instance: &InstanceFlags, file: &std::path::Path, keys: bool) -> Result<ExitCode> {
     let data_dir = instance.data_dir()?;
+    let place = keep::place(file)?;
     let saved = if runs(&data_dir)? {
-        keep::online::save(&instance.client()?, file, keys).await?
+        keep::online::save(&instance.client()?, &data_dir, &place, keys).await?
     } else {
-        keep::save_offline(&data_dir, file, keys)?
+        keep::save_offline(&data_dir, &place, keys)?
     };
     let with = if saved.keys { ", with keys: keep it secret" } else { "" };
     println!(

@@ -15,4 +15,4 @@ mod steps;
 pub(crate) use check::{Checked, offline as check_offline};
 pub(crate) use hold::{Held, admit};
 pub(crate) use restore::restore;
-pub(crate) use save::{Saved, describe, offline as save_offline};
+pub(crate) use save::{Saved, describe, offline as save_offline, place};

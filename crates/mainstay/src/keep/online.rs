@@ -1,8 +1,8 @@
 //! Checks and saves that the server does for a command: a request under `/mainstay/store/` in, what came of it out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use api::status::Status;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -67,9 +67,18 @@ pub(crate) async fn check(client: &Client) -> Result<Checked> {
 }
 
 /// Has the server save its store, and moves the save to `file`.
-pub(crate) async fn save(client: &Client, file: &Path, keys: bool) -> Result<Saved> {
+pub(crate) async fn save(client: &Client, data_dir: &DataDir, file: &Path, keys: bool) -> Result<Saved> {
     let answer = client.post("/mainstay/store/save", &json!({ "keys": keys })).await?.ok()?;
-    let made = PathBuf::from(answer["file"].as_str().unwrap_or_default());
+    // Whoever answers may be another user: nothing but a save of this directory is moved by its word.
+    let name = Path::new(answer["file"].as_str().unwrap_or_default()).file_name().unwrap_or_default();
+    let made = data_dir.path().join("run").join(name);
+    let regular = std::fs::symlink_metadata(&made).is_ok_and(|found| found.is_file());
+    if !regular || !name.as_encoded_bytes().starts_with(SAVE.as_bytes()) {
+        bail!(
+            "the server answered with {made:?}, which is no save of {}.\nIs it another program's? Look: mainstay ls",
+            data_dir.path().display()
+        );
+    }
     let moved = match std::fs::rename(&made, file) {
         Ok(()) => durable::sync_parent(file),
         Err(_) => copy(&made, file),

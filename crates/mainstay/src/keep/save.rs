@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use api::object::Revision;
@@ -102,6 +102,28 @@ fn write<'a>(
     }
 }
 
+/// Where a save may be put: a new file or an old one, behind links, but nothing else that has a name.
+pub(crate) fn place(file: &Path) -> Result<PathBuf> {
+    let refused = |what: &str| {
+        anyhow::anyhow!(
+            "a save cannot be put into {}: it is {what}.\nName a file: mainstay store save ./mainstay.save",
+            file.display()
+        )
+    };
+    if file.as_os_str() == "-" {
+        return Err(refused("standard output, which may be a terminal or cut off"));
+    }
+    match fs::canonicalize(file) {
+        Ok(real) if real.is_file() => Ok(real),
+        Ok(real) if real.is_dir() => Err(refused("a directory")),
+        Ok(_) => Err(refused("a device, a pipe or a socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(file.to_owned()),
+        Err(error) => Err(error).with_context(|| {
+            format!("cannot write the save {}.\nChoose a place that you may write, with space", file.display())
+        }),
+    }
+}
+
 /// Certificates and keys, by their path in the data directory.
 fn key_files(data_dir: &DataDir) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
@@ -131,4 +153,23 @@ pub(super) fn unreadable(file: &Path, error: &store::save::SaveError) -> anyhow:
         _ => "Use another save; make them with: mainstay store save FILE".to_owned(),
     };
     anyhow::anyhow!("cannot use the save {}: {error}.\n{next}", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_save_replaces_files_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("old"), "").unwrap();
+        std::os::unix::fs::symlink(path("old"), path("link")).unwrap();
+        assert_eq!(place(&path("new")).unwrap(), path("new"));
+        assert_eq!(place(&path("link")).unwrap(), fs::canonicalize(path("old")).unwrap());
+        for wrong in [Path::new("/dev/null"), Path::new("-"), directory.path()] {
+            let refused = place(wrong).unwrap_err().to_string();
+            assert!(refused.contains("mainstay store save ./"), "{refused}");
+        }
+    }
 }

@@ -69,7 +69,7 @@ impl Groups {
         record::remove_empty(directory);
         let hierarchies = find::find(directory);
         if let Err(why) = &hierarchies {
-            eprintln!("holder: limits of cpu and memory do not hold: {why}");
+            note!("holder: limits of cpu and memory do not hold: {why}");
         }
         Self { hierarchies, leaving: Vec::new() }
     }

@@ -30,7 +30,7 @@ pub(super) fn all(directory: &Path) -> Adopted {
     let Left { kept, unread } = kept::left(directory);
     for unread in unread {
         if let Err(error) = unread.end(directory) {
-            eprintln!("holder: {error}");
+            note!("holder: {error}");
         }
     }
     for kept in kept {
@@ -51,7 +51,7 @@ fn one(kept: Kept, directory: &Path, adopted: &mut Adopted) {
         // whoever asked for it asks again.
         Found::Live(child) if !kept.started => match kept::end(child.pidfd.as_fd()) {
             Ok(()) => kept.remove(directory),
-            Err(error) => eprintln!("holder: {name} was not ended on its way to its program: {error}"),
+            Err(error) => note!("holder: {name} was not ended on its way to its program: {error}"),
         },
         Found::Ended(_) if !kept.started => kept.remove(directory),
         Found::Live(child) => match take_over(&kept, &child) {
@@ -66,7 +66,7 @@ fn one(kept: Kept, directory: &Path, adopted: &mut Adopted) {
         },
         Found::Ended(code) => {
             if let Err(error) = drain(&kept) {
-                eprintln!("holder: the last output of {name} is lost: {error}");
+                note!("holder: the last output of {name} is lost: {error}");
             }
             adopted.past.insert(key, over(kept, code, directory));
         }
@@ -89,7 +89,7 @@ fn stop(kept: &Kept, child: &Child, name: &str, why: &io::Error) -> Option<i32> 
         Ok(()) => "was ended; its pod starts it again as its restartPolicy says".to_owned(),
         Err(error) => format!("could not be ended ({error}): kill -9 {}", child.pid),
     };
-    eprintln!("holder: {name} cannot be taken over ({why}) and {ended}");
+    note!("holder: {name} cannot be taken over ({why}) and {ended}");
     None
 }
 
@@ -107,7 +107,7 @@ fn over(mut kept: Kept, code: Option<i32>, directory: &Path) -> ContainerRecord 
     kept.record.ended = Some(ended(code, false));
     if let Err(error) = kept.write(directory) {
         // The next holder finds its process gone.
-        eprintln!("holder: the end of {}/{} is not kept: {error}", kept.record.pod, kept.record.container);
+        note!("holder: the end of {}/{} is not kept: {error}", kept.record.pod, kept.record.container);
     }
     Files::beside(&kept.spawn.log).remove();
     kept.record

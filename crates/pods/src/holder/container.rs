@@ -89,7 +89,7 @@ impl Container {
             kept.record = self.record.clone();
             if let Err(error) = kept.write(directory) {
                 let (pod, name) = (&self.record.pod, &self.record.container);
-                eprintln!("holder: the end of {pod}/{name} is not kept: {error}");
+                note!("holder: the end of {pod}/{name} is not kept: {error}");
             }
             Files::beside(&kept.spawn.log).remove();
         }

@@ -89,7 +89,7 @@ pub(super) fn again(kept: &Kept, child: Option<&Child>) -> io::Result<Ends> {
                 input = Some(terminal.try_clone()?);
                 streams.push(Stream::new(terminal, "stdout"));
             }
-            Some(Err(error)) => eprintln!("holder: {name}: its terminal ended with the last holder: {error}"),
+            Some(Err(error)) => note!("holder: {name}: its terminal ended with the last holder: {error}"),
             None => {}
         }
         return Ok(Ends { log, streams, input });
@@ -97,7 +97,7 @@ pub(super) fn again(kept: &Kept, child: Option<&Child>) -> io::Result<Ends> {
     for stream_name in ["stdout", "stderr"] {
         match stream(&files, stream_name, &mut log) {
             Ok(stream) => streams.push(stream),
-            Err(error) => eprintln!("holder: {name}: its {stream_name} is lost: {error}"),
+            Err(error) => note!("holder: {name}: its {stream_name} is lost: {error}"),
         }
     }
     if spawn.stdin && !spawn.stdin_once && child.is_some() {

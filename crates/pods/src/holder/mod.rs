@@ -72,7 +72,7 @@ pub fn speak(version: u32, arguments: &[String]) -> ! {
     let code = match done {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("holder: {error}");
+            note!("holder: {error}");
             1
         }
     };
@@ -166,7 +166,7 @@ fn own_namespaces() -> io::Result<()> {
         ("ipv4/ip_unprivileged_port_start", "0"),
     ] {
         if let Err(error) = fs::write(format!("/proc/sys/net/{name}"), value) {
-            eprintln!("holder: sysctl net/{name}: {error}");
+            note!("holder: sysctl net/{name}: {error}");
         }
     }
     user::allow_ping();

@@ -30,11 +30,7 @@ impl Unread {
             },
             None => self.group(directory)?,
         };
-        eprintln!(
-            "holder: {} cannot be read ({}): {found} processes of its container were ended",
-            self.name(),
-            self.why
-        );
+        note!("holder: {} cannot be read ({}): {found} processes of its container were ended", self.name(), self.why);
         fs::remove_file(&self.path)?;
         Ok(found)
     }

@@ -44,7 +44,7 @@ impl Ids {
         if ids.many() {
             // Some hosts forbid them even to root (user.max_user_namespaces=0).
             let tried = namespace::new_user(&[(0, FIRST, 1)], &[(0, FIRST, 1)], false);
-            ids.nests = tried.inspect_err(|error| eprintln!("holder: pods run as root: {error}")).is_ok();
+            ids.nests = tried.inspect_err(|error| note!("holder: pods run as root: {error}")).is_ok();
         }
         Ok(ids)
     }
