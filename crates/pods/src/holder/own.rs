@@ -128,13 +128,17 @@ mod tests {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    renameat_with(CWD, volume.join("file"), CWD, &spare, RenameFlags::EXCHANGE).unwrap();
+                while !over.load(Ordering::Relaxed)
+                    && renameat_with(CWD, volume.join("file"), CWD, &spare, RenameFlags::EXCHANGE).is_ok()
+                {
                 }
             });
             let place = beneath::place(&volume).unwrap();
             for _ in 0..20_000 {
-                given().below(place.as_fd(), 0).unwrap();
+                // Set before the assertion, so that a failure ends the other thread, too.
+                let done = given().below(place.as_fd(), 0);
+                over.store(done.is_err(), Ordering::Relaxed);
+                done.unwrap();
                 for path in [volume.join("file"), spare.clone()] {
                     // Made narrow again where it is the file, so that there is something to do in every round.
                     let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
