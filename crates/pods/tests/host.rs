@@ -120,11 +120,20 @@ fn ended(sandbox: &Sandbox, pod: &str) -> (i32, bool) {
     (end.code, end.unknown)
 }
 
-/// The texts of a log, and of the part that was rotated away.
+/// The texts of a log, and of the part that was rotated away. A line that came in parts (`P`) is one line.
 fn log(home: &Path, pod: &str) -> Vec<String> {
     let files = ["log.old", "log"].map(|end| fs::File::open(home.join(format!("pods/{pod}.{end}"))));
-    let lines = files.into_iter().flatten().flat_map(|file| BufReader::new(file).lines());
-    lines.map(|line| line.unwrap().splitn(4, ' ').nth(3).unwrap_or_default().to_owned()).collect()
+    let (mut lines, mut goes_on) = (Vec::<String>::new(), false);
+    for line in files.into_iter().flatten().flat_map(|file| BufReader::new(file).lines()) {
+        let line = line.unwrap();
+        let (tag, text) = line.splitn(3, ' ').nth(2).and_then(|rest| rest.split_once(' ')).unwrap_or_default();
+        match lines.last_mut().filter(|_| goes_on) {
+            Some(last) => last.push_str(text),
+            None => lines.push(text.to_owned()),
+        }
+        goes_on = tag == "P";
+    }
+    lines
 }
 
 fn lines(home: &Path) {

@@ -21,6 +21,8 @@ use sample::Sample;
 
 /// Descriptors that kept connections may have at one rest and not at another.
 const SPARE_FDS: u64 = 12;
+/// Threads that the runtime keeps for a while after blocking calls.
+const SPARE_THREADS: u64 = 8;
 /// Growth of memory between the second and the last third of all rests that is no leak.
 const SPARE_KIB: u64 = 1024;
 /// Longest wait for rest after the changes are taken back.
@@ -109,7 +111,11 @@ fn leaks(samples: &[Sample]) -> Vec<String> {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return vec!["no rest was seen".into()] };
     let mut leaks = Vec::new();
     for ((name, before), (_, after)) in first.counts.iter().zip(&last.counts) {
-        let spare = if name.ends_with("_fds") { SPARE_FDS } else { 0 };
+        let spare = match *name {
+            "threads" => SPARE_THREADS,
+            name if name.ends_with("_fds") => SPARE_FDS,
+            _ => 0,
+        };
         if *after > before + spare {
             leaks.push(format!("{name} grew from {before} to {after}"));
         }

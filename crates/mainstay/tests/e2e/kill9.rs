@@ -225,7 +225,7 @@ fn acknowledged_writes_outlive_kill_9() {
     for round in 0..ROUNDS {
         let server = sandbox.status()["server"].as_str().expect("the server's URL").to_owned();
         // The moment is the point of this test; whether it falls early or late, every check below holds.
-        let moment = Duration::from_millis(40 + random(&mut seed) % 500);
+        let moment = 5 + usize::try_from(random(&mut seed) % 60).unwrap_or(0);
         let all: Vec<Vec<Write>> = (0..WRITERS).map(|writer| writes(round, writer)).collect();
         let acknowledged: Vec<_> = std::thread::scope(|scope| {
             let (shared, server) = (&sandbox, &server);
@@ -233,7 +233,9 @@ fn acknowledged_writes_outlive_kill_9() {
             for (writer, writes) in all.iter().enumerate() {
                 writers.push(scope.spawn(move || write(shared, server, &format!("{round}-{writer}"), writes)));
             }
-            std::thread::sleep(moment);
+            while answered(shared, round) < moment && !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             kill(shared);
             writers.into_iter().map(|writer| writer.join().expect("the writer ends")).collect()
         });
@@ -248,6 +250,13 @@ fn acknowledged_writes_outlive_kill_9() {
     }
     assert!(total > 100, "only {total} writes were acknowledged: nothing was tested");
     assert!(cut_short >= usize::try_from(ROUNDS).unwrap_or(0), "only {cut_short} writers were cut short in their work");
+}
+
+/// How many answers have come in a round.
+fn answered(sandbox: &Sandbox, round: u64) -> usize {
+    let of =
+        |writer: u64| std::fs::read_dir(sandbox.path().join(format!("{round}-{writer}"))).into_iter().flatten().count();
+    (0..WRITERS).map(of).sum()
 }
 
 fn kill(sandbox: &Sandbox) {
