@@ -131,6 +131,7 @@ mod tests {
                 while !over.load(Ordering::Relaxed)
                     && renameat_with(CWD, volume.join("file"), CWD, &spare, RenameFlags::EXCHANGE).is_ok()
                 {
+                    std::hint::spin_loop();
                 }
             });
             let place = beneath::place(&volume).unwrap();
