@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::InstanceFlags;
-use super::explain::{Output, finding_text, steps_text, text_of};
+use super::Output;
+use super::explain::{finding_text, steps_text, text_of};
 use super::target::namespace_is_there;
 use crate::exit::Exit;
 

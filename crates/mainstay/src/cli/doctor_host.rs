@@ -7,7 +7,7 @@ use compile::diagnose::Severity;
 use serde_json::json;
 
 use super::InstanceFlags;
-use super::explain::Output;
+use super::Output;
 use crate::config::Network;
 use crate::exit::Exit;
 use crate::host::ledger::Ledger;

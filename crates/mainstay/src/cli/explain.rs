@@ -5,13 +5,13 @@ mod text;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use compile::diagnose::{CODES, HOST_CODES, by_id};
 use serde_json::{Value, json};
 
-use super::InstanceFlags;
 use super::client::Answer;
 use super::target::namespace_is_there;
+use super::{InstanceFlags, Output};
 use crate::exit::Exit;
 use crate::messages;
 
@@ -43,16 +43,6 @@ pub(crate) struct Flags {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// What is asked about.

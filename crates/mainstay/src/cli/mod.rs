@@ -119,6 +119,16 @@ pub(crate) struct InstanceFlags {
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
+/// How a subcommand prints what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON object, whose keys stay.
+    Json,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

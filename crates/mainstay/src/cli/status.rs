@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::ls::age;
-use super::{InstanceFlags, hint};
+use super::{InstanceFlags, Output, hint};
 use crate::exit::{self, Exit};
 use crate::instances::{self, Listed, State};
 
@@ -24,13 +24,6 @@ pub(crate) struct Flags {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    #[default]
-    Text,
-    Json,
 }
 
 /// Published ports that are printed; JSON holds all.

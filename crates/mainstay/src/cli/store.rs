@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use super::InstanceFlags;
-use super::explain::Output;
+use super::Output;
 use crate::config::DataDir;
 use crate::exit::Exit;
 use crate::instance::Instance;

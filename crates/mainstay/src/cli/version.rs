@@ -1,8 +1,10 @@
 //! `mainstay version`: what this program is, how it was built, and which formats it reads and writes.
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
+
+use super::Output;
 
 /// Flags of `mainstay version`.
 #[derive(Args, Debug)]
@@ -10,15 +12,6 @@ pub(crate) struct Flags {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object; its keys stay.
-    Json,
 }
 
 /// What a program says about itself.
