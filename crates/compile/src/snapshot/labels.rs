@@ -52,15 +52,6 @@ impl Labels {
         }
     }
 
-    /// Removes a name.
-    pub fn remove(&mut self, name: &str) {
-        if let Ok(at) = self.find(name) {
-            let mut pairs = std::mem::take(&mut self.0).into_vec();
-            pairs.remove(at);
-            self.0 = pairs.into();
-        }
-    }
-
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(known, _)| (**known).cmp(name))
     }
