@@ -86,13 +86,7 @@ impl<'a> Reference<'a> {
         if way == Way::LoadBalancer && !self.admits(service, packet.source) {
             return [Verdict::Drop].into();
         }
-        let pod = self.config.pod_cidrs.iter().any(|range| range.contains(packet.source));
-        let (local, masquerade) = match way {
-            Way::Cluster => (service.internal_local, !pod),
-            _ if !service.external_local => (false, true),
-            _ if pod => (false, false),
-            _ => (!packet.source_is_host, packet.source_is_host),
-        };
+        let (local, masquerade) = self.policy(packet, service, way);
         let endpoints = self.endpoints(service, port, family(packet.destination));
         let cluster = self.cluster_set(&endpoints);
         let used = if local { self.local_set(&endpoints) } else { cluster.clone() };
@@ -105,6 +99,30 @@ impl<'a> Reference<'a> {
             Verdict::Translate { backend, masquerade: masquerade || hairpin }
         };
         used.into_iter().map(translate).collect()
+    }
+
+    /// Whether the local endpoints are meant, and whether every source is masqueraded.
+    fn policy(&self, packet: &Packet, service: &Service, way: Way) -> (bool, bool) {
+        let pod = self.config.pod_cidrs.iter().any(|range| range.contains(packet.source));
+        match way {
+            Way::Cluster => (service.internal_local, !pod),
+            _ if !service.external_local => (false, true),
+            _ if pod => (false, false),
+            _ => (!packet.source_is_host, packet.source_is_host),
+        }
+    }
+
+    /// Of a packet that meets a Service: whether the local endpoints are meant, whether the source is masqueraded
+    /// whichever endpoint it is, and for how many seconds a client stays with its endpoint.
+    pub(crate) fn asked(&self, packet: &Packet) -> Option<(bool, bool, Option<u32>)> {
+        let (service, _, way) = self.meet(packet)?;
+        let (local, masquerade) = self.policy(packet, service, way);
+        Some((local, masquerade, service.affinity_seconds))
+    }
+
+    /// Whether source ranges let a packet in; true where none apply.
+    pub(crate) fn admitted(&self, packet: &Packet) -> bool {
+        self.meet(packet).is_none_or(|(service, _, way)| way != Way::LoadBalancer || self.admits(service, packet.source))
     }
 
     /// `loadBalancerSourceRanges`, per family.

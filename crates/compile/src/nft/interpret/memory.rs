@@ -44,6 +44,11 @@ impl Memory {
         self.update(map, key.to_vec(), value.to_vec(), seconds);
     }
 
+    /// Forgets a client, as a rule would.
+    pub fn forget(&mut self, map: &str, key: &[u8]) {
+        self.delete(map, key);
+    }
+
     pub(super) fn get(&self, map: &str, key: &[u8]) -> Option<&[u8]> {
         self.held.get(&(map.to_owned(), key.to_vec())).map(|held| &*held.value)
     }

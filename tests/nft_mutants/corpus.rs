@@ -1,0 +1,387 @@
+//! Seeds -> sites (a cluster and what the kernel holds for it) and the packets that are asked about each.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use compile::nft::Programmer;
+use compile::nft::expr::{Contents, Field};
+use compile::nft::interpret::{Circumstances, Interpreter, Memory, Packet, Tracked};
+use compile::nft::rules::describe;
+use compile::nft::state::{Key, State};
+use compile::service_table::Config;
+use compile::snapshot::{Changes, Protocol};
+use serde_json::{Value, json};
+
+use super::judge::{Case, Draw as Number, Site, host, ladder, run};
+use super::words::Words;
+use super::world::{self, CLUSTER_IPS, LB_IPS, NODE_PORTS, PODS, World, ip};
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
+/// All sites and cases, always the same.
+pub(crate) fn corpus() -> (Vec<Site>, Vec<Case>) {
+    let (mut sites, mut cases) = (Vec::new(), Vec::new());
+    by_hand(&mut sites, &mut cases);
+    by_chance(&mut sites, &mut cases);
+    timeouts(&mut sites, &mut cases);
+    rungs(&mut sites, &mut cases);
+    commits(&mut sites, &mut cases);
+    (sites, cases)
+}
+
+/// xorshift64*: the same bytes for the same seed.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| (self.next() >> 56) as u8).collect()
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 33) as usize % bound
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+}
+
+/// What a kernel holds for a world, with Service numbers that use other bits than the first ones do.
+fn site(name: &str, world: &mut World, config: &Config, numbers: u32) -> Site {
+    let (snapshot, _) = world.builder.publish(world.revision);
+    let mut programmer = Programmer::new(config.clone());
+    programmer.plan(&snapshot, &Changes::default(), usize::MAX, &|_| 1);
+    let state = renumbered(&programmer.state(), numbers);
+    Site { name: name.to_owned(), config: config.clone(), snapshot, state }
+}
+
+/// Flips bits in every word that names a Service.
+fn renumbered(state: &State, bits: u32) -> State {
+    let change = |fields: &[Field], bytes: &[u8]| -> Key {
+        let mut out = bytes.to_vec();
+        let mut at = 0;
+        for field in fields {
+            if *field == Field::Word && let Some(word) = out.get_mut(at..at + 4) {
+                let flipped = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]) ^ bits;
+                word.copy_from_slice(&flipped.to_ne_bytes());
+            }
+            at += field.padded();
+        }
+        out.into()
+    };
+    let mut all = State::new();
+    for (name, elements) in state {
+        let set = describe(*name);
+        let value = if let Contents::Data(fields) = &set.contents { &fields[..] } else { &[] };
+        let elements = elements.iter().map(|(key, held)| (change(&set.key, key), change(value, held)));
+        all.insert(*name, elements.collect());
+    }
+    all
+}
+
+fn case(site: usize, packet: Packet) -> Case {
+    Case {
+        site,
+        packet,
+        circumstances: Circumstances { source_port: 40_000, ..Circumstances::default() },
+        draws: vec![Number::Number(0)],
+        memory: Memory::default(),
+        commits: Vec::new(),
+    }
+}
+
+fn packet(source: &str, destination: &str, protocol: Protocol, port: u16) -> Packet {
+    Packet { source: ip(source), destination: ip(destination), protocol, port, source_is_host: false }
+}
+
+/// The marks, priorities and states that a packet may come with.
+fn circumstances() -> Vec<Circumstances> {
+    let usual = Circumstances { source_port: 40_000, ..Circumstances::default() };
+    vec![
+        usual,
+        Circumstances { mark: 0x80, ..usual },
+        Circumstances { mark: 0x4_0001, priority: 0x1_0002, ..usual },
+        Circumstances { priority: 0xc000_1234, ..usual },
+        Circumstances { priority: 0x8000_0001, ..usual },
+        Circumstances { priority: 0x4000_0001, ..usual },
+        Circumstances { source_port: 53, ..usual },
+        Circumstances { source_port: 0x3500, ..usual },
+        Circumstances { tracked: Tracked::Established, mark: 0x40_0007, ..usual },
+        Circumstances { tracked: Tracked::Invalid, ..usual },
+    ]
+}
+
+/// Adds a packet in every circumstance, with every choice, remembered and not.
+fn add(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
+    for circumstances in circumstances() {
+        cases.push(Case { circumstances, ..case(site, packet) });
+    }
+    for number in 1..4 {
+        cases.push(Case { draws: vec![Number::Number(number)], ..case(site, packet) });
+    }
+    cases.push(Case { draws: vec![Number::Top], ..case(site, packet) });
+    // A flow that nobody translated may carry our bit: then it means nothing.
+    let marked = Circumstances { source_port: 40_000, mark: 0x80_0000, ..Circumstances::default() };
+    let Some(words) = Words::new(&sites[site].state, &packet) else {
+        cases.push(Case { circumstances: marked, ..case(site, packet) });
+        return;
+    };
+    let map = if packet.source.is_ipv4() { "affinity4" } else { "affinity6" };
+    let known: BTreeSet<u32> = words.slots(false).into_iter().chain(words.slots(true)).collect();
+    let gone = words.slots(false).first().map_or(0, |word| word ^ 0x7f0);
+    for endpoint in known.into_iter().chain([gone]).filter(|word| *word != 0) {
+        let mut memory = Memory::default();
+        memory.remember(map, &words.client(packet.source), &endpoint.to_ne_bytes(), 777);
+        // Another client of the Service, who is not to be touched.
+        let other = if packet.source.is_ipv4() { ip("203.0.113.99") } else { ip("2001:db8:1::99") };
+        memory.remember(map, &words.client(other), &endpoint.to_ne_bytes(), 555);
+        for number in [Number::Number(0), Number::Top] {
+            cases.push(Case { draws: vec![number], memory: memory.clone(), ..case(site, packet) });
+        }
+    }
+}
+
+fn addresses(v6: bool, of: &[&'static str]) -> Vec<&'static str> {
+    of.iter().copied().filter(|address| address.contains(':') == v6).collect()
+}
+
+/// Everything that may be sent in a world: to every address and port, from every kind of source.
+fn packets(config: &Config) -> Vec<Packet> {
+    let mut all = Vec::new();
+    for v6 in [false, true] {
+        let own = ["198.51.100.1", "2001:db8:2::1", "198.51.100.2", "2001:db8:2::2", "203.0.113.50", "2001:db8:9::50"];
+        let dns = ["10.96.0.10", "fd96::10", "10.96.0.99", "fd96::99"];
+        let to: Vec<&str> = [addresses(v6, &CLUSTER_IPS), addresses(v6, &LB_IPS), addresses(v6, &own), addresses(v6, &dns)].concat();
+        let outside = ["203.0.113.7", "203.0.113.200", "203.0.9.9", "2001:db8:1::7", "2001:db8:9::9"];
+        let from = [addresses(v6, &PODS), addresses(v6, &outside)].concat();
+        for destination in to {
+            let mut sources: Vec<(IpAddr, bool)> = from.iter().map(|source| (ip(source), false)).collect();
+            sources.push((ip(["198.51.100.1", "2001:db8:2::1"][usize::from(v6)]), true));
+            sources.push((ip(["10.96.0.10", "fd96::10"][usize::from(v6)]), true));
+            for (source, source_is_host) in sources {
+                for protocol in PROTOCOLS {
+                    for port in [80, 81, 53].into_iter().chain(NODE_PORTS) {
+                        all.push(Packet { source, destination: ip(destination), protocol, port, source_is_host });
+                    }
+                }
+            }
+        }
+        // Straight to a pod, and a pod to itself.
+        let pods = addresses(v6, &PODS);
+        for (source, destination) in [(pods[0], pods[1]), (pods[0], pods[0])] {
+            all.push(packet(source, destination, Protocol::Udp, 8000));
+            all.push(packet(source, destination, Protocol::Tcp, 53));
+        }
+    }
+    all.retain(|packet| !packet.source_is_host || host(config).contains(&packet.source));
+    all
+}
+
+fn config() -> Config {
+    let mut config = world::config();
+    config.dns_addresses.push(ip("fd96::10"));
+    config
+}
+
+/// A Service with everything, in both families: kinds of policy, ranges, affinity, endpoints here, elsewhere and
+/// outside of the pods' ranges.
+fn service(index: usize, external: &str, internal: &str, affinity: Option<u32>, ranges: &[&str]) -> Value {
+    let ports: Vec<Value> = [("a", "TCP", 80, 30_000), ("b", "UDP", 80, 30_001), ("c", "TCP", 81, 30_002), ("d", "SCTP", 81, 30_000)]
+        .map(|(name, protocol, port, node_port)| json!({"name": name, "protocol": protocol, "port": port, "nodePort": node_port}))
+        .into();
+    let ingress = [["192.0.2.1", "2001:db8::1"], ["192.0.2.2", "2001:db8::2"], ["192.0.2.3", "2001:db8::3"]][index];
+    let affinity_config = json!({"clientIP": {"timeoutSeconds": affinity.unwrap_or(1)}});
+    json!({
+        "metadata": {},
+        "spec": {
+            "type": "LoadBalancer", "ports": if index == 0 { ports.clone() } else { without_node_ports(ports) },
+            "clusterIP": CLUSTER_IPS[index], "clusterIPs": [CLUSTER_IPS[index], CLUSTER_IPS[index + 3]],
+            "loadBalancerSourceRanges": ranges, "sessionAffinity": if affinity.is_some() { "ClientIP" } else { "None" },
+            "sessionAffinityConfig": affinity_config,
+            "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
+        },
+        "status": {"loadBalancer": {"ingress": ingress.map(|ip| json!({"ip": ip}))}},
+    })
+}
+
+fn without_node_ports(ports: Vec<Value>) -> Vec<Value> {
+    ports
+        .into_iter()
+        .map(|mut port| {
+            port["nodePort"] = json!(0);
+            port
+        })
+        .collect()
+}
+
+fn slices(world: &mut World, index: usize, four: &[(&str, &str)], six: &[(&str, &str)]) {
+    for (name, family, endpoints) in [("four", "IPv4", four), ("six", "IPv6", six)] {
+        let endpoints: Vec<Value> =
+            endpoints.iter().map(|(address, node)| json!({"addresses": [address], "nodeName": node})).collect();
+        let ports = world::PORTS.map(|(name, protocol, _)| json!({"name": name, "protocol": protocol, "port": 8000}));
+        let slice = json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": format!("s{index}")}}, "addressType": family,
+            "ports": ports, "endpoints": endpoints,
+        });
+        world.put("endpointslices", "d", &format!("{name}{index}"), &slice);
+    }
+}
+
+const RANGES: [&str; 3] = ["203.0.113.0/25", "10.244.0.0/16", "2001:db8:1::/48"];
+
+/// Each policy with each kind of endpoint; with and without what leaves the cluster being masqueraded.
+fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
+    let four: [&[(&str, &str)]; 4] = [
+        &[("10.244.0.1", "n1"), ("10.244.0.2", "n2"), ("10.244.0.3", "n1")],
+        &[("10.244.0.2", "n2"), ("203.0.113.50", "n2")],
+        &[],
+        &[("10.244.0.1", "n1"), ("198.51.100.1", "n1")],
+    ];
+    let six: [&[(&str, &str)]; 4] = [
+        &[("fd24::1", "n1"), ("fd24::2", "n2"), ("fd24::3", "n1")],
+        &[("fd24::2", "n2"), ("2001:db8:9::50", "n2")],
+        &[],
+        &[("fd24::1", "n1"), ("2001:db8:2::1", "n1")],
+    ];
+    let policies = [("Cluster", "Cluster"), ("Local", "Local"), ("Cluster", "Local"), ("Local", "Cluster")];
+    let mut chance = Chance(0x6d61_696e_7374_6179);
+    for (at, (external, internal)) in policies.into_iter().enumerate() {
+        for affinity in [None, Some(10_800)] {
+            let mut world = World::default();
+            for pod in 0..2 {
+                let ips = [json!({"ip": PODS[pod]}), json!({"ip": PODS[pod + 4]})];
+                let pod_ = json!({"metadata": {}, "spec": {"nodeName": world::NODE}, "status": {"podIPs": ips}});
+                world.put("pods", "d", &format!("p{pod}"), &pod_);
+            }
+            for index in 0..3 {
+                let ranges: &[&str] = if index == 0 { &RANGES } else { &[] };
+                let kind = (at + index + usize::from(affinity.is_some())) % 4;
+                world.put("services", "d", &format!("s{index}"), &service(index, external, internal, affinity, ranges));
+                slices(&mut world, index, four[kind], six[kind]);
+            }
+            let egress = affinity.is_some();
+            let config = Config { egress, ..config() };
+            let numbers = chance.one(&[0, 0x2aaa_a000, 0x1555_5000, 0x3fff_f000]) & 0x3fff_f000;
+            sites.push(site(&format!("{external} {internal} {affinity:?}"), &mut world, &config, numbers));
+            let all = packets(&config);
+            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(5) == 0).collect();
+            for packet in kept {
+                add(sites, cases, sites.len() - 1, packet);
+            }
+        }
+    }
+}
+
+/// Random worlds after random histories.
+fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
+    let mut chance = Chance(5);
+    for seed in 0..24 {
+        let mut world = World::default();
+        world.begin();
+        for _ in 0..8 + chance.below(30) {
+            world.change(&chance.bytes(64));
+        }
+        let config = Config { egress: seed % 4 == 3, ..config() };
+        let numbers = (chance.next() as u32) & 0x3fff_f000;
+        sites.push(site(&format!("random world {seed}"), &mut world, &config, numbers));
+        let all = packets(&config);
+        for packet in all.into_iter().filter(|_| chance.below(40) == 0) {
+            add(sites, cases, sites.len() - 1, packet);
+        }
+    }
+}
+
+/// One Service with each timeout that the rules know, and one between two.
+fn timeouts(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
+    let known = [
+        1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 10_800,
+        14_400, 18_000, 21_600, 28_800, 36_000, 43_200, 86_400, 11_000,
+    ];
+    for seconds in known {
+        let mut world = World::default();
+        for index in 0..2 {
+            world.put("services", "d", &format!("s{index}"), &service(index, "Local", "Cluster", Some(seconds), &[]));
+            slices(&mut world, index, &[("10.244.0.1", "n1"), ("10.244.0.2", "n2")], &[("fd24::1", "n1"), ("fd24::2", "n2")]);
+        }
+        sites.push(site(&format!("timeout {seconds}"), &mut world, &config(), 0x1234_5000));
+        for (source, destination) in [
+            ("203.0.113.7", "10.96.0.1"),
+            ("203.0.113.7", "10.96.0.2"),
+            ("2001:db8:1::7", "fd96::1"),
+            ("2001:db8:1::7", "fd96::2"),
+            ("203.0.113.7", "192.0.2.1"),
+        ] {
+            add(sites, cases, sites.len() - 1, packet(source, destination, Protocol::Tcp, 80));
+        }
+    }
+}
+
+/// Sets on each rung of the ladder, full and with as few endpoints as it may have, and every way to draw.
+fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
+    let mut world = World::default();
+    let plain = json!({"metadata": {}, "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}]}});
+    world.put("services", "d", "s", &plain);
+    let mut below = 0;
+    for class in ladder() {
+        let fewest = below + 1;
+        below = class;
+        for count in BTreeSet::from([fewest, class.min(4095)]) {
+            let endpoints: Vec<Value> = (0..count)
+                .map(|index| json!({"addresses": [format!("10.244.{}.{}", 1 + index / 250, index % 250)]}))
+                .collect();
+            let slice = json!({
+                "metadata": {"labels": {"kubernetes.io/service-name": "s"}}, "addressType": "IPv4",
+                "ports": [{"name": "", "port": 8080}], "endpoints": endpoints,
+            });
+            world.put("endpointslices", "d", "s", &slice);
+            sites.push(site(&format!("{count} endpoints"), &mut world, &config(), 0x0f0f_0000));
+            let to = packet("203.0.113.7", "10.96.0.1", Protocol::Tcp, 80);
+            for misses in 0..7 {
+                for then in [Number::Number(0), Number::Number(count - 1), Number::Number(count), Number::Top] {
+                    let draws = [vec![Number::Top; misses], vec![then]].concat();
+                    cases.push(Case { draws, ..case(sites.len() - 1, to) });
+                }
+            }
+        }
+    }
+}
+
+/// A commit, two or three, before every look-up that a packet makes.
+fn commits(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
+    let first = sites.len();
+    for (name, endpoints, affinity) in [
+        ("one", &[("10.244.0.1", "n1")][..], None),
+        ("others", &[("10.244.0.2", "n2"), ("10.244.0.3", "n1"), ("10.244.0.4", "n1")], None),
+        ("remembered", &[("10.244.0.4", "n2")], Some(60)),
+    ] {
+        let mut world = World::default();
+        world.put("services", "d", "s0", &service(0, "Cluster", "Cluster", affinity, &[]));
+        slices(&mut world, 0, endpoints, &[("fd24::1", "n1")]);
+        // Other numbers each time: whatever a word names is gone.
+        let numbers = (sites.len() as u32 * 0x0101_1000) & 0x3fff_f000;
+        sites.push(site(&format!("commit to {name}"), &mut world, &config(), numbers));
+    }
+    let rules = Interpreter::default();
+    for (source, destination, port) in [("203.0.113.7", "10.96.0.1", 80), ("10.244.0.9", "192.0.2.1", 80), ("203.0.113.7", "198.51.100.1", 30_000)] {
+        let plain = case(first, packet(source, destination, Protocol::Tcp, port));
+        let whole = run(&rules, sites, &plain, true).look_ups;
+        for (one, two) in (0..whole).flat_map(|one| (one..3 * whole).map(move |two| (one, two))) {
+            cases.push(Case { commits: vec![(one, first + 1)], ..plain.clone() });
+            cases.push(Case { commits: vec![(one, first + 1), (two, first + 2)], ..plain.clone() });
+            let commits = vec![(one, first + 2), (two, first + 1)];
+            cases.push(Case { commits, site: first, ..plain.clone() });
+        }
+        // Three commits, each while the packet is on its way to what the one before promised.
+        for step in 1..whole {
+            let commits = vec![(step, first + 1), (step + whole, first + 2), (step + 2 * whole, first)];
+            cases.push(Case { commits, ..plain.clone() });
+        }
+    }
+}
