@@ -13,6 +13,9 @@ mod judge;
 #[path = "nft_mutants/mutate.rs"]
 mod mutate;
 
+#[path = "property_nft/clusters.rs"]
+mod clusters;
+
 #[allow(dead_code, reason = "the module is shared with property_nft")]
 #[path = "property_nft/reference.rs"]
 #[expect(clippy::unwrap_used, reason = "a test fails where its world is not as expected")]
@@ -27,7 +30,7 @@ mod words;
 #[expect(clippy::unwrap_used, reason = "a test fails where its world is not as expected")]
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use compile::nft::interpret::Interpreter;
 use compile::nft::rules::ruleset;
@@ -60,32 +63,41 @@ fn every_mutant_of_the_rules_is_caught() {
             through.entry(chain).or_default().push(at);
         }
     }
-    let idle: Vec<&str> = rules.chains.iter().map(|chain| &*chain.name).filter(|name| !through.contains_key(*name)).collect();
+    let idle: Vec<&str> =
+        rules.chains.iter().map(|chain| &*chain.name).filter(|name| !through.contains_key(*name)).collect();
     assert!(idle.is_empty(), "no case walks through {idle:?}");
-    println!("{} sites, {} cases", sites.len(), cases.len());
-    let everywhere: Vec<usize> = (0..cases.len()).collect();
     let all = mutants(&rules);
-    let mut survivors = Vec::new();
-    let mut wrong = BTreeSet::new();
-    let mut runs = 0_usize;
-    let began = std::time::Instant::now();
-    for (n, mutant) in all.iter().enumerate() {
-        if n % 200 == 0 { println!("{n} of {} {runs} runs {:?} {}", all.len(), began.elapsed(), survivors.len()); }
+    let everywhere: Vec<usize> = (0..cases.len()).collect();
+    let caught = |mutant: &Mutant, allowed: &mut Allowed| {
         let rules = Interpreter::new(mutant.apply(&rules));
         let concerned = mutant.chain.as_ref().and_then(|chain| through.get(chain)).unwrap_or(&everywhere);
-        let caught = concerned.iter().any(|at| {
-            runs += 1;
-            let case = &cases[*at];
-            judge(&mut allowed, &sites, case, &run(&rules, &sites, case, false)).is_err()
-        });
-        match (caught, excused(mutant)) {
-            (false, false) => survivors.push(&*mutant.name),
-            (true, true) => _ = wrong.insert(&*mutant.name),
-            _ => (),
+        concerned
+            .iter()
+            .any(|at| judge(allowed, &sites, &cases[*at], &run(&rules, &sites, &cases[*at], false)).is_err())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut survivors, mut wrong) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                let (caught, all, mut allowed) = (&caught, &all, allowed.clone());
+                scope.spawn(move || {
+                    let own = all.iter().skip(worker).step_by(threads);
+                    own.map(|mutant| (&*mutant.name, caught(mutant, &mut allowed), excused(mutant))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for (name, caught, excused) in workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends")) {
+            match (caught, excused) {
+                (false, false) => survivors.push(name),
+                (true, true) => wrong.push(name),
+                _ => (),
+            }
         }
-    }
+    });
+    survivors.sort_unstable();
     println!(
-        "{} mutants, {} caught, {} equivalent; {} sites, {} cases, {runs} runs",
+        "{} mutants, {} caught, {} equivalent; {} sites, {} cases",
         all.len(),
         all.len() - EQUIVALENT.len() - survivors.len(),
         EQUIVALENT.len(),
@@ -94,7 +106,8 @@ fn every_mutant_of_the_rules_is_caught() {
     );
     assert!(survivors.is_empty(), "{} not caught:\n{}", survivors.len(), survivors.join("\n"));
     assert!(wrong.is_empty(), "excused, yet caught: {wrong:?}");
-    let unknown: Vec<_> = EQUIVALENT.iter().filter(|(name, _)| !all.iter().any(|mutant| mutant.name == *name)).collect();
+    let unknown: Vec<_> =
+        EQUIVALENT.iter().filter(|(name, _)| !all.iter().any(|mutant| mutant.name == *name)).collect();
     assert!(unknown.is_empty(), "excused, yet no mutant: {unknown:?}");
     assert!(all.len() >= 3000, "{} mutants", all.len());
 }

@@ -12,6 +12,7 @@ use compile::service_table::Config;
 use compile::snapshot::{Changes, Protocol};
 use serde_json::{Value, json};
 
+use super::clusters::{ENDPOINTS, Endpoints, RANGES, pods, service, slices};
 use super::judge::{Case, Draw as Number, Site, host, ladder, run};
 use super::words::Words;
 use super::world::{self, CLUSTER_IPS, LB_IPS, NODE_PORTS, PODS, World, ip};
@@ -26,6 +27,11 @@ pub(crate) fn corpus() -> (Vec<Site>, Vec<Case>) {
     timeouts(&mut sites, &mut cases);
     rungs(&mut sites, &mut cases);
     commits(&mut sites, &mut cases);
+    // In no order, so that what catches a mutant is seldom far.
+    let mut chance = Chance(1);
+    for at in (1..cases.len()).rev() {
+        cases.swap(at, chance.below(at + 1));
+    }
     (sites, cases)
 }
 
@@ -68,7 +74,9 @@ fn renumbered(state: &State, bits: u32) -> State {
         let mut out = bytes.to_vec();
         let mut at = 0;
         for field in fields {
-            if *field == Field::Word && let Some(word) = out.get_mut(at..at + 4) {
+            if *field == Field::Word
+                && let Some(word) = out.get_mut(at..at + 4)
+            {
                 let flipped = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]) ^ bits;
                 word.copy_from_slice(&flipped.to_ne_bytes());
             }
@@ -120,13 +128,16 @@ fn circumstances() -> Vec<Circumstances> {
 
 /// Adds a packet in every circumstance, with every choice, remembered and not.
 fn add(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
-    for circumstances in circumstances() {
+    // The usual one always, of the others three each time, by turns.
+    let known = circumstances();
+    cases.push(Case { circumstances: known[0], ..case(site, packet) });
+    for turn in 0..3 {
+        let circumstances = known[1 + (cases.len() + 4 * turn) % (known.len() - 1)];
         cases.push(Case { circumstances, ..case(site, packet) });
     }
-    for number in 1..4 {
-        cases.push(Case { draws: vec![Number::Number(number)], ..case(site, packet) });
+    for draw in [Number::Number(1), Number::Number(2), Number::Top] {
+        cases.push(Case { draws: vec![draw], ..case(site, packet) });
     }
-    cases.push(Case { draws: vec![Number::Top], ..case(site, packet) });
     // A flow that nobody translated may carry our bit: then it means nothing.
     let marked = Circumstances { source_port: 40_000, mark: 0x80_0000, ..Circumstances::default() };
     let Some(words) = Words::new(&sites[site].state, &packet) else {
@@ -142,9 +153,8 @@ fn add(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
         // Another client of the Service, who is not to be touched.
         let other = if packet.source.is_ipv4() { ip("203.0.113.99") } else { ip("2001:db8:1::99") };
         memory.remember(map, &words.client(other), &endpoint.to_ne_bytes(), 555);
-        for number in [Number::Number(0), Number::Top] {
-            cases.push(Case { draws: vec![number], memory: memory.clone(), ..case(site, packet) });
-        }
+        let draw = [Number::Number(0), Number::Top][cases.len() % 2];
+        cases.push(Case { draws: vec![draw], memory, ..case(site, packet) });
     }
 }
 
@@ -158,7 +168,8 @@ fn packets(config: &Config) -> Vec<Packet> {
     for v6 in [false, true] {
         let own = ["198.51.100.1", "2001:db8:2::1", "198.51.100.2", "2001:db8:2::2", "203.0.113.50", "2001:db8:9::50"];
         let dns = ["10.96.0.10", "fd96::10", "10.96.0.99", "fd96::99"];
-        let to: Vec<&str> = [addresses(v6, &CLUSTER_IPS), addresses(v6, &LB_IPS), addresses(v6, &own), addresses(v6, &dns)].concat();
+        let to: Vec<&str> =
+            [addresses(v6, &CLUSTER_IPS), addresses(v6, &LB_IPS), addresses(v6, &own), addresses(v6, &dns)].concat();
         let outside = ["203.0.113.7", "203.0.113.200", "203.0.9.9", "2001:db8:1::7", "2001:db8:9::9"];
         let from = [addresses(v6, &PODS), addresses(v6, &outside)].concat();
         for destination in to {
@@ -190,88 +201,26 @@ fn config() -> Config {
     config
 }
 
-/// A Service with everything, in both families: kinds of policy, ranges, affinity, endpoints here, elsewhere and
-/// outside of the pods' ranges.
-fn service(index: usize, external: &str, internal: &str, affinity: Option<u32>, ranges: &[&str]) -> Value {
-    let ports: Vec<Value> = [("a", "TCP", 80, 30_000), ("b", "UDP", 80, 30_001), ("c", "TCP", 81, 30_002), ("d", "SCTP", 81, 30_000)]
-        .map(|(name, protocol, port, node_port)| json!({"name": name, "protocol": protocol, "port": port, "nodePort": node_port}))
-        .into();
-    let ingress = [["192.0.2.1", "2001:db8::1"], ["192.0.2.2", "2001:db8::2"], ["192.0.2.3", "2001:db8::3"]][index];
-    let affinity_config = json!({"clientIP": {"timeoutSeconds": affinity.unwrap_or(1)}});
-    json!({
-        "metadata": {},
-        "spec": {
-            "type": "LoadBalancer", "ports": if index == 0 { ports.clone() } else { without_node_ports(ports) },
-            "clusterIP": CLUSTER_IPS[index], "clusterIPs": [CLUSTER_IPS[index], CLUSTER_IPS[index + 3]],
-            "loadBalancerSourceRanges": ranges, "sessionAffinity": if affinity.is_some() { "ClientIP" } else { "None" },
-            "sessionAffinityConfig": affinity_config,
-            "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
-        },
-        "status": {"loadBalancer": {"ingress": ingress.map(|ip| json!({"ip": ip}))}},
-    })
-}
-
-fn without_node_ports(ports: Vec<Value>) -> Vec<Value> {
-    ports
-        .into_iter()
-        .map(|mut port| {
-            port["nodePort"] = json!(0);
-            port
-        })
-        .collect()
-}
-
-fn slices(world: &mut World, index: usize, four: &[(&str, &str)], six: &[(&str, &str)]) {
-    for (name, family, endpoints) in [("four", "IPv4", four), ("six", "IPv6", six)] {
-        let endpoints: Vec<Value> =
-            endpoints.iter().map(|(address, node)| json!({"addresses": [address], "nodeName": node})).collect();
-        let ports = world::PORTS.map(|(name, protocol, _)| json!({"name": name, "protocol": protocol, "port": 8000}));
-        let slice = json!({
-            "metadata": {"labels": {"kubernetes.io/service-name": format!("s{index}")}}, "addressType": family,
-            "ports": ports, "endpoints": endpoints,
-        });
-        world.put("endpointslices", "d", &format!("{name}{index}"), &slice);
-    }
-}
-
-const RANGES: [&str; 3] = ["203.0.113.0/25", "10.244.0.0/16", "2001:db8:1::/48"];
-
 /// Each policy with each kind of endpoint; with and without what leaves the cluster being masqueraded.
 fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
-    let four: [&[(&str, &str)]; 4] = [
-        &[("10.244.0.1", "n1"), ("10.244.0.2", "n2"), ("10.244.0.3", "n1")],
-        &[("10.244.0.2", "n2"), ("203.0.113.50", "n2")],
-        &[],
-        &[("10.244.0.1", "n1"), ("198.51.100.1", "n1")],
-    ];
-    let six: [&[(&str, &str)]; 4] = [
-        &[("fd24::1", "n1"), ("fd24::2", "n2"), ("fd24::3", "n1")],
-        &[("fd24::2", "n2"), ("2001:db8:9::50", "n2")],
-        &[],
-        &[("fd24::1", "n1"), ("2001:db8:2::1", "n1")],
-    ];
     let policies = [("Cluster", "Cluster"), ("Local", "Local"), ("Cluster", "Local"), ("Local", "Cluster")];
     let mut chance = Chance(0x6d61_696e_7374_6179);
     for (at, (external, internal)) in policies.into_iter().enumerate() {
         for affinity in [None, Some(10_800)] {
             let mut world = World::default();
-            for pod in 0..2 {
-                let ips = [json!({"ip": PODS[pod]}), json!({"ip": PODS[pod + 4]})];
-                let pod_ = json!({"metadata": {}, "spec": {"nodeName": world::NODE}, "status": {"podIPs": ips}});
-                world.put("pods", "d", &format!("p{pod}"), &pod_);
-            }
+            pods(&mut world);
             for index in 0..3 {
                 let ranges: &[&str] = if index == 0 { &RANGES } else { &[] };
                 let kind = (at + index + usize::from(affinity.is_some())) % 4;
                 world.put("services", "d", &format!("s{index}"), &service(index, external, internal, affinity, ranges));
-                slices(&mut world, index, four[kind], six[kind]);
+                slices(&mut world, index, ENDPOINTS[kind]);
             }
             let egress = affinity.is_some();
             let config = Config { egress, ..config() };
             let numbers = chance.one(&[0, 0x2aaa_a000, 0x1555_5000, 0x3fff_f000]) & 0x3fff_f000;
             sites.push(site(&format!("{external} {internal} {affinity:?}"), &mut world, &config, numbers));
             let all = packets(&config);
-            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(5) == 0).collect();
+            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(12) == 0).collect();
             for packet in kept {
                 add(sites, cases, sites.len() - 1, packet);
             }
@@ -292,7 +241,7 @@ fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
         let numbers = (chance.next() as u32) & 0x3fff_f000;
         sites.push(site(&format!("random world {seed}"), &mut world, &config, numbers));
         let all = packets(&config);
-        for packet in all.into_iter().filter(|_| chance.below(40) == 0) {
+        for packet in all.into_iter().filter(|_| chance.below(120) == 0) {
             add(sites, cases, sites.len() - 1, packet);
         }
     }
@@ -301,14 +250,18 @@ fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
 /// One Service with each timeout that the rules know, and one between two.
 fn timeouts(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     let known = [
-        1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 10_800,
-        14_400, 18_000, 21_600, 28_800, 36_000, 43_200, 86_400, 11_000,
+        1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200,
+        10_800, 14_400, 18_000, 21_600, 28_800, 36_000, 43_200, 86_400, 11_000,
     ];
     for seconds in known {
         let mut world = World::default();
         for index in 0..2 {
             world.put("services", "d", &format!("s{index}"), &service(index, "Local", "Cluster", Some(seconds), &[]));
-            slices(&mut world, index, &[("10.244.0.1", "n1"), ("10.244.0.2", "n2")], &[("fd24::1", "n1"), ("fd24::2", "n2")]);
+            slices(
+                &mut world,
+                index,
+                [&[("10.244.0.1", "n1"), ("10.244.0.2", "n2")], &[("fd24::1", "n1"), ("fd24::2", "n2")]],
+            );
         }
         sites.push(site(&format!("timeout {seconds}"), &mut world, &config(), 0x1234_5000));
         for (source, destination) in [
@@ -356,20 +309,23 @@ fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
 /// A commit, two or three, before every look-up that a packet makes.
 fn commits(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     let first = sites.len();
-    for (name, endpoints, affinity) in [
-        ("one", &[("10.244.0.1", "n1")][..], None),
+    let kinds: [(&str, Endpoints, Option<u32>); 3] = [
+        ("one", &[("10.244.0.1", "n1")], None),
         ("others", &[("10.244.0.2", "n2"), ("10.244.0.3", "n1"), ("10.244.0.4", "n1")], None),
         ("remembered", &[("10.244.0.4", "n2")], Some(60)),
-    ] {
+    ];
+    for (name, endpoints, affinity) in kinds {
         let mut world = World::default();
         world.put("services", "d", "s0", &service(0, "Cluster", "Cluster", affinity, &[]));
-        slices(&mut world, 0, endpoints, &[("fd24::1", "n1")]);
+        slices(&mut world, 0, [endpoints, &[("fd24::1", "n1")]]);
         // Other numbers each time: whatever a word names is gone.
         let numbers = (sites.len() as u32 * 0x0101_1000) & 0x3fff_f000;
         sites.push(site(&format!("commit to {name}"), &mut world, &config(), numbers));
     }
     let rules = Interpreter::default();
-    for (source, destination, port) in [("203.0.113.7", "10.96.0.1", 80), ("10.244.0.9", "192.0.2.1", 80), ("203.0.113.7", "198.51.100.1", 30_000)] {
+    for (source, destination, port) in
+        [("203.0.113.7", "10.96.0.1", 80), ("10.244.0.9", "192.0.2.1", 80), ("203.0.113.7", "198.51.100.1", 30_000)]
+    {
         let plain = case(first, packet(source, destination, Protocol::Tcp, port));
         let whole = run(&rules, sites, &plain, true).look_ups;
         for (one, two) in (0..whole).flat_map(|one| (one..3 * whole).map(move |two| (one, two))) {

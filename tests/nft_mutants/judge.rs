@@ -95,7 +95,7 @@ pub(crate) fn run(rules: &Interpreter, sites: &[Site], case: &Case, listen: bool
 }
 
 /// What a packet may do, computed once for all draws.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Allowed(BTreeMap<(usize, Packet), BTreeSet<Verdict>>);
 
 impl Allowed {
@@ -201,7 +201,9 @@ impl Around<'_> {
     /// The verdict is allowed, its counter counted once and no other, and a refusal is of the right kind.
     fn count(&self, outcome: &Outcome, verdict: Verdict, allowed: &BTreeSet<Verdict>) -> Judged {
         let possible = match verdict {
-            Verdict::Translate { backend, .. } => allowed.iter().any(|one| matches!(one, Verdict::Translate { backend: other, .. } if *other == backend)),
+            Verdict::Translate { backend, .. } => {
+                allowed.iter().any(|one| matches!(one, Verdict::Translate { backend: other, .. } if *other == backend))
+            }
             other => allowed.contains(&other),
         };
         if !possible {
@@ -260,14 +262,19 @@ impl Around<'_> {
             }
             None => self.drawn(&slots)?,
         };
-        let mut expected: BTreeMap<(String, Vec<u8>), (u32, u64)> =
-            self.case.memory.entries().map(|(map, key, value, left)| ((map.to_owned(), key.to_vec()), (word(value), left))).collect();
+        let mut expected: BTreeMap<(String, Vec<u8>), (u32, u64)> = self
+            .case
+            .memory
+            .entries()
+            .map(|(map, key, value, left)| ((map.to_owned(), key.to_vec()), (word(value), left)))
+            .collect();
         if let Some(seconds) = seconds {
             let kept = TIMEOUTS.into_iter().find(|timeout| *timeout >= seconds).unwrap_or(86_400);
             expected.insert((map.to_owned(), key), (chosen, kept.into()));
         }
         let found = self.seen.memory.entries();
-        let found = found.map(|(map, key, value, left)| ((map.to_owned(), key.to_vec()), (word(value), left))).collect();
+        let found =
+            found.map(|(map, key, value, left)| ((map.to_owned(), key.to_vec()), (word(value), left))).collect();
         same("memory", found, expected)?;
         Ok(chosen)
     }

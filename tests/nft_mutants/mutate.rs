@@ -92,7 +92,8 @@ pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
 
 /// The only chain that looks a map up; none if several do.
 fn user(rules: &Ruleset, map: &str) -> Option<String> {
-    let uses = |rule: &Rule| rule.iter().any(|one| matches!(one, Expression::VerdictMap { map: name, .. } if name == map));
+    let uses =
+        |rule: &Rule| rule.iter().any(|one| matches!(one, Expression::VerdictMap { map: name, .. } if name == map));
     let mut users = rules.chains.iter().filter(|chain| chain.rules.iter().any(uses));
     let first = users.next()?;
     users.next().is_none().then(|| first.name.clone())
@@ -113,9 +114,10 @@ fn expressions(rules: &Ruleset, one: &Expression) -> Vec<Mutation> {
     let gone = || ("gone".to_owned(), Vec::new());
     let to = |what: &str, expression| (what.to_owned(), vec![expression]);
     match one {
-        Expression::Payload(field, register) => {
-            payloads(*field).into_iter().map(|other| to(&format!("{other:?}"), Expression::Payload(other, *register))).collect()
-        }
+        Expression::Payload(field, register) => payloads(*field)
+            .into_iter()
+            .map(|other| to(&format!("{other:?}"), Expression::Payload(other, *register)))
+            .collect(),
         Expression::Meta(what, register) => {
             let other = match what {
                 Meta::Priority => Meta::Protocol,
@@ -128,7 +130,9 @@ fn expressions(rules: &Ruleset, one: &Expression) -> Vec<Mutation> {
             let others = [Ct::State, Ct::Status, Ct::Mark].into_iter().filter(|other| other != what);
             others.map(|other| to(&format!("{other:?}"), Expression::Ct(other, *register))).collect()
         }
-        Expression::SetPriority(_) | Expression::SetCtMark(_) | Expression::NoTrack | Expression::Masquerade => vec![gone()],
+        Expression::SetPriority(_) | Expression::SetCtMark(_) | Expression::NoTrack | Expression::Masquerade => {
+            vec![gone()]
+        }
         Expression::Bitwise { from, to: into, mask, xor } => bits(*mask, *xor)
             .into_iter()
             .map(|(what, mask, xor)| to(&what, Expression::Bitwise { from: *from, to: *into, mask, xor }))
@@ -143,10 +147,8 @@ fn expressions(rules: &Ruleset, one: &Expression) -> Vec<Mutation> {
             ]
         }
         Expression::InSet { set, key, inverted } => {
-            let mut all = vec![
-                to("flipped", Expression::InSet { set: set.clone(), key: *key, inverted: !inverted }),
-                gone(),
-            ];
+            let mut all =
+                vec![to("flipped", Expression::InSet { set: set.clone(), key: *key, inverted: !inverted }), gone()];
             all.extend(alike(rules, set).map(|other| {
                 to(&format!("@{other}"), Expression::InSet { set: other.clone(), key: *key, inverted: *inverted })
             }));
@@ -222,8 +224,7 @@ fn bits(mask: u32, xor: u32) -> Vec<(String, u32, u32)> {
         flips.extend((high < 31).then_some(high + 1));
     }
     flips.dedup();
-    let mut all: Vec<_> =
-        flips.into_iter().map(|bit| (format!("mask bit {bit}"), mask ^ 1 << bit, xor)).collect();
+    let mut all: Vec<_> = flips.into_iter().map(|bit| (format!("mask bit {bit}"), mask ^ 1 << bit, xor)).collect();
     if xor == 0 {
         all.push(("sets bit 0".to_owned(), mask, 1));
     } else {

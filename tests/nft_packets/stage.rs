@@ -83,7 +83,8 @@ impl Stage {
                 ("ipv6/icmp/ratelimit", "0"),
                 ("ipv6/icmp/ratemask", "2"),
             ] {
-                std::fs::write(format!("/proc/sys/net/{file}"), value).unwrap_or_else(|error| panic!("{file}: {error}"));
+                std::fs::write(format!("/proc/sys/net/{file}"), value)
+                    .unwrap_or_else(|error| panic!("{file}: {error}"));
             }
         });
         addresses.iter().for_each(|address| node.local_address(*address));
@@ -106,7 +107,9 @@ impl Stage {
         let sockets = if from_host { &self.own } else { &self.clients };
         let socket = &sockets[usize::from(packet.destination.is_ipv6())];
         match socket.send_to(&packet.bytes(), SocketAddr::new(packet.destination, 0)) {
-            Err(error) if !(from_host && error.kind() == ErrorKind::PermissionDenied) => panic!("send {packet:?}: {error}"),
+            Err(error) if !(from_host && error.kind() == ErrorKind::PermissionDenied) => {
+                panic!("send {packet:?}: {error}")
+            }
             _ => (),
         }
     }
@@ -131,7 +134,9 @@ impl Stage {
     /// Waits until neighbours are known and every packet sent before is through: a packet for nobody comes out again.
     pub(crate) fn settle(&mut self, token: u32, addresses: &[IpAddr]) -> Vec<Caught> {
         let mut all = Vec::new();
-        for (step, (source, destination)) in [("100.64.0.3", "203.0.113.254"), ("fd64::3", "2001:db8:9::fe")].into_iter().enumerate() {
+        for (step, (source, destination)) in
+            [("100.64.0.3", "203.0.113.254"), ("fd64::3", "2001:db8:9::fe")].into_iter().enumerate()
+        {
             let token = token + step as u32;
             let (source, destination) = (ip(source), ip(destination));
             let marker =

@@ -56,7 +56,7 @@ impl<'a> Reference<'a> {
         let by_node_port = |service: &'a Service, port: &'a ServicePort| {
             let open = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
             let here = self.config.node_port_addresses.contains(&packet.destination);
-            (open && here && port.node_port == packet.port).then_some((service, port, Way::NodePort))
+            (open && here && port.node_port != 0 && port.node_port == packet.port).then_some((service, port, Way::NodePort))
         };
         let candidates = || self.candidates(packet);
         candidates()
@@ -122,7 +122,8 @@ impl<'a> Reference<'a> {
 
     /// Whether source ranges let a packet in; true where none apply.
     pub(crate) fn admitted(&self, packet: &Packet) -> bool {
-        self.meet(packet).is_none_or(|(service, _, way)| way != Way::LoadBalancer || self.admits(service, packet.source))
+        self.meet(packet)
+            .is_none_or(|(service, _, way)| way != Way::LoadBalancer || self.admits(service, packet.source))
     }
 
     /// `loadBalancerSourceRanges`, per family.

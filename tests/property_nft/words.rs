@@ -55,12 +55,16 @@ impl<'a> Words<'a> {
     /// The endpoint of this address and port, among all that the Service has.
     pub(crate) fn endpoint(&self, backend: Backend) -> Option<u32> {
         let own = self.state.get(&SetName::CtIds).into_iter().flatten().map(|(key, _)| word(key));
-        own.filter(|endpoint| endpoint & 0xffff_f000 == self.service).find(|endpoint| self.backend(*endpoint) == Some(backend))
+        own.filter(|endpoint| endpoint & 0xffff_f000 == self.service)
+            .find(|endpoint| self.backend(*endpoint) == Some(backend))
     }
 
     /// What a flow to it carries in its mark.
     pub(crate) fn identity(&self, endpoint: u32) -> u32 {
-        self.state.get(&SetName::CtIds).and_then(|held| held.get(&endpoint.to_ne_bytes()[..])).map_or(0, |value| word(value))
+        self.state
+            .get(&SetName::CtIds)
+            .and_then(|held| held.get(&endpoint.to_ne_bytes()[..]))
+            .map_or(0, |value| word(value))
     }
 
     /// Key of a client's memory.
