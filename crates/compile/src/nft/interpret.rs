@@ -210,6 +210,11 @@ impl Interpreter {
         }
     }
 
+    /// The shape of a set or map that the rules use.
+    pub fn set(&self, name: &str) -> Option<&Set> {
+        self.rules.sets.iter().find(|set| set.name == name)
+    }
+
     /// What becomes of `packet` while the maps hold `state`. `choose(n)` draws a number below n.
     pub fn interpret(&self, state: &State, packet: &Packet, choose: &mut dyn FnMut(u32) -> u32) -> Verdict {
         self.remembering(state, packet, choose, &mut Memory::default())

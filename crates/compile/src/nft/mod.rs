@@ -8,6 +8,7 @@ mod programmer;
 pub mod rules;
 pub mod state;
 pub mod text;
+pub mod trace;
 pub mod words;
 
 pub use programmer::{EncodedLen, Plan, Programmer};

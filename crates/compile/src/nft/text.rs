@@ -76,7 +76,7 @@ fn element(set: &Set, key: &[u8], value: &[u8]) -> String {
 }
 
 /// Fields joined by dots; bytes that do not fit the fields are shown as hex.
-fn fields(kinds: &[Field], bytes: &[u8]) -> String {
+pub(super) fn fields(kinds: &[Field], bytes: &[u8]) -> String {
     let mut parts = Vec::new();
     let mut rest = bytes;
     for kind in kinds {

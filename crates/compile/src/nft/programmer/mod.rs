@@ -24,7 +24,7 @@ use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
 use crate::allocate::Cidr;
-use crate::service_table::{Config, PortEntry, Problem, ServiceEntry, compile_service, outermost, service_networks};
+use crate::service_table::{Config, PortEntry, PortKey, Problem, ServiceEntry, compile_service, outermost, service_networks};
 use crate::snapshot::{Changes, Protocol, Snapshot};
 
 /// How the size of an element on the wire is asked for, in bytes.
@@ -85,6 +85,12 @@ impl Programmer {
     /// What is not programmed, and why, in order of Services.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.values().flatten()
+    }
+
+    /// Which Service port each number stands for: its Service, and family, protocol and port.
+    pub fn numbers(&self) -> BTreeMap<ServiceId, (ObjectKey, PortKey)> {
+        let held = self.services.iter().flat_map(|(key, ports)| ports.iter().map(move |held| (key, held)));
+        held.map(|(key, held)| (held.id, (key.clone(), held.key))).collect()
     }
 
     /// What the kernel holds once every planned batch is applied.
