@@ -59,8 +59,11 @@ impl<'a> Reference<'a> {
             (open && here && port.node_port == packet.port).then_some((service, port, Way::NodePort))
         };
         let candidates = || self.candidates(packet);
-        candidates()
-            .find_map(|(service, port)| by_address(service, port))
+        // Nobody takes a cluster IP from its Service by naming it.
+        let met = || candidates().filter_map(|(service, port)| by_address(service, port));
+        met()
+            .find(|(_, _, way)| *way == Way::Cluster)
+            .or_else(|| met().next())
             .or_else(|| candidates().find_map(|(service, port)| by_node_port(service, port)))
     }
 
@@ -69,17 +72,18 @@ impl<'a> Reference<'a> {
         let wanted = family(packet.destination);
         let protocol = packet.protocol;
         let dns = &self.config.dns_addresses;
-        let programmed = move |service: &&Service| {
-            !service.headless && !service.other_proxy && service.service_type != ServiceType::ExternalName
-        };
         let in_family = move |service: &&Service| {
             service.cluster_ips.iter().any(|address| family(*address) == wanted && !dns.contains(address))
         };
         let services = self.snapshot.services.values().map(|service| &**service);
-        services.filter(programmed).filter(in_family).flat_map(move |service| {
+        services.filter(|service| self.programs(service)).filter(in_family).flat_map(move |service| {
             let ports = service.ports.iter().filter(move |port| port.protocol == protocol);
             ports.map(move |port| (service, port))
         })
+    }
+
+    fn programs(&self, service: &Service) -> bool {
+        !service.headless && !service.other_proxy && service.service_type != ServiceType::ExternalName
     }
 
     fn served(&self, packet: &Packet, service: &Service, port: &ServicePort, way: Way) -> BTreeSet<Verdict> {
@@ -117,9 +121,23 @@ impl<'a> Reference<'a> {
         own.peek().is_none() || own.any(|(network, prefix)| top(network, prefix) == top(source, prefix))
     }
 
+    /// A pod of this node, or an endpoint that is said to be here, has the address.
     fn is_here(&self, address: IpAddr) -> bool {
+        let here = |node: Option<&str>| node == Some(&*self.config.node);
         let mut pods = self.snapshot.pods.values();
-        pods.any(|pod| pod.node.as_deref() == Some(&*self.config.node) && pod.ips.contains(&address))
+        let mut services = self.snapshot.services.values().filter(|service| self.programs(service));
+        pods.any(|pod| here(pod.node.as_deref()) && pod.ips.contains(&address))
+            || services.any(|service| {
+                let in_family = service
+                    .cluster_ips
+                    .iter()
+                    .any(|own| family(*own) == family(address) && !self.config.dns_addresses.contains(own));
+                let ports = service.ports.iter().filter(|_| in_family);
+                let mut endpoints = ports.flat_map(|port| self.endpoints(service, port, family(address)));
+                endpoints.any(|(backend, endpoint)| {
+                    backend.address == address && here(endpoint.node.as_deref()) && (endpoint.ready || endpoint.serving)
+                })
+            })
     }
 
     fn endpoints(&self, service: &Service, port: &ServicePort, wanted: Family) -> BTreeMap<Backend, &'a Endpoint> {
@@ -135,8 +153,10 @@ impl<'a> Reference<'a> {
             for own in slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol) {
                 for endpoint in slice.endpoints.iter().filter(|endpoint| usable(endpoint.address, wanted)) {
                     let backend = Backend { address: endpoint.address, port: own.port.unwrap() };
-                    let rank = |one: &Endpoint| (one.ready, !one.terminating, one.serving);
-                    if found.get(&backend).is_none_or(|known| rank(endpoint) >= rank(known)) {
+                    // A terminating one replaces nothing; nobody gives up a ready one for one that is not.
+                    let known = found.get(&backend);
+                    let first = known.is_none_or(|known| known.terminating || endpoint.ready || !known.ready);
+                    if known.is_none() || (first && !endpoint.terminating) {
                         found.insert(backend, endpoint);
                     }
                 }

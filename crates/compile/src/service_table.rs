@@ -96,6 +96,8 @@ pub struct PortEntry {
     pub local: Option<Vec<Backend>>,
     /// Endpoints that still answer, chosen or not: their flows stay.
     pub serving: Vec<Backend>,
+    /// Addresses of ready or serving endpoints on this node: one may be its own client.
+    pub here: Vec<IpAddr>,
     /// ClientIP affinity with its timeout in seconds.
     pub affinity_seconds: Option<u32>,
 }
@@ -161,15 +163,19 @@ fn compile_port(
         candidates.iter().filter(|candidate| candidate.endpoint.serving).map(backend).collect();
     serving.sort_unstable();
     let cluster = pick(cluster_set(&candidates, here));
-    PortEntry { frontends, cluster, local, serving, affinity_seconds: service.affinity_seconds }
+    let answers = |candidate: &&Candidate<'_>| candidate.endpoint.ready || candidate.endpoint.serving;
+    let on_node = candidates.iter().filter(|candidate| candidate.endpoint.node.as_deref() == Some(&*config.node));
+    // Candidates are in order of their addresses.
+    let mut own: Vec<IpAddr> = on_node.filter(answers).map(|candidate| candidate.address).collect();
+    own.dedup();
+    PortEntry { frontends, cluster, local, serving, here: own, affinity_seconds: service.affinity_seconds }
 }
 
 fn backend(candidate: &Candidate<'_>) -> Backend {
     Backend { address: candidate.address, port: candidate.port }
 }
 
-/// Endpoints of a port: slices are joined by port name and protocol. The same address and port twice is one endpoint;
-/// the better one counts, the later one among equals (an address reused by a new pod while the old one goes).
+/// Endpoints of a port: slices are joined by port name and protocol, in the order of their names.
 fn candidates<'a>(
     service: &Service,
     port: &ServicePort,
@@ -189,7 +195,7 @@ fn candidates<'a>(
                 }
                 let candidate = Candidate { address: endpoint.address, port: number, endpoint };
                 let key = backend(&candidate);
-                if found.get(&key).is_none_or(|other| rank(other.endpoint) <= rank(endpoint)) {
+                if found.get(&key).is_none_or(|known| replaces(endpoint, known.endpoint)) {
                     found.insert(key, candidate);
                 }
             }
@@ -202,9 +208,11 @@ fn candidates<'a>(
     found.into_values().take(ENDPOINTS_MAX).collect()
 }
 
-/// Which of two endpoints with one address is meant: a ready one, then one that stays, then one that still answers.
-fn rank(endpoint: &Endpoint) -> (bool, bool, bool) {
-    (endpoint.ready, !endpoint.terminating, endpoint.serving)
+/// Whether the later of two endpoints with one address and port is meant: one that terminates never replaces another (the
+/// address may belong to a new pod already), any other replaces an earlier one. Between two that both stay kube-proxy's
+/// outcome is left open; here a ready one is not given up for one that is not.
+fn replaces(later: &Endpoint, known: &Endpoint) -> bool {
+    !later.terminating && (known.terminating || later.ready || !known.ready)
 }
 
 /// Addresses that would reach another host's or this host's own insides.
