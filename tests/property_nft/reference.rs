@@ -121,23 +121,9 @@ impl<'a> Reference<'a> {
         own.peek().is_none() || own.any(|(network, prefix)| top(network, prefix) == top(source, prefix))
     }
 
-    /// A pod of this node, or an endpoint that is said to be here, has the address.
     fn is_here(&self, address: IpAddr) -> bool {
-        let here = |node: Option<&str>| node == Some(&*self.config.node);
         let mut pods = self.snapshot.pods.values();
-        let mut services = self.snapshot.services.values().filter(|service| self.programs(service));
-        pods.any(|pod| here(pod.node.as_deref()) && pod.ips.contains(&address))
-            || services.any(|service| {
-                let in_family = service
-                    .cluster_ips
-                    .iter()
-                    .any(|own| family(*own) == family(address) && !self.config.dns_addresses.contains(own));
-                let ports = service.ports.iter().filter(|_| in_family);
-                let mut endpoints = ports.flat_map(|port| self.endpoints(service, port, family(address)));
-                endpoints.any(|(backend, endpoint)| {
-                    backend.address == address && here(endpoint.node.as_deref()) && (endpoint.ready || endpoint.serving)
-                })
-            })
+        pods.any(|pod| pod.node.as_deref() == Some(&*self.config.node) && pod.ips.contains(&address))
     }
 
     fn endpoints(&self, service: &Service, port: &ServicePort, wanted: Family) -> BTreeMap<Backend, &'a Endpoint> {

@@ -96,8 +96,6 @@ pub struct PortEntry {
     pub local: Option<Vec<Backend>>,
     /// Endpoints that still answer, chosen or not: their flows stay.
     pub serving: Vec<Backend>,
-    /// Addresses of ready or serving endpoints on this node: one may be its own client.
-    pub here: Vec<IpAddr>,
     /// ClientIP affinity with its timeout in seconds.
     pub affinity_seconds: Option<u32>,
 }
@@ -163,12 +161,7 @@ fn compile_port(
         candidates.iter().filter(|candidate| candidate.endpoint.serving).map(backend).collect();
     serving.sort_unstable();
     let cluster = pick(cluster_set(&candidates, here));
-    let answers = |candidate: &&Candidate<'_>| candidate.endpoint.ready || candidate.endpoint.serving;
-    let on_node = candidates.iter().filter(|candidate| candidate.endpoint.node.as_deref() == Some(&*config.node));
-    // Candidates are in order of their addresses.
-    let mut own: Vec<IpAddr> = on_node.filter(answers).map(|candidate| candidate.address).collect();
-    own.dedup();
-    PortEntry { frontends, cluster, local, serving, here: own, affinity_seconds: service.affinity_seconds }
+    PortEntry { frontends, cluster, local, serving, affinity_seconds: service.affinity_seconds }
 }
 
 fn backend(candidate: &Candidate<'_>) -> Backend {

@@ -6,7 +6,6 @@
 mod adopt;
 mod batches;
 mod claims;
-mod hairpin;
 mod number;
 mod ops;
 #[cfg(test)]
@@ -20,7 +19,6 @@ use api::object::ObjectKey;
 use self::adopt::Recovered;
 use self::batches::Group;
 use self::claims::Claims;
-use self::hairpin::Hairpins;
 use super::held::{Held, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
@@ -55,7 +53,9 @@ pub struct Programmer {
     claims: Claims,
     ids: Numbers,
     identities: Numbers,
-    hairpins: Hairpins,
+    /// Addresses of pods on this node, with how many pods have each.
+    hairpins: BTreeMap<IpAddr, usize>,
+    pods: BTreeMap<ObjectKey, Vec<IpAddr>>,
     zone: Option<Box<str>>,
     /// Service ranges: those of the configuration and those of ServiceCIDRs.
     networks: Vec<Cidr>,
@@ -74,7 +74,8 @@ impl Programmer {
             claims: Claims::default(),
             ids: Numbers::new(SERVICE_MAX),
             identities: Numbers::new(IDENTITY_MAX),
-            hairpins: Hairpins::default(),
+            hairpins: BTreeMap::new(),
+            pods: BTreeMap::new(),
             zone: None,
             problems: BTreeMap::new(),
             observed: Some(State::new()),
@@ -125,21 +126,13 @@ impl Programmer {
         let start = observed.is_some();
         let mut recovered = Recovered::new(observed.unwrap_or_default(), &mut self.ids, &mut self.identities);
         let mut groups = vec![recovered.strays()];
-        let again = everything || !changes.pods.is_empty() || !changes.networks.is_empty();
-        let fixed = again.then(|| if start { recovered.take_fixed() } else { self.fixed_elements() });
-        if again {
+        if everything || !changes.pods.is_empty() || !changes.networks.is_empty() {
+            let before = if start { recovered.take_fixed() } else { self.fixed_elements() };
             self.pods_changed(snapshot, changes, everything);
             self.networks = service_networks(snapshot, &self.config);
+            groups.push(Group { before, after: self.fixed_elements(), flush: Vec::new() });
         }
-        let mut services = Vec::with_capacity(keys.len());
-        let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut services);
-        let moved = self.hairpins.take_changed();
-        // Addresses of endpoints are among the fixed elements, which know them only now.
-        groups.push(match fixed {
-            Some(before) => Group { before, after: self.fixed_elements(), flush: Vec::new() },
-            None => moved,
-        });
-        groups.extend(services);
+        let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut groups);
         groups.extend(recovered.rest(&mut self.ids, &mut self.identities));
         let (batches, bytes) = batches::pack(batches::join(groups), bytes_max, encoded_len);
         Plan { batches, keys_compiled, bytes }
@@ -178,7 +171,6 @@ impl Programmer {
         mut problems: Vec<Problem>,
         recovered: &mut Recovered,
     ) -> Group {
-        self.hairpins.set_service(key, entry.values().flat_map(|port| port.here.iter().copied()));
         problems.extend(self.claims.retain_won(key, &mut entry));
         let old = self.services.remove(key).unwrap_or_default();
         let mut group = Group { before: old.iter().flat_map(Held::elements).collect(), ..Group::default() };
@@ -238,14 +230,25 @@ impl Programmer {
 
     fn pods_changed(&mut self, snapshot: &Snapshot, changes: &Changes, everything: bool) {
         let keys: Vec<ObjectKey> = if everything {
-            snapshot.pods.keys().chain(self.hairpins.pods()).cloned().collect()
+            snapshot.pods.keys().chain(self.pods.keys()).cloned().collect()
         } else {
             changes.pods.iter().cloned().collect()
         };
         for key in keys {
             let here = |pod: &&std::sync::Arc<crate::snapshot::Pod>| pod.node.as_deref() == Some(&*self.config.node);
-            let pod = snapshot.pods.get(&key).filter(here);
-            self.hairpins.set_pod(&key, pod.into_iter().flat_map(|pod| pod.ips.iter().copied()));
+            let ips = snapshot.pods.get(&key).filter(here).map_or(Vec::new(), |pod| pod.ips.clone());
+            for ip in &ips {
+                *self.hairpins.entry(*ip).or_default() += 1;
+            }
+            let old = if ips.is_empty() { self.pods.remove(&key) } else { self.pods.insert(key, ips) };
+            for ip in old.into_iter().flatten() {
+                if let Some(count) = self.hairpins.get_mut(&ip) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.hairpins.remove(&ip);
+                    }
+                }
+            }
         }
     }
 
@@ -283,7 +286,10 @@ impl Programmer {
         for address in &self.config.dns_addresses {
             add([SetName::DnsAddrs4, SetName::DnsAddrs6], address.is_ipv4(), octets(*address));
         }
-        elements.extend(self.hairpins.elements());
+        for address in self.hairpins.keys() {
+            let twice = [octets(*address), octets(*address)].concat();
+            add([SetName::Hairpin4, SetName::Hairpin6], address.is_ipv4(), twice);
+        }
         elements
     }
 
