@@ -226,7 +226,7 @@ pub(crate) fn start(
     let Shared { report, faults, node_ports } = shared;
     let (opened, wait) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = sandbox.enter().context("cannot enter the node's network").and_then(|()| open(kind));
+        let plane = sandbox.enter().context("cannot enter the node's network").and_then(|()| open(kind, &config));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
@@ -243,9 +243,9 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {
+fn open(kind: Kind, config: &Config) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
-        Kind::Nft => Box::new(Nft::open().context("cannot open nftables")?),
+        Kind::Nft => Box::new(Nft::open_with(config.rules(true)).context("cannot open nftables")?),
         Kind::Memory => Box::new(Memory::default()),
     })
 }

@@ -89,6 +89,7 @@ mod tests {
             node_port_addresses: vec!["10.244.0.1".parse().unwrap()],
             dns_addresses: vec!["10.96.0.10".parse().unwrap()],
             pools: compile::load_balancer::Pools::default(),
+            ..Config::default()
         }
     }
 
