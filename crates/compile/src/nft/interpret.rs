@@ -14,6 +14,7 @@ use super::expr::{
     Contents, Ct, Expression, Family, MapWrite, Meta, Payload, Register, Rule, Ruleset, Set, Verdict as Step,
 };
 use super::held::{backend_of, octets};
+use super::jhash::{jhash, scale};
 use super::rules::{ALL_SETS, bits, describe, ruleset};
 use super::state::{SetName, State};
 use super::words::protocol_number;
@@ -108,6 +109,8 @@ impl Interpreter {
             untracked: false,
             translated: None,
             masqueraded: false,
+            here: "",
+            unknown: None,
         };
         walk.run()
     }
@@ -147,6 +150,10 @@ struct Walk<'a, 'c> {
     untracked: bool,
     translated: Option<Backend>,
     masqueraded: bool,
+    /// The chain that is walked: counts of rules are kept by it.
+    here: &'a str,
+    /// A register that holds what this packet does not say.
+    unknown: Option<Register>,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -172,7 +179,10 @@ impl<'a> Walk<'a, '_> {
         let interpreter = self.interpreter;
         let (true, Some(at)) = (self.depth < DEPTH_MAX, interpreter.chains.get(name)) else { return Some(End::Drop) };
         self.depth += 1;
-        let end = self.rules(&interpreter.rules.chains[*at].rules);
+        let chain = &interpreter.rules.chains[*at];
+        let before = std::mem::replace(&mut self.here, &chain.name);
+        let end = self.rules(&chain.rules);
+        self.here = before;
         self.depth -= 1;
         end
     }
@@ -211,6 +221,7 @@ impl<'a> Walk<'a, '_> {
             Expression::Payload(what, to) => {
                 let Some(bytes) = self.payload(*what) else { return Next::Rule };
                 self.write(*to, &bytes);
+                self.unknown = (*what == Payload::SourcePort).then_some(*to).or(self.unknown);
             }
             Expression::Meta(what, to) => self.write(*to, &self.meta(*what)),
             Expression::Ct(what, to) => self.write(*to, &self.flow(*what).to_ne_bytes()),
@@ -232,6 +243,19 @@ impl<'a> Walk<'a, '_> {
                 let drawn = (self.choose)(*modulus) % (*modulus).max(1);
                 self.write(*to, &drawn.to_ne_bytes());
             }
+            Expression::InTurn { modulus, to } => {
+                let number = self.memory.turn(self.here, *modulus, self.choose);
+                self.write(*to, &number.to_ne_bytes());
+            }
+            Expression::Hash { from, bytes, seed, modulus, to } => {
+                let end = from.0 + bytes.div_ceil(4);
+                // The sender's port is not part of a packet here: every slot may be meant.
+                let number = match self.unknown.take().filter(|unknown| (from.0..end).contains(&unknown.0)) {
+                    Some(_) => (self.choose)(*modulus) % (*modulus).max(1),
+                    None => scale(jhash(self.read(*from, usize::from(*bytes)), *seed), *modulus),
+                };
+                self.write(*to, &number.to_ne_bytes());
+            }
             Expression::SourceIsLocal(_) => return go_on(self.packet.source_is_host),
             Expression::Dnat { address, family, .. } => {
                 let bytes = if *family == Family::V4 { 8 } else { 20 };
@@ -246,7 +270,7 @@ impl<'a> Walk<'a, '_> {
             Expression::NoTrack => self.untracked = true,
             Expression::Verdict(step) => return Next::Step(step),
             Expression::Write { map, how, key, value } => self.remember(map, *how, *key, *value),
-            Expression::Counter(_) => {}
+            Expression::Counter(_) | Expression::Tally { .. } => {}
         }
         Next::Expression
     }

@@ -5,17 +5,20 @@
 //! a packet that straddles a commit can meet a word whose target is just gone: its chain then simply ends, and the
 //! base chain looks the packet up again ([`hooks`]).
 
+pub(in crate::nft) mod balance;
 pub(in crate::nft) mod bits;
 mod choose;
 mod frontend;
 mod hooks;
 mod ladder;
+mod rejects;
 mod sets;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use ladder::{PICK_CLASSES_MAX, TIMEOUTS, pick_classes};
+pub use rejects::REJECTS;
 pub use sets::{ALL_SETS, describe};
 
 use super::expr::{Chain, Ruleset};
@@ -41,6 +44,8 @@ pub fn ruleset(counters: bool) -> Ruleset {
     chains.extend(frontend::chains());
     chains.extend(choose::chains());
     chains.extend(ladder::chains());
+    chains.extend(balance::chains());
+    chains.extend(rejects::chains());
     Ruleset { counters: names.map(String::from).into(), sets: sets::all(counters), chains }
 }
 
