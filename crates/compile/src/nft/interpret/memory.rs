@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 /// The maps with a timeout, as the kernel keeps them: an update starts the time again and leaves a value that is there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     seconds: u64,
     held: BTreeMap<(String, Vec<u8>), Held>,
     turns: BTreeMap<String, u32>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     value: Vec<u8>,
     until: u64,
@@ -32,6 +32,17 @@ impl Memory {
     /// Whether nobody is.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// What is remembered: map, key, value and for how many seconds yet, in order of map and key.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &[u8], &[u8], u64)> {
+        let left = |held: &Held| held.until.saturating_sub(self.seconds);
+        self.held.iter().map(move |((map, key), held)| (map.as_str(), key.as_slice(), held.value.as_slice(), left(held)))
+    }
+
+    /// Remembers a client, as a rule would.
+    pub fn remember(&mut self, map: &str, key: &[u8], value: &[u8], seconds: u32) {
+        self.update(map, key.to_vec(), value.to_vec(), seconds);
     }
 
     /// The next number of the rule that counts in `chain`; where its count stood before is chosen.
