@@ -3,8 +3,10 @@
 mod load;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use compile::nft::Programmer;
+use compile::nft::account::Directory;
 use compile::service_table::{Config, Problem};
 use compile::snapshot::{Changes, Snapshot};
 
@@ -56,6 +58,22 @@ impl Keeper {
     /// What is not programmed, and why, in order of Services.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.programmer.problems()
+    }
+
+    /// Tells the time since any fixed moment; slow starts go by it.
+    pub fn set_now(&mut self, now: Duration) {
+        self.programmer.set_now(now);
+    }
+
+    /// When there is something to do although nothing changed, since the same moment: then the last snapshot is to be
+    /// programmed again, without changes.
+    pub fn next_step(&self) -> Option<Duration> {
+        self.programmer.next_step()
+    }
+
+    /// Which Service port each number in the dataplane's words stands for.
+    pub fn directory(&self) -> Directory {
+        self.programmer.directory()
     }
 
     /// The dataplane.

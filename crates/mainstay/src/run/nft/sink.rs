@@ -1,6 +1,7 @@
 //! One revision in, the kernel follows or says why not; damage by others is repaired on the way.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use compile::snapshot::{Changes, Snapshot};
 use controller::{Sink, SinkError};
@@ -12,11 +13,13 @@ use super::Shared;
 pub(super) struct NftSink {
     keeper: Keeper,
     shared: Shared,
+    /// The moment that times count from.
+    began: Instant,
 }
 
 impl NftSink {
     pub(super) fn new(keeper: Keeper, shared: Shared) -> Self {
-        Self { keeper, shared }
+        Self { keeper, shared, began: Instant::now() }
     }
 
     fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
@@ -26,6 +29,7 @@ impl NftSink {
         if lost {
             self.keeper.doubt();
         }
+        self.keeper.set_now(self.began.elapsed());
         let done = self.keeper.program(snapshot, changes).inspect_err(|_| {
             if lost {
                 report.lose()
@@ -39,6 +43,10 @@ impl NftSink {
 }
 
 impl Sink for NftSink {
+    fn wants_again(&self) -> Option<Instant> {
+        Some(self.began + self.keeper.next_step()?)
+    }
+
     fn apply(&mut self, snapshot: &Arc<Snapshot>, changes: &Changes) -> Result<(), SinkError> {
         let delay = self.shared.faults.apply_delay();
         if !delay.is_zero() && !changes.is_empty() {
