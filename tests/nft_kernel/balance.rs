@@ -169,7 +169,7 @@ fn round_robin_serves_each_endpoint_once_per_round_for_each_service_by_itself() 
         cluster.service(service, &balance("round-robin"), &json!({}));
     }
     (0..3).for_each(|index| cluster.endpoint(20, index, 1));
-    (0..17).for_each(|index| cluster.endpoint(21, index, 1));
+    (0..18).for_each(|index| cluster.endpoint(21, index, 1));
     (0..3).for_each(|index| cluster.endpoint(22, index, 1));
     cluster.apply();
     assert_eq!(cluster.programmer.problems().count(), 0);
@@ -181,7 +181,7 @@ fn round_robin_serves_each_endpoint_once_per_round_for_each_service_by_itself() 
         }
     }
     assert!(in_turn(&answers[&20], &[0, 1, 2]), "{:?}", answers[&20]);
-    assert!(in_turn(&answers[&21], &(0..17).collect::<Vec<_>>()), "{:?}", answers[&21]);
+    assert!(in_turn(&answers[&21], &(0..18).collect::<Vec<_>>()), "{:?}", answers[&21]);
     assert!(in_turn(&answers[&22], &[0, 1, 2]), "{:?}", answers[&22]);
     let six = cluster.ask_at(SocketAddr::new(ip("fd00:96::14"), 80), 30);
     assert!(in_turn(&six, &[0, 1, 2]), "{six:?}");
@@ -189,7 +189,7 @@ fn round_robin_serves_each_endpoint_once_per_round_for_each_service_by_itself() 
     cluster.remove_endpoint(21, 4);
     let written = cluster.apply();
     assert!(written <= 24, "{written} elements for one endpoint of two protocols and families");
-    let rest: Vec<u16> = (0..17).filter(|index| *index != 4).collect();
+    let rest: Vec<u16> = (0..18).filter(|index| *index != 4).collect();
     let after = cluster.ask(21, 50);
     assert!(in_turn(&after, &rest), "{after:?}");
     cluster.endpoint(20, 2, 2);
@@ -197,7 +197,8 @@ fn round_robin_serves_each_endpoint_once_per_round_for_each_service_by_itself() 
     let weighted = cluster.ask(20, 40);
     let round: Vec<usize> = (0..3).map(|index| weighted.iter().filter(|own| **own == index).count()).collect();
     assert_eq!(round, [10, 10, 20], "weights count in turns too: {weighted:?}");
-    assert!(weighted.windows(2).all(|two| two != [2, 2]) || weighted.chunks(4).all(|four| four.len() == 4));
+    let close = weighted.windows(3).any(|three| three == [2, 2, 2]);
+    assert!(!close, "spread over the round: {weighted:?}");
     assert_eq!(cluster.unsettled(), 0);
 }
 
@@ -357,21 +358,26 @@ fn an_annotation_changed_live_loses_no_connection() {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             client.netns.run(|| {
-                let failed: Vec<_> = (0..3000).filter_map(|_| ask_tcp(target).err()).map(|e| e.to_string()).collect();
-                done.store(true, Ordering::Relaxed);
-                failed
+                let going_on = std::iter::repeat(()).take_while(|()| !done.load(Ordering::Relaxed));
+                let answers = going_on.map(|()| ask_tcp(target).map_err(|error| error.to_string()));
+                answers.fold((0, Vec::new()), |(asked, mut failed), answer| {
+                    failed.extend(answer.err());
+                    (asked + 1, failed)
+                })
             })
         });
-        while !done.load(Ordering::Relaxed) {
+        while changes < 18 {
             cluster.service(27, &balance(ways[changes % ways.len()]), &json!({}));
             cluster.endpoint(27, 3, (changes % 3) as u32);
             cluster.apply();
             changes += 1;
         }
-        assert_eq!(asking.join().unwrap(), Vec::<String>::new());
+        done.store(true, Ordering::Relaxed);
+        let (asked, failed) = asking.join().unwrap();
+        println!("{asked} connections, {changes} changes of algorithm and weight");
+        assert_eq!(failed, Vec::<String>::new());
+        assert!(asked > 100, "{asked}");
     });
-    println!("3000 connections, {changes} changes of algorithm and weight");
-    assert!(changes > 12, "{changes}");
     assert_eq!(cluster.unsettled(), 0);
     cluster.service(27, &balance("rund-robin"), &json!({}));
     cluster.apply();

@@ -184,7 +184,9 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
     let ranges: Vec<&str> = (0..draw.below(4)).map(|_| draw.one(&RANGES)).collect();
     let policies = ["Cluster", "Cluster", "Local"];
     let affinity = draw.one(&["None", "None", "ClientIP"]);
-    let balance = draw.one(&["random", "random", "round-robin", "consistent-hash", "no-such-thing"]);
+    // Rarely a table: it has four thousand slots.
+    let table = draw.rarely(24);
+    let balance = if table { "consistent-hash" } else { draw.one(&["random", "round-robin", "no-such-thing"]) };
     let hash_on = draw.one(&["client-ip", "client-ip", "connection"]);
     let annotations = json!({"mainstay.dev/balance": balance, "mainstay.dev/hash-on": hash_on});
     let labels = if draw.rarely(12) { json!({"service.kubernetes.io/service-proxy-name": "x"}) } else { json!({}) };

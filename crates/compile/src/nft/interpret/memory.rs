@@ -37,7 +37,9 @@ impl Memory {
     /// What is remembered: map, key, value and for how many seconds yet, in order of map and key.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &[u8], &[u8], u64)> {
         let left = |held: &Held| held.until.saturating_sub(self.seconds);
-        self.held.iter().map(move |((map, key), held)| (map.as_str(), key.as_slice(), held.value.as_slice(), left(held)))
+        self.held
+            .iter()
+            .map(move |((map, key), held)| (map.as_str(), key.as_slice(), held.value.as_slice(), left(held)))
     }
 
     /// Remembers a client, as a rule would.
