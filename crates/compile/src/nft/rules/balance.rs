@@ -84,9 +84,9 @@ fn special() -> Chain {
     chain("special", rules)
 }
 
-/// Slot number in R1, set in R0: to the endpoint there.
-fn to_slot() -> [Expression; 4] {
-    [priority(R0), map("slots", R0, R0), set_priority(R0), give(Verdict::Return)]
+/// Set in R0, slot number in R1: to the endpoint there.
+fn to_slot() -> [Expression; 3] {
+    [map("slots", R0, R0), set_priority(R0), give(Verdict::Return)]
 }
 
 fn by_hash(on: HashOn) -> Chain {
@@ -100,15 +100,15 @@ fn by_hash(on: HashOn) -> Chain {
         let mut key = vec![source(family, KEY)];
         key.extend(ports);
         let bytes = (end - KEY.0) * 4;
-        // The mask changes nothing, but nft 1.0.6 ends with a failed assertion where a bare hash is part of a key.
-        let mask = keep(R1, TABLE - 1);
-        let hash = [Expression::Hash { from: KEY, bytes, seed: SEED, modulus: TABLE, to: R1 }, mask];
-        rule([&only(family), &key, &hash, &to_slot()])
+        let hash = Expression::Hash { from: KEY, bytes, seed: SEED, modulus: TABLE, to: R1 };
+        // By way of the scratch word, because nft 1.0.6 ends with a failed assertion where a hash is part of a key.
+        let slot = [hash, priority(R0), set_priority(R1), priority(R1)];
+        rule([&only(family), &key, &slot, &to_slot()])
     };
     chain(table_name(on), BOTH.map(hashed).into())
 }
 
 fn in_turn(slots: u32, lane: u8) -> Chain {
-    let turn = [Expression::InTurn { modulus: slots, to: R1 }];
+    let turn = [priority(R0), Expression::InTurn { modulus: slots, to: R1 }];
     chain(ring_name(slots, lane), vec![rule([&turn, &to_slot()])])
 }
