@@ -135,8 +135,12 @@ impl World {
             })
             .collect();
         let endpoints: Vec<Value> = (0..draw.below(6)).map(|_| endpoint(draw, v6)).collect();
+        let weighted = draw.rarely(3);
+        let weight = |pod: &&str| format!("{pod}={}", draw.one(&["1", "1", "2", "3", "0", "much"]));
+        let weights: Vec<String> = PODS.iter().filter(|_| weighted).map(weight).collect();
         let slice = json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": owner}},
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": owner},
+                         "annotations": {"mainstay.dev/weights": weights.join(",")}},
             "addressType": if v6 { "IPv6" } else { "IPv4" },
             "ports": ports, "endpoints": endpoints,
         });
@@ -181,9 +185,14 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
     let ranges: Vec<&str> = (0..draw.below(4)).map(|_| draw.one(&RANGES)).collect();
     let policies = ["Cluster", "Cluster", "Local"];
     let affinity = draw.one(&["None", "None", "ClientIP"]);
+    // Rarely a table: it has four thousand slots.
+    let table = draw.rarely(24);
+    let balance = if table { "consistent-hash" } else { draw.one(&["random", "round-robin", "no-such-thing"]) };
+    let hash_on = draw.one(&["client-ip", "client-ip", "connection"]);
+    let annotations = json!({"mainstay.dev/balance": balance, "mainstay.dev/hash-on": hash_on});
     let labels = if draw.rarely(12) { json!({"service.kubernetes.io/service-proxy-name": "x"}) } else { json!({}) };
     json!({
-        "metadata": {"labels": labels},
+        "metadata": {"labels": labels, "annotations": annotations},
         "spec": {
             "type": kind, "ports": ports, "loadBalancerSourceRanges": ranges, "sessionAffinity": affinity,
             "clusterIP": if headless { "None" } else { addresses[0] }, "clusterIPs": addresses,
