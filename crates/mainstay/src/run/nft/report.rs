@@ -29,7 +29,7 @@ struct Inner {
     failures: u64,
     first: Option<(Revision, Duration)>,
     last_error: Option<String>,
-    lost: bool,
+    repairs: u64,
     neighbours: Option<String>,
 }
 
@@ -38,16 +38,6 @@ impl Report {
     pub(crate) fn problems(&self) -> Vec<String> {
         let inner = self.lock();
         inner.last_error.iter().chain(&inner.neighbours).chain(&inner.problems).cloned().collect()
-    }
-
-    /// Somebody removed the table or its rules: the next apply looks at all of it.
-    pub(crate) fn lose(&self) {
-        self.lock().lost = true;
-    }
-
-    /// Whether somebody did, since the last time this was asked.
-    pub(super) fn take_lost(&self) -> bool {
-        std::mem::take(&mut self.lock().lost)
     }
 
     /// What somebody else on this host does to the packets of pods.
@@ -68,6 +58,7 @@ impl Report {
             ("bytes", inner.bytes),
             ("keysCompiled", inner.keys),
             ("failures", inner.failures),
+            ("repairs", inner.repairs),
         ])
     }
 
@@ -88,6 +79,11 @@ impl Report {
         if let Some(problems) = problems {
             inner.problems = problems;
         }
+    }
+
+    /// What somebody else changed in our table was put back.
+    pub(super) fn repaired(&self) {
+        self.lock().repairs += 1;
     }
 
     /// A revision could not be brought to the kernel.
