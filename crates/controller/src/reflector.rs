@@ -12,6 +12,9 @@ use contract::access::{Access, Object};
 use crate::feed::Publisher;
 use crate::follow::{Follower, follow};
 
+/// What a node needs to programme its Services.
+static NODE_KINDS: [&Kind; 4] = [&NODE, &SERVICE_CIDR, &SERVICE, &ENDPOINT_SLICE];
+
 /// What a snapshot is made of.
 static KINDS: [&Kind; 6] = [&NAMESPACE, &NODE, &SERVICE_CIDR, &SERVICE, &POD, &ENDPOINT_SLICE];
 
@@ -25,6 +28,13 @@ struct Reflector {
 pub async fn reflect(access: Arc<dyn Access>, publisher: Publisher) {
     let reflector = Reflector { builder: Builder::default(), publisher, revision: Revision(0) };
     follow(access, &KINDS, reflector).await;
+}
+
+/// The same for one node that programmes Services and does nothing else: Pods and Namespaces are not followed, and of
+/// slices only that is kept which matters there.
+pub async fn reflect_node(access: Arc<dyn Access>, publisher: Publisher, node: &str) {
+    let reflector = Reflector { builder: Builder::for_node(node), publisher, revision: Revision(0) };
+    follow(access, &NODE_KINDS, reflector).await;
 }
 
 impl Follower for Reflector {

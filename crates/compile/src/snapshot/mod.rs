@@ -4,6 +4,7 @@ mod build;
 mod decode;
 #[allow(clippy::borrowed_box, reason = "callers clone what they keep")]
 mod labels;
+mod lean;
 pub mod load_balancer;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub namespaces: Table<Namespace>,
     /// ServiceCIDRs.
     pub networks: Table<Network>,
+    /// Pods are not followed: who runs on the node is read from the slices.
+    pub without_pods: bool,
 }
 
 /// Keys that changed between two snapshots.
