@@ -113,6 +113,7 @@ impl Builder {
     /// The snapshot at `revision`, and what changed since the last one.
     pub fn publish(&mut self, revision: Revision) -> (Arc<Snapshot>, Changes) {
         self.current.revision = revision;
+        self.current.number += 1;
         (Arc::new(self.current.clone()), std::mem::take(&mut self.changes))
     }
 

@@ -8,6 +8,9 @@ use super::{EndpointSlice, Labels, Meta, Service};
 /// Label of slices of headless Services: they are not programmed.
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
+/// Label whose value names the proxy that a Service is for.
+const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+
 /// Who an endpoint is and where it runs is forgotten, unless it runs on `node`.
 pub(super) fn slice(slice: &mut EndpointSlice, node: &str) {
     keep_labels(&mut slice.meta, &[SERVICE_NAME, HEADLESS]);
@@ -24,7 +27,7 @@ pub(super) fn slice(slice: &mut EndpointSlice, node: &str) {
 
 /// What selects pods, names aliases or is for controllers is forgotten.
 pub(super) fn service(service: &mut Service) {
-    keep_labels(&mut service.meta, &[]);
+    keep_labels(&mut service.meta, &[PROXY_NAME]);
     service.selector = None;
     service.external_name = Box::default();
     service.traffic_distribution = None;
