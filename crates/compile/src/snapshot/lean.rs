@@ -72,10 +72,10 @@ mod tests {
         let (snapshot, _) = put(1, &slice);
         assert!(snapshot.without_pods);
         let kept = snapshot.slices.get(&key).unwrap();
-        assert_eq!(kept.meta.labels.keys().map(|name| &**name).collect::<Vec<_>>(), [
-            "kubernetes.io/service-name",
-            "service.kubernetes.io/headless"
-        ]);
+        assert_eq!(
+            kept.meta.labels.keys().map(|name| &**name).collect::<Vec<_>>(),
+            ["kubernetes.io/service-name", "service.kubernetes.io/headless"]
+        );
         let [here, there] = &kept.endpoints[..] else { panic!("two endpoints") };
         assert_eq!((here.node.as_deref(), there.node.as_deref()), (Some("here"), None));
         assert!(here.pod.is_none() && here.pod_uid.is_none() && here.zone.is_none() && here.hostname.is_none());

@@ -16,7 +16,7 @@ use crate::limits;
 pub struct Target {
     /// A kubeconfig; none means the ServiceAccount of the pod this runs in.
     pub kubeconfig: Option<PathBuf>,
-    /// URL of the server, instead of the kubeconfig's.
+    /// URL of the server, instead of the kubeconfig's or the pod's.
     pub master: Option<String>,
     /// Who the server is told is asking.
     pub user_agent: String,
@@ -61,10 +61,11 @@ pub async fn connect(target: &Target) -> Result<(Client, String), ConnectError> 
             let options = KubeConfigOptions::default();
             Config::from_custom_kubeconfig(file, &options).await.map_err(|error| wrong(&error))?
         }
-        (None, Some(_)) => Config::new(http::Uri::from_static("http://localhost")),
-        (None, None) => {
-            Config::incluster().map_err(|error| ConnectError::NotInCluster(super::fault::told(&error)))?
+        // In a pod its ServiceAccount asks; elsewhere nobody in particular does.
+        (None, Some(_)) => {
+            Config::incluster().unwrap_or_else(|_| Config::new(http::Uri::from_static("http://localhost")))
         }
+        (None, None) => Config::incluster().map_err(|error| ConnectError::NotInCluster(super::fault::told(&error)))?,
     };
     if let Some(url) = &target.master {
         let wrong = |why: String| ConnectError::Master { url: url.clone(), why };

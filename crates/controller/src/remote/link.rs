@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// The state of the watches on one server. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Link {
     inner: Arc<Mutex<Inner>>,
 }
 
+#[derive(Default)]
 struct Inner {
     /// Kinds that are not followed, with the time since when.
     lost: BTreeMap<&'static str, Instant>,
@@ -33,7 +34,7 @@ impl Link {
     pub(super) fn new(kinds: impl Iterator<Item = &'static str>) -> Self {
         let now = Instant::now();
         let lost = kinds.map(|kind| (kind, now)).collect();
-        Self { inner: Arc::new(Mutex::new(Inner { lost, why: None, lists: 0, resumes: 0, objects: 0 })) }
+        Self { inner: Arc::new(Mutex::new(Inner { lost, ..Inner::default() })) }
     }
 
     /// None while every kind is followed. A connection that dies without a word is noticed after `limits::SILENCE`.

@@ -124,13 +124,7 @@ impl Inner {
         Err(fault::refused(code, &text))
     }
 
-    async fn write(
-        &self,
-        method: http::Method,
-        path: &str,
-        kind: &Kind,
-        object: Value,
-    ) -> Result<Arc<Object>, Status> {
+    async fn write(&self, method: http::Method, path: &str, kind: &Kind, object: Value) -> Result<Arc<Object>, Status> {
         let mut object = object;
         object["apiVersion"] = json!(kind.api_version());
         object["kind"] = json!(kind.kind);

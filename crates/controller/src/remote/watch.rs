@@ -114,8 +114,12 @@ impl Watch {
         // The server ends a watch after this time; different ones keep many nodes from coming back at once.
         let seconds = (limits::WATCH_SECONDS + spread(limits::WATCH_SECONDS)).to_string();
         let from = self.revision.to_string();
-        let query =
-            [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", &*from), ("timeoutSeconds", &seconds)];
+        let query = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("resourceVersion", &*from),
+            ("timeoutSeconds", &seconds),
+        ];
         let path = path::of_scope(self.kind, &scope, &query);
         let response = self.inner.open(request(Method::GET, &path, Body::empty())?).await?;
         self.inner.link.follows(self.kind.plural);

@@ -40,11 +40,8 @@ impl Hairpins {
         };
         let mut moved = Moved::default();
         for key in keys {
-            let addresses = if snapshot.without_pods {
-                of_service(snapshot, &key, node)
-            } else {
-                of_pod(snapshot, &key, node)
-            };
+            let addresses =
+                if snapshot.without_pods { of_service(snapshot, &key, node) } else { of_pod(snapshot, &key, node) };
             self.set(key, addresses, &mut moved);
         }
         moved
