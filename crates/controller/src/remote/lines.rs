@@ -63,7 +63,7 @@ mod tests {
     #[tokio::test]
     async fn lines_are_cut_where_they_end_however_they_come() {
         let frames = ["{\"a\"", ":1}\n{}\n", "\n{\"b\"", ":2", "}\nrest"];
-        let frames = frames.map(|text| Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from(text))));
+        let frames = frames.map(|text| Ok::<_, std::io::Error>(hyper::body::Frame::data(Bytes::from(text))));
         let stream = http_body_util::StreamBody::new(futures::stream::iter(frames));
         let mut lines = Lines::new(Body::wrap_body(stream));
         let mut seen = Vec::new();
@@ -76,14 +76,14 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_end_is_refused() {
         let piece = Bytes::from(vec![b'x'; 1 << 20]);
-        let frames = std::iter::repeat_with(move || Ok::<_, std::io::Error>(http_body::Frame::data(piece.clone())));
+        let frames = std::iter::repeat_with(move || Ok::<_, std::io::Error>(hyper::body::Frame::data(piece.clone())));
         let mut lines = Lines::new(Body::wrap_body(http_body_util::StreamBody::new(futures::stream::iter(frames))));
         assert!(lines.next().await.unwrap_err().message.contains("a line of more than"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_an_end() {
-        let never = futures::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
+        let never = futures::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
         let mut lines = Lines::new(Body::wrap_body(http_body_util::StreamBody::new(never)));
         assert_eq!(lines.next().await.unwrap_err().code, 504);
     }

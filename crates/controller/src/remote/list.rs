@@ -27,9 +27,18 @@ pub(super) async fn each(
         inner.link.came();
         take(object);
     };
-    let listed = whole(inner, kind, scope, &mut take).await;
+    let listed = match whole(inner, kind, scope, &mut take).await {
+        // A kind that the server does not have is as of now: a watch of the others must not begin earlier for it.
+        Err(status) if status.code == 404 && inner.is_optional(kind) => {
+            Ok(Revision(inner.listed.load(Ordering::Relaxed)))
+        }
+        other => other,
+    };
     match &listed {
-        Ok(_) => inner.link.listed(),
+        Ok(revision) => {
+            inner.listed.fetch_max(revision.0, Ordering::Relaxed);
+            inner.link.listed();
+        }
         Err(status) => inner.link.failed(&status.message),
     }
     listed
@@ -48,14 +57,10 @@ async fn whole(
                 tracing::info!(%status, "the server does not stream lists: asking for pages");
                 inner.pages.store(true, Ordering::Relaxed);
             }
-            Err(status) if status.code == 404 && inner.is_optional(kind) => return Ok(Revision(0)),
             other => return other,
         }
     }
-    match paged(inner, kind, scope, take).await {
-        Err(status) if status.code == 404 && inner.is_optional(kind) => Ok(Revision(0)),
-        other => other,
-    }
+    paged(inner, kind, scope, take).await
 }
 
 async fn streamed(

@@ -13,11 +13,13 @@ mod link;
 mod list;
 mod notes;
 mod path;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use api::kind::Kind;
 use api::object::{ObjectKey, Revision};
@@ -61,6 +63,8 @@ pub(crate) struct Inner {
     link: Link,
     /// Whether the server has refused a list as a stream of events: then pages are asked for.
     pages: AtomicBool,
+    /// The newest revision at which a list was read.
+    listed: AtomicU64,
 }
 
 impl Remote {
@@ -68,7 +72,7 @@ impl Remote {
     pub fn new(client: Client, views: Vec<View>) -> Self {
         let link = Link::new(views.iter().map(|view| view.kind.plural));
         let views = views.into_iter().map(|view| (view.kind.plural, view)).collect();
-        Self { inner: Arc::new(Inner { client, views, link, pages: AtomicBool::new(false) }) }
+        Self { inner: Arc::new(Inner { client, views, link, pages: AtomicBool::new(false), listed: AtomicU64::new(0) }) }
     }
 
     /// Whether the server is heard, and since when not.
