@@ -143,6 +143,11 @@ pub fn delete_table(batch: &mut Batch, table: &str) {
     batch.push(DEL_TABLE, 0, |w| w.string(1, table));
 }
 
+/// Deletes somebody else's table of any family (`NFPROTO_*`) with everything in it.
+pub fn delete_foreign_table(batch: &mut Batch, family: u8, table: &str) {
+    batch.push_of(family, DEL_TABLE, 0, |w| w.string(1, table));
+}
+
 /// Wakes a table that was made dormant: its chains see packets again.
 pub fn wake_table(batch: &mut Batch, table: &str) {
     batch.push(NEW_TABLE, 0, |w| {

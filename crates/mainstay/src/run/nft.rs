@@ -22,7 +22,7 @@ use self::sink::NftSink;
 use self::watch::Watch;
 use super::faults::Faults;
 
-pub(crate) use self::report::Report;
+pub(crate) use self::report::{Report, Synced};
 
 /// Which dataplane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

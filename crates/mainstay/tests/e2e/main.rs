@@ -18,6 +18,7 @@ mod host_untouched;
 mod interrupted;
 mod kill9;
 mod networks;
+mod node_role;
 mod open;
 mod output;
 mod processes;

@@ -7,6 +7,7 @@ mod adopt;
 mod arrange;
 mod batches;
 mod claims;
+mod hairpins;
 mod number;
 mod ops;
 mod starting;
@@ -23,9 +24,10 @@ use self::adopt::Recovered;
 use self::arrange::Lanes;
 use self::batches::Group;
 use self::claims::Claims;
+use self::hairpins::Hairpins;
 use self::starting::{Starting, Young};
 use super::account::Directory;
-use super::held::{Held, Way, kept_seconds, octets};
+use super::held::{Held, Place, Way, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
@@ -68,9 +70,8 @@ pub struct Programmer {
     young: BTreeMap<ObjectKey, Young>,
     /// Which Service port has which number.
     directory: Directory,
-    /// Addresses of pods on this node, with how many pods have each.
-    hairpins: BTreeMap<IpAddr, usize>,
-    pods: BTreeMap<ObjectKey, Vec<IpAddr>>,
+    /// Addresses of pods on this node.
+    hairpins: Hairpins,
     zone: Option<Box<str>>,
     /// Service ranges: those of the configuration and those of ServiceCIDRs.
     networks: Vec<Cidr>,
@@ -93,8 +94,7 @@ impl Programmer {
             now: Duration::ZERO,
             young: BTreeMap::new(),
             directory: Directory::default(),
-            hairpins: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            hairpins: Hairpins::default(),
             zone: None,
             problems: BTreeMap::new(),
             observed: Some(State::new()),
@@ -169,12 +169,8 @@ impl Programmer {
         let observed = observed.unwrap_or_default();
         let mut recovered = Recovered::new(observed, &mut self.ids, &mut self.identities, &mut self.lanes);
         let mut groups = vec![recovered.strays()];
-        if everything || !changes.pods.is_empty() || !changes.networks.is_empty() {
-            let before = if start { recovered.take_fixed() } else { self.fixed_elements() };
-            self.pods_changed(snapshot, changes, everything);
-            self.networks = service_networks(snapshot, &self.config);
-            groups.push(Group { before, after: self.fixed_elements(), flush: Vec::new() });
-        }
+        let found = start.then(|| recovered.take_fixed());
+        groups.push(self.fixed(snapshot, changes, everything, found));
         let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut groups);
         groups.extend(recovered.rest(&mut self.ids, &mut self.identities, &mut self.lanes));
         let (batches, bytes) = batches::pack(batches::join(groups), bytes_max, encoded_len);
@@ -282,32 +278,36 @@ impl Programmer {
         }
     }
 
-    fn pods_changed(&mut self, snapshot: &Snapshot, changes: &Changes, everything: bool) {
-        let keys: Vec<ObjectKey> = if everything {
-            snapshot.pods.keys().chain(self.pods.keys()).cloned().collect()
-        } else {
-            changes.pods.iter().cloned().collect()
-        };
-        for key in keys {
-            let here = |pod: &&std::sync::Arc<crate::snapshot::Pod>| pod.node.as_deref() == Some(&*self.config.node);
-            let ips = snapshot.pods.get(&key).filter(here).map_or(Vec::new(), |pod| pod.ips.clone());
-            for ip in &ips {
-                *self.hairpins.entry(*ip).or_default() += 1;
-            }
-            let old = if ips.is_empty() { self.pods.remove(&key) } else { self.pods.insert(key, ips) };
-            for ip in old.into_iter().flatten() {
-                if let Some(count) = self.hairpins.get_mut(&ip) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.hairpins.remove(&ip);
-                    }
-                }
-            }
+    /// The difference in what belongs to no Service; at the start `found` is what the kernel held of it.
+    fn fixed(
+        &mut self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        everything: bool,
+        found: Option<BTreeMap<Place, Value>>,
+    ) -> Group {
+        let mut group = Group::default();
+        if everything || !changes.networks.is_empty() {
+            group.before = found.unwrap_or_else(|| self.ranges());
+            self.networks = service_networks(snapshot, &self.config);
+            group.after = self.ranges();
         }
+        let moved = self.hairpins.update(snapshot, changes, everything, &self.config.node);
+        // What comes at the start may have been found: then it is no change.
+        group.before.extend(moved.gone.iter().map(hairpin));
+        group.after.extend(moved.came.iter().map(hairpin));
+        group
     }
 
-    /// Elements that belong to no Service: ranges, the node's addresses, addresses that may talk to themselves.
-    fn fixed_elements(&self) -> BTreeMap<super::held::Place, Value> {
+    /// Elements that belong to no Service.
+    fn fixed_elements(&self) -> BTreeMap<Place, Value> {
+        let mut elements = self.ranges();
+        elements.extend(self.hairpins.addresses().map(hairpin));
+        elements
+    }
+
+    /// Elements that belong to no Service and to no pod: ranges and the node's addresses.
+    fn ranges(&self) -> BTreeMap<Place, Value> {
         let mut elements = BTreeMap::new();
         let mut add = |sets: [SetName; 2], v4: bool, key: Vec<u8>| {
             elements.insert((if v4 { sets[0] } else { sets[1] }, key.into()), Value::default());
@@ -340,10 +340,6 @@ impl Programmer {
         for address in &self.config.dns_addresses {
             add([SetName::DnsAddrs4, SetName::DnsAddrs6], address.is_ipv4(), octets(*address));
         }
-        for address in self.hairpins.keys() {
-            let twice = [octets(*address), octets(*address)].concat();
-            add([SetName::Hairpin4, SetName::Hairpin6], address.is_ipv4(), twice);
-        }
         elements
     }
 
@@ -351,6 +347,13 @@ impl Programmer {
     fn take_id(&mut self) -> Option<ServiceId> {
         self.ids.take().map(ServiceId)
     }
+}
+
+/// An address that may talk to itself.
+fn hairpin(address: &IpAddr) -> (Place, Value) {
+    let set = if address.is_ipv4() { SetName::Hairpin4 } else { SetName::Hairpin6 };
+    let twice = [octets(*address), octets(*address)].concat();
+    ((set, twice.into()), Value::default())
 }
 
 /// Ranges of names that lie in no other one: two names, or a name and a prefix, either are apart or one holds the other.

@@ -9,9 +9,9 @@ use controller::{Sink, SinkError};
 use dataplane::Dataplane;
 use dataplane::keeper::{Done, Keeper};
 
-use super::Shared;
 use super::told::{self, Told};
 use super::watch::{Damage, Watch};
+use super::{Shared, Synced};
 
 /// A batch that fails because of damage is often earlier than the notice: what the next call puts back belongs to damage
 /// that is heard within this time.
@@ -38,7 +38,7 @@ impl NftSink {
         Self { node, keeper, shared, watch, told, failed: false, recovered: None, began }
     }
 
-    fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
+    fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<Done> {
         self.keeper.set_node_port_addresses(self.shared.node_ports.borrow_and_update().clone());
         let damage = self.watch.take();
         if damage.is_some() {
@@ -62,7 +62,7 @@ impl NftSink {
         let texts = || self.keeper.problems().map(|problem| format!("{}: {}", problem.service, problem.why)).collect();
         let problems = (done.keys_compiled > 0).then(texts);
         self.shared.report.programmed(snapshot.revision, &done, problems);
-        Ok(())
+        Ok(done)
     }
 
     /// Tells of damage, if there was any: somebody may also have put back himself what he took.
@@ -90,6 +90,7 @@ impl Sink for NftSink {
         if !delay.is_zero() && !changes.is_empty() {
             std::thread::sleep(delay);
         }
+        let began = Instant::now();
         let result = match self.shared.faults.fail_applies() {
             true => {
                 self.keeper.doubt();
@@ -97,7 +98,10 @@ impl Sink for NftSink {
             }
             false => self.program(snapshot, changes).map_err(|error| error.to_string()),
         };
-        result.map_err(|why| {
+        let (revision, number, took) = (snapshot.revision, snapshot.number, began.elapsed());
+        let outcome = result.as_ref().map_err(String::as_str);
+        self.shared.report.synced(&Synced { revision, number, took, outcome });
+        result.map(|_| ()).map_err(|why| {
             self.shared.report.failed(&why);
             SinkError(why)
         })

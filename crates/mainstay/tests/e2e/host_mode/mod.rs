@@ -8,4 +8,4 @@ mod outlive;
 mod packets;
 mod refusals;
 mod restore;
-mod world;
+pub(crate) mod world;
