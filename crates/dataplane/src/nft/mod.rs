@@ -64,6 +64,12 @@ impl Nft {
         Ok(Self { socket: Socket::open(Protocol::Netfilter)?, ruleset, version, flushes: BTreeSet::new() })
     }
 
+    /// Sends no more at once than a process may whose send buffer is `bytes`: 425,984 where nobody raised
+    /// net.core.wmem_max.
+    pub fn limit_send(&mut self, bytes: usize) -> Result<()> {
+        Ok(self.socket.limit_send(bytes)?)
+    }
+
     /// Deletes our table and nothing else; an absent table is no error.
     pub fn remove(&mut self) -> Result<()> {
         let mut transaction = Transaction::new();

@@ -64,6 +64,7 @@ struct Inner {
     keys: u64,
     failures: u64,
     first: Option<(Revision, Duration)>,
+    last: Option<(Revision, Instant)>,
     last_error: Option<String>,
     lost: bool,
     neighbours: Option<String>,
@@ -107,6 +108,11 @@ impl Report {
         self.lock().first
     }
 
+    /// The newest revision that the kernel acknowledged, and when.
+    pub(crate) fn last(&self) -> Option<(Revision, Instant)> {
+        self.lock().last
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poison| poison.into_inner())
     }
@@ -121,6 +127,8 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     /// Addresses that serve node ports.
     pub(crate) node_ports: watch::Receiver<Vec<IpAddr>>,
+    /// Largest send buffer, see [`Nft::limit_send`].
+    pub(crate) send_bytes: Option<usize>,
 }
 
 struct NftSink {
@@ -177,6 +185,7 @@ impl NftSink {
         report.bytes += done.bytes as u64;
         report.keys += done.keys_compiled as u64;
         report.first.get_or_insert_with(|| (snapshot.revision, began.elapsed()));
+        report.last = Some((snapshot.revision, Instant::now()));
         report.last_error = None;
         if done.keys_compiled > 0 {
             report.problems =
@@ -223,10 +232,10 @@ pub(crate) fn start(
     confirm: SinkHandle,
     shared: Shared,
 ) -> Result<JoinHandle<()>> {
-    let Shared { report, faults, node_ports } = shared;
+    let Shared { report, faults, node_ports, send_bytes } = shared;
     let (opened, wait) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = sandbox.enter().context("cannot enter the node's network").and_then(|()| open(kind));
+        let plane = sandbox.enter().context("cannot enter the node's network").and_then(|()| open(kind, send_bytes));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
@@ -243,9 +252,13 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {
+fn open(kind: Kind, send_bytes: Option<usize>) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
-        Kind::Nft => Box::new(Nft::open().context("cannot open nftables")?),
+        Kind::Nft => {
+            let mut nft = Nft::open().context("cannot open nftables")?;
+            send_bytes.map_or(Ok(()), |bytes| nft.limit_send(bytes))?;
+            Box::new(nft)
+        }
         Kind::Memory => Box::new(Memory::default()),
     })
 }
