@@ -11,6 +11,7 @@ mod instance;
 mod numbers;
 mod objects;
 mod programming;
+mod restart;
 mod sandbox;
 
 use anyhow::Result;
@@ -39,6 +40,8 @@ enum What {
     Fill(fill_command::Flags),
     /// How fast an instance is there, and what it weighs at rest
     Footprint(footprint::Flags),
+    /// How soon a killed server's successor is ready, and what it writes to the kernel
+    Restart(restart::Flags),
     /// What no program can beat here: one element through netlink, one fsync'ed append
     Floors(floors::Flags),
 }
@@ -53,6 +56,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         What::Follow(flags) => follow::run(flags),
         What::Fill(flags) => fill_command::run(flags),
         What::Footprint(flags) => footprint::run(flags),
+        What::Restart(flags) => restart::run(flags),
         What::Floors(flags) => floors::run(flags),
     }
 }

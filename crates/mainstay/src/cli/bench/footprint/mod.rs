@@ -6,7 +6,7 @@
 //!   three pods, once with 10,000 Services of ten endpoints each.
 //! * idle: processor time of all of them during the rest, in percent of one processor.
 
-mod started;
+pub(super) mod started;
 
 use std::time::Duration;
 
