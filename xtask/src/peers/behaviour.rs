@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::ground::{Ground, NODE, Node, SERVERS};
-use super::side::{Programs, Proxy, SIDES};
+use super::side::{Programs, Proxy};
 
 /// How long nothing must come for a connection to count as dropped.
 const DROPPED: Duration = Duration::from_millis(1_500);
@@ -34,7 +34,7 @@ const CASES: [(&str, &str, bool, &str); 9] = [
 /// Asks both the same; an answer that is not what kube-proxy's rules promise is an error.
 pub(super) fn compare(programs: &Programs<'_>, ground: &Ground, api: &Api) -> Result<Value> {
     let mut all = json!({});
-    for side in SIDES {
+    for side in programs.sides.iter().copied() {
         eprintln!("xtask: behaviour of {}", side.name());
         let node = ground.node()?;
         serve(&node)?;

@@ -2,7 +2,7 @@
 //!
 //! Both are fed by the same API server: Mainstay's own, and in the part `cluster` a real kube-apiserver over etcd. Rounds
 //! alternate between the two, every round has namespaces that nobody has touched, and processes are pinned. What is
-//! missing (kube-proxy, Go, nft, root) is an error: no part is left out unless `--only` says so.
+//! missing (kube-proxy, Go, nft, root) is an error: no part is left out unless `--only` or `--side` says so.
 //!
 //! * cold: from the start of the proxy's process to its last rule; afterwards every Service is counted in the kernel.
 //! * connect: `mainstay bench between`, through the cluster IP and the node port and directly.
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use api::Api;
 use ground::Ground;
 use rounds::{Size, Work};
-use side::Programs;
+use side::{Programs, SIDES, Side};
 use sources::Peers;
 
 /// Services of each measurement of speed, with four endpoints each.
@@ -51,6 +51,7 @@ pub(crate) struct Options {
     rounds: usize,
     json: Option<PathBuf>,
     only: Option<String>,
+    side: Option<String>,
 }
 
 impl Options {
@@ -58,7 +59,8 @@ impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
         let cache = std::env::var_os("HOME").map_or_else(std::env::temp_dir, |home| PathBuf::from(home).join(".cache"));
         let peers = cache.join("mainstay-peers");
-        let mut options = Self { binary: None, peers, services: SIZES.to_vec(), rounds: 3, json: None, only: None };
+        let mut options =
+            Self { binary: None, peers, services: SIZES.to_vec(), rounds: 3, json: None, only: None, side: None };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().with_context(|| format!("{argument} needs a value"));
@@ -69,6 +71,7 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().context("--rounds takes a number")?,
                 "--json" => options.json = Some(value()?.into()),
                 "--only" => options.only = Some(value()?.clone()),
+                "--side" => options.side = Some(value()?.clone()),
                 other => bail!("unknown argument {other:?}.\nType: {}", crate::USAGE),
             }
         }
@@ -79,6 +82,13 @@ impl Options {
             bail!("there is no part {only:?}; there are {}", PARTS.join(", "));
         }
         Ok(options)
+    }
+
+    /// Both, or the one that was asked for.
+    fn sides(&self) -> Result<Vec<Side>> {
+        let Some(name) = &self.side else { return Ok(SIDES.into()) };
+        let side = SIDES.into_iter().find(|side| side.name() == name.as_str());
+        Ok(vec![side.with_context(|| format!("there is no side {name:?}; there are kube_proxy and mainstay"))?])
     }
 
     fn has(&self, part: &str) -> bool {
@@ -98,7 +108,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => crate::bench::build()?,
     };
     let peers = Peers::find_or_build(&std::path::absolute(&options.peers)?)?;
-    let programs = Programs { binary: &binary, peers: &peers };
+    let sides = options.sides()?;
+    let programs = Programs { binary: &binary, peers: &peers, sides };
     let ground = Ground::make()?;
     let mut figures = report::head(&programs)?;
     let mut note = |part: &str, value: Value| -> Result<()> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::ground::{Ground, NODE, Node, SERVERS};
 use super::process::output;
-use super::side::{Programs, Proxy, SIDES, Side, check_complete};
+use super::side::{Programs, Proxy, Side, check_complete};
 
 /// Rest before memory is read.
 const REST: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ pub(super) fn measure(
     rounds: usize,
     work: Work,
 ) -> Result<Value> {
-    let mut taken: Vec<(Side, Vec<Value>)> = SIDES.map(|side| (side, Vec::new())).into();
+    let mut taken: Vec<(Side, Vec<Value>)> = programs.sides.iter().map(|side| (*side, Vec::new())).collect();
     for round in 1..=rounds {
         for (side, figures) in &mut taken {
             eprintln!("xtask: {} x {}, round {round}, {}", size.services, size.endpoints, side.name());

@@ -50,6 +50,8 @@ pub(super) struct Programs<'a> {
     pub(super) binary: &'a Path,
     /// kube-proxy among others.
     pub(super) peers: &'a Peers,
+    /// Which are measured, in the order of every round.
+    pub(super) sides: Vec<Side>,
 }
 
 /// A proxy that has programmed everything.
@@ -62,11 +64,24 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Starts it on a node and waits until it has programmed everything.
     pub(super) fn start(side: Side, programs: &Programs<'_>, ground: &Ground, node: &Node, api: &Api) -> Result<Self> {
+        Self::start_with(side, &[], programs, ground, node, api)
+    }
+
+    /// The same with more flags.
+    pub(super) fn start_with(
+        side: Side,
+        flags: &[&str],
+        programs: &Programs<'_>,
+        ground: &Ground,
+        node: &Node,
+        api: &Api,
+    ) -> Result<Self> {
         let log = ground.directory().join(format!("{}-{}.log", node.node, side.name()));
-        let command = match side {
+        let mut command = match side {
             Side::KubeProxy => kube_proxy(&programs.peers.program("kube-proxy"), ground, node, api)?,
             Side::Mainstay => mainstay(programs.binary, node, api),
         };
+        command.args(flags);
         let mut process = Process::start(side.name(), command, &log)?;
         let cold = process.until(PATIENCE, |log| is_complete(side, log))?;
         Ok(Self { process, cold })
@@ -131,15 +146,7 @@ pub(super) fn check_complete(side: Side, node: &Node, services: usize) -> Result
     Ok(())
 }
 
-/// Takes everything of a proxy's away.
-pub(super) fn clean_up(side: Side, programs: &Programs<'_>, node: &Node) -> Result<()> {
-    let mut command = match side {
-        Side::KubeProxy => node.command(programs.peers.program("kube-proxy")),
-        Side::Mainstay => {
-            let mut command = node.command(programs.binary);
-            command.arg("node");
-            command
-        }
-    };
-    output(command.arg("--cleanup")).map(|_| ())
+/// Takes everything of ours away; `--take-over` does that with what is kube-proxy's.
+pub(super) fn clean_up(programs: &Programs<'_>, node: &Node) -> Result<()> {
+    output(node.command(programs.binary).args(["node", "--cleanup"])).map(|_| ())
 }

@@ -3,14 +3,14 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::api::Api;
 use super::ground::{API_CPU, Ground, NODE, Node, SERVERS, command};
-use super::process::Process;
+use super::process::{Process, output};
 use super::side::{Programs, Proxy, Side, clean_up};
 
 /// How long each state is watched.
@@ -34,17 +34,18 @@ pub(super) fn run(programs: &Programs<'_>, ground: &Ground, api: &Api) -> Result
         steps.push(what.to_owned());
         std::thread::sleep(WATCHED);
     };
-    let ours = Proxy::start(Side::Mainstay, programs, ground, &node, api)?;
-    step("mainstay node started beside kube-proxy");
+    let ours = Proxy::start_with(Side::Mainstay, &["--take-over"], programs, ground, &node, api)?;
+    step("mainstay node --take-over started beside kube-proxy");
     first.stop()?;
     step("kube-proxy stopped");
-    clean_up(Side::KubeProxy, programs, &node)?;
-    step("kube-proxy --cleanup");
+    gone(&node, ["ip", "kube-proxy"])?;
+    step("the rules of kube-proxy are gone");
     let second = Proxy::start(Side::KubeProxy, programs, ground, &node, api)?;
     step("kube-proxy started beside mainstay node");
     ours.stop()?;
     step("mainstay node stopped");
-    clean_up(Side::Mainstay, programs, &node)?;
+    clean_up(programs, &node)?;
+    gone(&node, ["inet", "mainstay"])?;
     step("mainstay node --cleanup");
     let clients = loads.finish()?;
     second.stop()?;
@@ -59,6 +60,18 @@ pub(super) fn run(programs: &Programs<'_>, ground: &Ground, api: &Api) -> Result
     Ok(json!({
         "steps": steps, "started": sum("started"), "ok": sum("ok"), "stalled": sum("stalled"), "failed": failed, "clients": of,
     }))
+}
+
+/// Waits until a table is gone.
+fn gone(node: &Node, [family, table]: [&str; 2]) -> Result<()> {
+    let began = Instant::now();
+    while output(node.command("nft").args(["list", "tables"]))?.contains(&format!("table {family} {table}\n")) {
+        if began.elapsed() > PATIENCE {
+            bail!("table {family} {table} is still there after {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// The server behind the Service.
