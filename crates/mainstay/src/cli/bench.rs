@@ -33,10 +33,13 @@ enum What {
     /// What a connection through a Service costs beside a direct one
     Connect(connect::Flags),
     /// What connections between two network namespaces cost, whoever translates addresses there
+    #[command(hide = true)]
     Between(connect::between::Flags),
     /// When packets follow a change of one endpoint, whoever translates addresses there
+    #[command(hide = true)]
     Follow(follow::Flags),
     /// Fills a data directory or an API server with Services for a measurement
+    #[command(hide = true)]
     Fill(fill_command::Flags),
     /// How fast an instance is there, and what it weighs at rest
     Footprint(footprint::Flags),
