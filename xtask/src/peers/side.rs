@@ -105,7 +105,7 @@ fn is_complete(side: Side, log: &str) -> bool {
         Side::KubeProxy => ["IPv4", "IPv6"].iter().all(|family| {
             log.lines().any(|line| line.contains("SyncProxyRules complete") && line.contains(&format!("\"{family}\"")))
         }),
-        Side::Mainstay => log.lines().any(|line| line.contains("ready in ")),
+        Side::Mainstay => log.contains("programmed at revision"),
     }
 }
 
@@ -126,7 +126,8 @@ fn kube_proxy(program: &Path, ground: &Ground, node: &Node, api: &Api) -> Result
 
 fn mainstay(program: &Path, node: &Node, api: &Api) -> Command {
     let mut command = node.command(program);
-    command.args(["node", "--hostname-override", NODE_NAME, "--cluster-cidr", "10.240.0.0/12", "--kubeconfig"]);
+    command.args(["node", "--hostname-override", NODE_NAME, "--cluster-cidr", "10.240.0.0/12"]);
+    command.args(["--conntrack-max-per-core", "0", "--conntrack-min", "0", "--kubeconfig"]);
     command.arg(api.kubeconfig());
     command
 }

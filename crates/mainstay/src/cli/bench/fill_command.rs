@@ -58,7 +58,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (&flags.data_dir, &flags.kubeconfig) {
         (Some(directory), _) => {
-            let store = DataDir::choose(Some(directory))?.store();
+            let store = DataDir::choose(Some(directory.as_path()))?.store();
             if store.exists() {
                 bail!("{} holds a store already.\nName an empty directory: --data-dir DIR", directory.display());
             }

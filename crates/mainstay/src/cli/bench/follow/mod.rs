@@ -10,6 +10,7 @@
 mod probe;
 
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -63,8 +64,11 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = || runtime.block_on(measure(flags, &probe, [first, second]));
     let (packets, answered) = match &flags.from {
-        Some(name) => kernel::namespace::within_net(probe::namespace(name)?, || Ok(work()))
-            .context("cannot enter the namespace from which the API is reached")??,
+        Some(name) => {
+            let from = probe::namespace(name)?;
+            let measured = kernel::namespace::within_net(from.as_fd(), || Ok(work()));
+            measured.context("cannot enter the namespace from which the API is reached")??
+        }
         None => work()?,
     };
     let stale = probe.stale();

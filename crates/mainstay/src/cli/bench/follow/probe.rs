@@ -91,7 +91,11 @@ fn ask(seen: &watch::Sender<(usize, Instant)>, wanted: &AtomicUsize, stale: &Ato
                 stale.fetch_add(1, Ordering::Relaxed);
             }
             seen.send_if_modified(|last| {
-                std::mem::replace(last, (number, if last.0 == number { last.1 } else { now })).0 != number
+                let changed = last.0 != number;
+                if changed {
+                    *last = (number, now);
+                }
+                changed
             });
         }
         std::thread::sleep(PAUSE);
