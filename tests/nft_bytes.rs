@@ -32,10 +32,7 @@ impl World {
             node: "node".into(),
             pod_cidrs: vec![range("10.240.0.0/12")],
             service_cidrs: vec![range("10.96.0.0/12")],
-            egress: false,
-            node_port_addresses: Vec::new(),
-            dns_addresses: Vec::new(),
-            pools: compile::load_balancer::Pools::default(),
+            ..Config::default()
         };
         let mut plane = Nft::open().unwrap();
         plane.install().unwrap();

@@ -55,6 +55,7 @@ pub(crate) fn config() -> Config {
         dns_addresses: vec![ip("10.96.0.10")],
         // The last of LB_IPS is in no pool.
         pools: Pools::parse(&["192.0.2.1-192.0.2.2", "2001:db8::1"]).unwrap(),
+        ..Config::default()
     }
 }
 

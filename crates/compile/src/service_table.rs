@@ -9,28 +9,12 @@ use std::net::IpAddr;
 use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
-use crate::load_balancer::Pools;
 use crate::snapshot::{Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
-/// What a node knows of itself and of the cluster.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node's name.
-    pub node: Box<str>,
-    /// Ranges of pods: sources in them are not masqueraded.
-    pub pod_cidrs: Vec<Cidr>,
-    /// Ranges of Services: unknown addresses in them are refused.
-    pub service_cidrs: Vec<Cidr>,
-    /// Whether pods have a way out of the node: then it is masqueraded.
-    pub egress: bool,
-    /// Local addresses on which node ports are served.
-    pub node_port_addresses: Vec<IpAddr>,
-    /// Addresses of the cluster DNS: local to the node, never translated.
-    pub dns_addresses: Vec<IpAddr>,
-    /// Load-balancer addresses: no other one is ever programmed, whatever a status says.
-    pub pools: Pools,
-}
+pub use self::config::{BadInterface, BadMarkBit, Config, IngressAddresses, Interface, LocalPods, MarkBit};
+
+mod config;
 
 /// Endpoints of one Service port beyond which the rest is not used: the kernel data numbers them in 12 bits.
 pub const ENDPOINTS_MAX: usize = 4095;
@@ -66,6 +50,19 @@ pub struct Frontend {
     pub local: bool,
     /// Sources that alone may use it (load-balancer addresses only); none: everybody.
     pub sources: Option<Vec<Cidr>>,
+    /// Whose source gives way to the node's.
+    pub masquerade: Masquerade,
+}
+
+/// Whose source gives way to the node's. A client that is its own endpoint is masqueraded in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masquerade {
+    /// Everybody's: the endpoint may be on another node, which does not know the way back.
+    Always,
+    /// On cluster IPs, that of all but pods. On other addresses under policy Local, that of this host.
+    UnlessPod,
+    /// Nobody's.
+    Never,
 }
 
 /// An endpoint that is used.
@@ -111,7 +108,7 @@ pub fn compile_service(snapshot: &Snapshot, key: &ObjectKey, config: &Config) ->
     let mut problems = Vec::new();
     let mut entry = ServiceEntry::new();
     let Some(service) = snapshot.services.get(key) else { return (entry, problems) };
-    if service.headless || service.other_proxy || service.service_type == ServiceType::ExternalName {
+    if service.headless || !config.is_ours(service) || service.service_type == ServiceType::ExternalName {
         return (entry, problems);
     }
     for address in &service.cluster_ips {
@@ -233,12 +230,25 @@ fn frontends(
     problems: &mut Vec<Problem>,
 ) -> Vec<Frontend> {
     let family = family_of(cluster_ip);
-    let address = Address::Cluster(cluster_ip);
-    let mut frontends = vec![Frontend { address, port: port.port, local: service.internal_local, sources: None }];
-    let external = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
-    if external && port.node_port != 0 {
-        let local = service.external_local;
-        frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
+    let config = world.1;
+    let internal = match () {
+        () if config.masquerade_all => Masquerade::Always,
+        () if config.knows_pods(family) => Masquerade::UnlessPod,
+        () => Masquerade::Never,
+    };
+    let local = service.external_local;
+    let external = if local { Masquerade::UnlessPod } else { Masquerade::Always };
+    let way = |address, port, sources| Frontend { address, port, local, sources, masquerade: external };
+    let mut frontends = vec![Frontend {
+        address: Address::Cluster(cluster_ip),
+        port: port.port,
+        local: service.internal_local,
+        sources: None,
+        masquerade: internal,
+    }];
+    let open = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
+    if open && port.node_port != 0 {
+        frontends.push(way(Address::Node, port.node_port, None));
     }
     if service.service_type == ServiceType::LoadBalancer {
         let sources = sources(service, family, problems);
@@ -246,25 +256,27 @@ fn frontends(
             if !is_its(service, *address, world, problems) {
                 continue;
             }
-            let sources = sources.as_ref().map(|sources| with_own(sources, *address, world.1));
-            let address = Address::LoadBalancer(*address);
-            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources });
+            let sources = sources.as_ref().map(|sources| with_own(sources, *address, config));
+            frontends.push(way(Address::LoadBalancer(*address), port.port, sources));
         }
     }
     for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
         let address = Address::LoadBalancer(*address);
         // The load balancer's own address keeps its source ranges.
         if frontends.iter().all(|frontend| frontend.address != address) {
-            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
+            frontends.push(way(address, port.port, None));
         }
     }
     frontends
 }
 
-/// Whether a load-balancer address comes from a pool and belongs to the Service: a status may be written by others than
-/// us, and must not take anybody's traffic (CVE-2020-8554).
+/// Whether a load-balancer address is programmed: unless all are, it comes from a pool and belongs to the Service. A
+/// status may be written by others than us, and must not take anybody's traffic (CVE-2020-8554).
 fn is_its(service: &Service, address: IpAddr, world: (&Snapshot, &Config), problems: &mut Vec<Problem>) -> bool {
-    let (snapshot, Config { pools, .. }) = world;
+    let (snapshot, Config { pools, ingress, .. }) = world;
+    if *ingress == IngressAddresses::All {
+        return true;
+    }
     let class = service.load_balancer.class.as_deref();
     if !pools.serve(class) {
         // Another implementation's address: that implementation sees to its traffic.
@@ -285,7 +297,7 @@ fn is_its(service: &Service, address: IpAddr, world: (&Snapshot, &Config), probl
 /// A node may use the Service if one of its addresses may; some of its packets carry the load balancer's own address.
 fn with_own(sources: &[Cidr], address: IpAddr, config: &Config) -> Vec<Cidr> {
     let admitted = |own: &IpAddr| sources.iter().any(|range| range.contains(*own));
-    if !config.node_port_addresses.iter().any(admitted) {
+    if !config.node_port_addresses.iter().chain(&config.node_addresses).any(admitted) {
         return sources.to_vec();
     }
     let own = Cidr { network: address, prefix: if address.is_ipv4() { 32 } else { 128 } };

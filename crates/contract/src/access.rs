@@ -77,6 +77,18 @@ pub trait Access: Send + Sync + 'static {
     async fn get(&self, kind: &'static Kind, key: &ObjectKey) -> Result<Arc<Object>, Status>;
     /// All objects of a kind in `scope` at one revision.
     async fn list(&self, kind: &'static Kind, scope: &Scope) -> Result<List, Status>;
+    /// The same objects one by one, in any order, for a caller that keeps little of each: where they come over a wire, the
+    /// whole list is never held. The revision at which all were read; after an error what was handed on is a part.
+    async fn each(
+        &self,
+        kind: &'static Kind,
+        scope: &Scope,
+        take: &mut (dyn for<'o> FnMut(&'o Object) + Send),
+    ) -> Result<Revision, Status> {
+        let list = self.list(kind, scope).await?;
+        list.items.iter().for_each(|object| take(object));
+        Ok(list.revision)
+    }
     /// Changes of several kinds after `from`, in revision order across the kinds (the `&'static str` of a step is the
     /// kind's plural). Ends with status 410 when `from` is too old: list again.
     async fn watch(

@@ -65,7 +65,8 @@ async fn write(access: &Arc<dyn Access>, note: &Note, now: &str) -> Result<(), S
     access.update(&EVENT, value).await.map(|_| ())
 }
 
-fn namespace(note: &Note) -> &str {
+/// Where the Event of a note lives.
+pub(crate) fn namespace(note: &Note) -> &str {
     if note.about.key.namespace.is_empty() { "default" } else { &note.about.key.namespace }
 }
 

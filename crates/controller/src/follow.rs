@@ -93,14 +93,14 @@ async fn list(
 ) -> Result<BTreeMap<&'static str, Revision>, Status> {
     let mut floors = BTreeMap::new();
     for kind in kinds {
-        let list = access.list(kind, &Scope::default()).await?;
         let mut listed = BTreeSet::new();
-        for object in &list.items {
+        let mut take = |object: &Object| {
             follower.put(kind.plural, object);
             listed.insert(object.key.clone());
-        }
+        };
+        let revision = access.each(kind, &Scope::default(), &mut take).await?;
         follower.retain(kind.plural, &listed);
-        floors.insert(kind.plural, list.revision);
+        floors.insert(kind.plural, revision);
     }
     Ok(floors)
 }

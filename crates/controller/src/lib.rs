@@ -17,6 +17,7 @@ mod mirrored;
 mod namespaces;
 mod programmed;
 mod reflector;
+pub mod remote;
 mod work;
 mod workloads;
 mod world;
@@ -35,7 +36,7 @@ pub use events::Events;
 pub use feed::{Feed, Publisher, Subscription, everything, feed};
 pub use follow::{Follower, follow};
 pub use lease::APPLIED_REVISION;
-pub use reflector::reflect;
+pub use reflector::{reflect, reflect_node};
 
 use crate::world::{Queues, World};
 use crate::writer::Writer;

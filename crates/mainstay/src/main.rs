@@ -89,6 +89,7 @@ fn report(error: &anyhow::Error) -> String {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(flags) => return Ok(cli::up::run(&flags)?.into()),
+        Command::Node(flags) => return Ok(cli::node::run(&flags)?.into()),
         Command::Down(flags) => return Ok(cli::down::run(&flags)?.into()),
         Command::Load(flags) => cli::load::run(&flags)?,
         Command::Bench(flags) => cli::bench::run(&flags)?,

@@ -10,7 +10,7 @@ use super::rules::{TIMEOUTS, pick_classes};
 use super::state::{Element, Key, SetName, Value};
 use super::words::{self, IDENTITY_OURS, Policy, ServiceId, protocol_number};
 use crate::allocate::Cidr;
-use crate::service_table::{Address, Backend, Frontend, PortEntry, PortKey};
+use crate::service_table::{Address, Backend, Frontend, Masquerade, PortEntry, PortKey};
 use crate::snapshot::{Family, Protocol};
 
 /// Numbers of one endpoint.
@@ -106,12 +106,11 @@ pub(super) fn kept_seconds(entry: &PortEntry) -> Option<u32> {
 }
 
 fn policy(frontend: &Frontend) -> Policy {
-    let cluster_ip = matches!(frontend.address, Address::Cluster(_));
     Policy {
-        cluster_ip,
+        cluster_ip: matches!(frontend.address, Address::Cluster(_)),
         local: frontend.local,
-        // An external source may not know the way back from a pod on another node, so policy Cluster hides it.
-        masquerade: !cluster_ip && !frontend.local,
+        masquerade: frontend.masquerade == Masquerade::Always,
+        direct: frontend.masquerade == Masquerade::Never,
         ranges: frontend.sources.is_some(),
     }
 }

@@ -17,7 +17,7 @@ use super::held::{backend_of, octets};
 use super::rules::{ALL_SETS, bits, describe, ruleset};
 use super::state::{SetName, State};
 use super::words::protocol_number;
-use crate::service_table::Backend;
+use crate::service_table::{Backend, Interface};
 use crate::snapshot::Protocol;
 
 pub use self::memory::Memory;
@@ -61,6 +61,7 @@ pub struct Interpreter {
     rules: Ruleset,
     chains: BTreeMap<String, usize>,
     data: BTreeMap<String, (SetName, Set)>,
+    interface: [u8; 16],
 }
 
 /// Runs the rules once: [`Interpreter`] keeps them.
@@ -79,7 +80,13 @@ impl Interpreter {
     pub fn new(rules: Ruleset) -> Self {
         let chains = rules.chains.iter().enumerate().map(|(at, chain)| (chain.name.clone(), at)).collect();
         let data = ALL_SETS.map(|name| (name, describe(name))).map(|(name, set)| (set.name.clone(), (name, set)));
-        Self { rules, chains, data: data.into() }
+        Self { rules, chains, data: data.into(), interface: [0; 16] }
+    }
+
+    /// The same for packets that arrive on this interface; without it they arrive on one without a name.
+    pub fn on_interface(mut self, interface: &Interface) -> Self {
+        self.interface = interface.bounds().0;
+        self
     }
 
     /// What becomes of `packet` while the maps hold `state`. `choose(n)` draws a number below n.
@@ -212,6 +219,7 @@ impl<'a> Walk<'a, '_> {
                 let Some(bytes) = self.payload(*what) else { return Next::Rule };
                 self.write(*to, &bytes);
             }
+            Expression::Meta(Meta::InputInterface, to) => self.write(*to, &self.interface()),
             Expression::Meta(what, to) => self.write(*to, &self.meta(*what)),
             Expression::Ct(what, to) => self.write(*to, &self.flow(*what).to_ne_bytes()),
             Expression::SetPriority(from) => self.priority = self.word(*from),
@@ -271,7 +279,13 @@ impl<'a> Walk<'a, '_> {
             // NFPROTO_IPV4 and NFPROTO_IPV6.
             Meta::Family => [if self.packet.destination.is_ipv4() { 2 } else { 10 }, 0, 0, 0],
             Meta::Protocol => [protocol_number(self.packet.protocol), 0, 0, 0],
+            Meta::InputInterface => [0; 4],
         }
+    }
+
+    /// What this host sends itself arrives on none.
+    fn interface(&self) -> [u8; 16] {
+        if self.packet.source_is_host { [0; 16] } else { self.interpreter.interface }
     }
 
     fn flow(&self, what: Ct) -> u32 {

@@ -9,6 +9,8 @@ pub enum SetName {
     Pods4,
     /// Pod ranges, intervals.
     Pods6,
+    /// Names of interfaces on which pods come in, intervals.
+    PodInterfaces,
     /// Ranges whose way out to others is masqueraded, intervals.
     Egress4,
     /// Ranges whose way out to others is masqueraded, intervals.

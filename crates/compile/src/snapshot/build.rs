@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::object::{ObjectKey, Revision};
 
-use super::{Changes, EndpointSlice, Meta, Service, Snapshot, Table, decode};
+use super::{Changes, EndpointSlice, Meta, Service, Snapshot, Table, decode, lean};
 
 /// Label that binds an EndpointSlice to its Service.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -28,6 +28,8 @@ pub struct Builder {
     current: Snapshot,
     changes: Changes,
     problems: std::collections::BTreeMap<(&'static str, ObjectKey), Problem>,
+    /// The one node for which snapshots are built, if it is one.
+    node: Option<Box<str>>,
 }
 
 /// Resources that the snapshot holds.
@@ -37,6 +39,13 @@ impl Builder {
     /// Goes on from a snapshot: what would be if some objects were different.
     pub fn over(snapshot: &Snapshot) -> Self {
         Self { current: snapshot.clone(), ..Self::default() }
+    }
+
+    /// Builds for one node that only programmes Services: there are no Pods, and of slices and Services only that is kept
+    /// which a node's table is compiled from. An endpoint's memory is most of what such a node needs.
+    pub fn for_node(node: &str) -> Self {
+        let current = Snapshot { without_pods: true, ..Snapshot::default() };
+        Self { current, node: Some(node.into()), ..Self::default() }
     }
 
     /// Takes an object as it now is. A change in nothing that the snapshot holds is not a change.
@@ -104,6 +113,7 @@ impl Builder {
     /// The snapshot at `revision`, and what changed since the last one.
     pub fn publish(&mut self, revision: Revision) -> (Arc<Snapshot>, Changes) {
         self.current.revision = revision;
+        self.current.number += 1;
         (Arc::new(self.current.clone()), std::mem::take(&mut self.changes))
     }
 
@@ -112,7 +122,10 @@ impl Builder {
         self.problems.values()
     }
 
-    fn put_service(&mut self, service: Service) {
+    fn put_service(&mut self, mut service: Service) {
+        if self.node.is_some() {
+            lean::service(&mut service);
+        }
         let key = service.meta.key.clone();
         let before = self.current.services.get(&key).cloned();
         put(&mut self.current.services, &mut self.changes.services, service, |service| &mut service.meta);
@@ -132,7 +145,10 @@ impl Builder {
         self.changes.services.extend(others);
     }
 
-    fn put_slice(&mut self, slice: EndpointSlice) {
+    fn put_slice(&mut self, mut slice: EndpointSlice) {
+        if let Some(node) = &self.node {
+            lean::slice(&mut slice, node);
+        }
         let key = slice.meta.key.clone();
         let before = self.current.slices.get(&key).and_then(|slice| service_of(slice));
         let after = service_of(&slice);

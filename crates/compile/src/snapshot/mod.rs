@@ -4,6 +4,7 @@ mod build;
 mod decode;
 #[allow(clippy::borrowed_box, reason = "callers clone what they keep")]
 mod labels;
+mod lean;
 pub mod load_balancer;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ pub type Table<T> = RedBlackTreeMapSync<ObjectKey, Arc<T>>;
 pub struct Snapshot {
     /// Everything up to this revision is in here.
     pub revision: Revision,
+    /// How many snapshots its builder had published when this one was: revisions may repeat, this does not.
+    pub number: u64,
     /// Services.
     pub services: Table<Service>,
     /// EndpointSlices.
@@ -46,6 +49,8 @@ pub struct Snapshot {
     pub namespaces: Table<Namespace>,
     /// ServiceCIDRs.
     pub networks: Table<Network>,
+    /// Pods are not followed: who runs on the node is read from the slices.
+    pub without_pods: bool,
 }
 
 /// Keys that changed between two snapshots.
@@ -224,7 +229,7 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Condition; absent counts as true.
     pub ready: bool,
-    /// Condition; absent counts as `ready`.
+    /// Condition; absent counts as true.
     pub serving: bool,
     /// Condition; absent counts as false.
     pub terminating: bool,
@@ -319,6 +324,10 @@ pub struct Node {
     pub cpu_milli: u64,
     /// Label `node-role.kubernetes.io/control-plane` (or `master`).
     pub control_plane: bool,
+    /// `spec.podCIDRs`, as far as they are ranges.
+    pub pod_cidrs: Vec<Cidr>,
+    /// The autoscaler is about to delete it: taint `ToBeDeletedByClusterAutoscaler`.
+    pub leaving: bool,
 }
 
 /// A Namespace.

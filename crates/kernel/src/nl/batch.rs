@@ -35,7 +35,12 @@ impl Batch {
 
     /// Appends a request: an `NFT_MSG_*` type, netlink flags and attributes, for the inet family.
     pub fn push(&mut self, kind: u16, flags: u16, attributes: impl FnOnce(&mut Writer)) {
-        self.writer.message(SUBSYSTEM_NFTABLES << 8 | kind, REQUEST | flags, &[INET, 0, 0, 0], attributes);
+        self.push_of(INET, kind, flags, attributes);
+    }
+
+    /// The same for any family (`NFPROTO_*`).
+    pub fn push_of(&mut self, family: u8, kind: u16, flags: u16, attributes: impl FnOnce(&mut Writer)) {
+        self.writer.message(SUBSYSTEM_NFTABLES << 8 | kind, REQUEST | flags, &[family, 0, 0, 0], attributes);
         self.messages += 1;
     }
 

@@ -120,6 +120,11 @@ pub fn delete_table(batch: &mut Batch, table: &str) {
     batch.push(DEL_TABLE, 0, |w| w.string(1, table));
 }
 
+/// Deletes somebody else's table of any family (`NFPROTO_*`) with everything in it.
+pub fn delete_foreign_table(batch: &mut Batch, family: u8, table: &str) {
+    batch.push_of(family, DEL_TABLE, 0, |w| w.string(1, table));
+}
+
 /// Creates a chain; a base chain accepts by policy.
 pub fn new_chain(batch: &mut Batch, table: &str, name: &str, hook: Option<Hook<'_>>) {
     batch.push(NEW_CHAIN, CREATE, |w| {

@@ -24,6 +24,7 @@ pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod node;
 pub(crate) mod open;
 #[cfg(test)]
 mod reference;
@@ -66,6 +67,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start an instance: API, pods, Services, DNS. Stays in the foreground (Ctrl-C stops everything) unless --detach.
     Up(Box<up::Flags>),
+    /// Program this node's Services from any cluster's API, in kube-proxy's place. What is programmed stays when it ends.
+    Node(Box<node::Flags>),
     /// Stop an instance and remove its pods and networks, also when its server is gone.
     Down(down::Flags),
     /// Apply manifests, as `kubectl apply --server-side` does.

@@ -27,10 +27,12 @@ use kernel::nl::route::{NewAddress, Rtnetlink, Scope};
 use pods::sandbox::Sandbox;
 use tokio::sync::watch as channel;
 
-use addresses::{Known, NodePorts};
+use addresses::Known;
+pub(crate) use addresses::NodePorts;
 pub(crate) use flags::HostFlags;
 use ledger::{Change, Ledger};
 use look::Look;
+pub(crate) use netlock::{NODE_ROLE, take as take_network};
 pub(crate) use prepare::{Prepared, prepare};
 
 use crate::config::Network;

@@ -21,8 +21,11 @@ const WAIT: Duration = Duration::from_millis(500);
 /// How long the holder of the name gets to say who it is.
 const ANSWER: Duration = Duration::from_millis(500);
 
+/// What `mainstay node` says in the place of a data directory.
+pub(crate) const NODE_ROLE: &str = "(mainstay node)";
+
 /// The name, held.
-pub(super) struct NetLock(UnixListener);
+pub(crate) struct NetLock(UnixListener);
 
 fn address() -> std::io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(NAME)
@@ -77,6 +80,9 @@ fn who(address: &SocketAddr) -> Option<(String, String)> {
 
 fn taken(who: Option<(String, String)>) -> anyhow::Error {
     match who {
+        Some((pid, role)) if role == NODE_ROLE => anyhow::anyhow!(
+            "`mainstay node` programs Services in this network namespace: process {pid}.\nEnd it first: kill {pid}"
+        ),
         Some((pid, directory)) => anyhow::anyhow!(
             "another instance runs in host mode in this network namespace: process {pid} on {directory}.\nEnd it first: \
              mainstay down --data-dir {directory}; or start a sandbox beside it: mainstay up --sandbox"

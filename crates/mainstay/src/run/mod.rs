@@ -12,6 +12,7 @@ pub(crate) mod network;
 pub(crate) mod nft;
 mod node;
 mod node_name;
+pub(crate) mod node_role;
 mod node_thread;
 pub(crate) mod notify;
 pub(crate) mod phases;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use self::sink::NftSink;
 use super::faults::Faults;
 
-pub(crate) use self::report::Report;
+pub(crate) use self::report::{Report, Synced};
 
 /// Which dataplane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -72,7 +72,7 @@ pub(crate) fn start(
     let (opened, wait) = std::sync::mpsc::channel();
     let subscription = feed.subscribe();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = enter().and_then(|()| open(kind, shared.send_bytes));
+        let plane = enter().and_then(|()| open(kind, &config, shared.send_bytes));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
@@ -88,10 +88,10 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn open(kind: Kind, send_bytes: Option<usize>) -> Result<Box<dyn Dataplane>> {
+fn open(kind: Kind, config: &Config, send_bytes: Option<usize>) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
         Kind::Nft => {
-            let mut nft = Nft::open().context("cannot open nftables")?;
+            let mut nft = Nft::open_with(config.rules(true)).context("cannot open nftables")?;
             send_bytes.map_or(Ok(()), |bytes| nft.limit_send(bytes))?;
             Box::new(nft)
         }

@@ -6,6 +6,7 @@
 mod adopt;
 mod batches;
 mod claims;
+mod hairpins;
 mod number;
 mod ops;
 #[cfg(test)]
@@ -19,13 +20,19 @@ use api::object::ObjectKey;
 use self::adopt::Recovered;
 use self::batches::Group;
 use self::claims::Claims;
-use super::held::{Held, kept_seconds, octets};
+use self::hairpins::Hairpins;
+use super::held::{Held, Place, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
 use crate::allocate::Cidr;
-use crate::service_table::{Config, PortEntry, Problem, ServiceEntry, compile_service, outermost, service_networks};
+use crate::service_table::{
+    Config, Interface, LocalPods, PortEntry, Problem, ServiceEntry, compile_service, outermost, service_networks,
+};
 use crate::snapshot::{Changes, Protocol, Snapshot};
+
+/// First name, and the one after the last.
+type NameRange = ([u8; Interface::BYTES], [u8; Interface::BYTES]);
 
 /// How the size of an element on the wire is asked for, in bytes.
 pub type EncodedLen<'a> = &'a dyn Fn(&Element) -> usize;
@@ -48,9 +55,8 @@ pub struct Programmer {
     claims: Claims,
     ids: Numbers,
     identities: Numbers,
-    /// Addresses of pods on this node, with how many pods have each.
-    hairpins: BTreeMap<IpAddr, usize>,
-    pods: BTreeMap<ObjectKey, Vec<IpAddr>>,
+    /// Addresses of pods on this node.
+    hairpins: Hairpins,
     zone: Option<Box<str>>,
     /// Service ranges: those of the configuration and those of ServiceCIDRs.
     networks: Vec<Cidr>,
@@ -69,8 +75,7 @@ impl Programmer {
             claims: Claims::default(),
             ids: Numbers::new(SERVICE_MAX),
             identities: Numbers::new(IDENTITY_MAX),
-            hairpins: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            hairpins: Hairpins::default(),
             zone: None,
             problems: BTreeMap::new(),
             observed: Some(State::new()),
@@ -121,12 +126,8 @@ impl Programmer {
         let start = observed.is_some();
         let mut recovered = Recovered::new(observed.unwrap_or_default(), &mut self.ids, &mut self.identities);
         let mut groups = vec![recovered.strays()];
-        if everything || !changes.pods.is_empty() || !changes.networks.is_empty() {
-            let before = if start { recovered.take_fixed() } else { self.fixed_elements() };
-            self.pods_changed(snapshot, changes, everything);
-            self.networks = service_networks(snapshot, &self.config);
-            groups.push(Group { before, after: self.fixed_elements(), flush: Vec::new() });
-        }
+        let found = start.then(|| recovered.take_fixed());
+        groups.push(self.fixed(snapshot, changes, everything, found));
         let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut groups);
         groups.extend(recovered.rest(&mut self.ids, &mut self.identities));
         let (batches, bytes) = batches::pack(batches::join(groups), bytes_max, encoded_len);
@@ -223,40 +224,50 @@ impl Programmer {
         }
     }
 
-    fn pods_changed(&mut self, snapshot: &Snapshot, changes: &Changes, everything: bool) {
-        let keys: Vec<ObjectKey> = if everything {
-            snapshot.pods.keys().chain(self.pods.keys()).cloned().collect()
-        } else {
-            changes.pods.iter().cloned().collect()
-        };
-        for key in keys {
-            let here = |pod: &&std::sync::Arc<crate::snapshot::Pod>| pod.node.as_deref() == Some(&*self.config.node);
-            let ips = snapshot.pods.get(&key).filter(here).map_or(Vec::new(), |pod| pod.ips.clone());
-            for ip in &ips {
-                *self.hairpins.entry(*ip).or_default() += 1;
-            }
-            let old = if ips.is_empty() { self.pods.remove(&key) } else { self.pods.insert(key, ips) };
-            for ip in old.into_iter().flatten() {
-                if let Some(count) = self.hairpins.get_mut(&ip) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.hairpins.remove(&ip);
-                    }
-                }
-            }
+    /// The difference in what belongs to no Service; at the start `found` is what the kernel held of it.
+    fn fixed(
+        &mut self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        everything: bool,
+        found: Option<BTreeMap<Place, Value>>,
+    ) -> Group {
+        let mut group = Group::default();
+        if everything || !changes.networks.is_empty() {
+            group.before = found.unwrap_or_else(|| self.ranges());
+            self.networks = service_networks(snapshot, &self.config);
+            group.after = self.ranges();
         }
+        let moved = self.hairpins.update(snapshot, changes, everything, &self.config.node);
+        // What comes at the start may have been found: then it is no change.
+        group.before.extend(moved.gone.iter().map(hairpin));
+        group.after.extend(moved.came.iter().map(hairpin));
+        group
     }
 
-    /// Elements that belong to no Service: ranges, the node's addresses, addresses that may talk to themselves.
-    fn fixed_elements(&self) -> BTreeMap<super::held::Place, Value> {
+    /// Elements that belong to no Service.
+    fn fixed_elements(&self) -> BTreeMap<Place, Value> {
+        let mut elements = self.ranges();
+        elements.extend(self.hairpins.addresses().map(hairpin));
+        elements
+    }
+
+    /// Elements that belong to no Service and to no pod: ranges and the node's addresses.
+    fn ranges(&self) -> BTreeMap<Place, Value> {
         let mut elements = BTreeMap::new();
         let mut add = |sets: [SetName; 2], v4: bool, key: Vec<u8>| {
             elements.insert((if v4 { sets[0] } else { sets[1] }, key.into()), Value::default());
         };
         let virtual_cidrs = [&self.networks[..], &self.config.pools.cidrs()].concat();
         let egress = if self.config.egress { self.config.pod_cidrs.clone() } else { Vec::new() };
+        let none = Vec::new();
+        let (pods, interfaces) = match &self.config.local_pods {
+            LocalPods::Ranges => (&self.config.pod_cidrs, &[][..]),
+            LocalPods::Interfaces(interfaces) => (&none, &interfaces[..]),
+            LocalPods::Nobody => (&none, &[][..]),
+        };
         let ranges = [
-            ([SetName::Pods4, SetName::Pods6], &self.config.pod_cidrs),
+            ([SetName::Pods4, SetName::Pods6], pods),
             ([SetName::Egress4, SetName::Egress6], &egress),
             // What no Service has declared is refused on load-balancer addresses as well.
             ([SetName::ServiceCidrs4, SetName::ServiceCidrs6], &virtual_cidrs),
@@ -266,15 +277,14 @@ impl Programmer {
                 add(sets, cidr.network.is_ipv4(), interval(cidr));
             }
         }
-        for address in &self.config.node_port_addresses {
+        for (first, end) in distinct(interfaces) {
+            add([SetName::PodInterfaces; 2], true, [first, end].concat());
+        }
+        for address in self.config.node_port_addresses.iter().filter(|address| !address.is_loopback()) {
             add([SetName::NodeportAddrs4, SetName::NodeportAddrs6], address.is_ipv4(), octets(*address));
         }
         for address in &self.config.dns_addresses {
             add([SetName::DnsAddrs4, SetName::DnsAddrs6], address.is_ipv4(), octets(*address));
-        }
-        for address in self.hairpins.keys() {
-            let twice = [octets(*address), octets(*address)].concat();
-            add([SetName::Hairpin4, SetName::Hairpin6], address.is_ipv4(), twice);
         }
         elements
     }
@@ -283,6 +293,20 @@ impl Programmer {
     fn take_id(&mut self) -> Option<ServiceId> {
         self.ids.take().map(ServiceId)
     }
+}
+
+/// An address that may talk to itself.
+fn hairpin(address: &IpAddr) -> (Place, Value) {
+    let set = if address.is_ipv4() { SetName::Hairpin4 } else { SetName::Hairpin6 };
+    let twice = [octets(*address), octets(*address)].concat();
+    ((set, twice.into()), Value::default())
+}
+
+/// Ranges of names that lie in no other one: two names, or a name and a prefix, either are apart or one holds the other.
+fn distinct(interfaces: &[Interface]) -> Vec<NameRange> {
+    let all: BTreeSet<NameRange> = interfaces.iter().map(Interface::bounds).collect();
+    let within = |one: &NameRange, other: &NameRange| one != other && other.0 <= one.0 && one.1 <= other.1;
+    all.iter().filter(|one| !all.iter().any(|other| within(one, other))).copied().collect()
 }
 
 /// A timeout of affinity that the rules do not have exactly.

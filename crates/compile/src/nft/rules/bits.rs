@@ -14,6 +14,8 @@ pub(in crate::nft) const F_LOCAL: u32 = 0x400;
 pub(in crate::nft) const F_CLUSTER_IP: u32 = 0x200;
 /// F: loadBalancerSourceRanges apply.
 pub(in crate::nft) const F_RANGES: u32 = 0x100;
+/// F: no source is masqueraded.
+pub(in crate::nft) const F_DIRECT: u32 = 0x80;
 /// W: the local set.
 pub(in crate::nft) const W_LOCAL: u32 = 0x800;
 /// W: class of the affinity timeout.
@@ -28,8 +30,6 @@ pub(in crate::nft) const PICK_REFUSE: u32 = 0;
 pub(in crate::nft) const PICK_DROP: u32 = 1;
 /// First pick class that chooses.
 pub(in crate::nft) const PICK_FIRST: u32 = 2;
-/// Conntrack mark: source must be masqueraded. Bits 0 to 22 hold the endpoint's identity.
-pub(in crate::nft) const CT_MASQUERADE: u32 = 0x0080_0000;
 /// IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 pub(in crate::nft) const STATUS_DNAT: u32 = 1 << 5;
 /// The bit of an untrackable packet in `ct state`.

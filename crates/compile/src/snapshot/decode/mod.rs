@@ -70,6 +70,19 @@ struct RawCondition {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct RawNodeSpec {
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Vec<Box<str>>,
+    taints: Vec<RawTaint>,
+}
+
+#[derive(Deserialize)]
+struct RawTaint {
+    key: Box<str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct RawNodeStatus {
     addresses: Vec<RawNodeAddress>,
     conditions: Vec<RawCondition>,
@@ -82,8 +95,11 @@ struct RawNodeAddress {
     address: Box<str>,
 }
 
+/// The taint with which the cluster autoscaler announces that it deletes a node.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 pub(super) fn node(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<Node> {
-    let raw: RawObject<'_, Nothing, RawNodeStatus> = parse(json)?;
+    let raw: RawObject<'_, RawNodeSpec, RawNodeStatus> = parse(json)?;
     let internal = raw.status.addresses.iter().filter(|address| &*address.r#type == "InternalIP");
     let labels = &raw.metadata.labels;
     let roles = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
@@ -94,6 +110,8 @@ pub(super) fn node(key: &ObjectKey, revision: Revision, json: &[u8]) -> Decoded<
         control_plane: roles.iter().any(|role| labels.contains_key(role)),
         addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
         zone: raw.metadata.labels.get("topology.kubernetes.io/zone").cloned(),
+        pod_cidrs: raw.spec.pod_cidrs.iter().filter_map(|text| text.parse().ok()).collect(),
+        leaving: raw.spec.taints.iter().any(|taint| &*taint.key == TO_BE_DELETED),
         meta: meta(key, revision, raw.metadata),
     })
 }

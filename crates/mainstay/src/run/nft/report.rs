@@ -1,7 +1,7 @@
 //! What the nftables sink did and what is wrong, for those who only look.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use api::object::Revision;
@@ -12,11 +12,27 @@ use dataplane::keeper::Done;
 pub(crate) struct Report {
     began: Instant,
     inner: Arc<Mutex<Inner>>,
+    told: Arc<OnceLock<Told>>,
 }
+
+/// A snapshot that the kernel has acknowledged, or refused.
+pub(crate) struct Synced<'a> {
+    /// Its revision.
+    pub(crate) revision: Revision,
+    /// Its [`compile::snapshot::Snapshot::number`].
+    pub(crate) number: u64,
+    /// How long the call took.
+    pub(crate) took: Duration,
+    /// What was done; why not, after a failure.
+    pub(crate) outcome: Result<&'a Done, &'a str>,
+}
+
+/// Who hears of every call, on the dataplane's thread.
+pub(crate) type Told = Box<dyn Fn(&Synced<'_>) + Send + Sync>;
 
 impl Default for Report {
     fn default() -> Self {
-        Self { began: Instant::now(), inner: Arc::default() }
+        Self { began: Instant::now(), inner: Arc::default(), told: Arc::default() }
     }
 }
 
@@ -35,6 +51,18 @@ struct Inner {
 }
 
 impl Report {
+    /// From now on `told` hears of every call; only the first to ask does.
+    pub(crate) fn tell(&self, told: Told) {
+        let _ = self.told.set(told);
+    }
+
+    /// A call of the sink has ended.
+    pub(super) fn synced(&self, synced: &Synced<'_>) {
+        if let Some(told) = self.told.get() {
+            told(synced);
+        }
+    }
+
     /// What is not programmed, and why.
     pub(crate) fn problems(&self) -> Vec<String> {
         let inner = self.lock();

@@ -1,12 +1,13 @@
 //! One revision in, the kernel follows or says why not; damage by others is repaired on the way.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use compile::snapshot::{Changes, Snapshot};
 use controller::{Sink, SinkError};
-use dataplane::keeper::Keeper;
+use dataplane::keeper::{Done, Keeper};
 
-use super::Shared;
+use super::{Shared, Synced};
 
 /// The sink that [`controller::drive`] drives.
 pub(super) struct NftSink {
@@ -19,7 +20,7 @@ impl NftSink {
         Self { keeper, shared }
     }
 
-    fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<()> {
+    fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> dataplane::Result<Done> {
         let report = self.shared.report.clone();
         self.keeper.set_node_port_addresses(self.shared.node_ports.borrow_and_update().clone());
         let lost = report.take_lost();
@@ -34,7 +35,7 @@ impl NftSink {
         let texts = || self.keeper.problems().map(|problem| format!("{}: {}", problem.service, problem.why)).collect();
         let problems = (done.keys_compiled > 0).then(texts);
         report.programmed(snapshot.revision, &done, problems);
-        Ok(())
+        Ok(done)
     }
 }
 
@@ -44,6 +45,7 @@ impl Sink for NftSink {
         if !delay.is_zero() && !changes.is_empty() {
             std::thread::sleep(delay);
         }
+        let began = Instant::now();
         let result = match self.shared.faults.fail_applies() {
             true => {
                 self.keeper.doubt();
@@ -51,7 +53,10 @@ impl Sink for NftSink {
             }
             false => self.program(snapshot, changes).map_err(|error| error.to_string()),
         };
-        result.map_err(|why| {
+        let (revision, number, took) = (snapshot.revision, snapshot.number, began.elapsed());
+        let outcome = result.as_ref().map_err(String::as_str);
+        self.shared.report.synced(&Synced { revision, number, took, outcome });
+        result.map(|_| ()).map_err(|why| {
             self.shared.report.failed(&why);
             SinkError(why)
         })
