@@ -14,8 +14,8 @@ use std::io::Write;
 use std::path::Path;
 
 use k8s_openapi::api::{
-    apps, authentication, authorization, autoscaling, batch, coordination, core, discovery, networking, node, policy,
-    scheduling,
+    apps, authentication, authorization, autoscaling, batch, coordination, core, discovery, events, networking, node,
+    policy, scheduling,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -67,6 +67,7 @@ fn definitions() -> BTreeMap<String, Value> {
     take::<batch::v1::Job>(g);
     take::<coordination::v1::Lease>(g);
     take::<discovery::v1::EndpointSlice>(g);
+    take::<events::v1::Event>(g);
     take::<networking::v1::Ingress>(g);
     take::<networking::v1::IngressClass>(g);
     take::<networking::v1::IPAddress>(g);

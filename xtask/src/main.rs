@@ -5,6 +5,7 @@ mod chaos;
 mod crash;
 mod dist;
 mod golden;
+mod peers;
 mod soak;
 mod stranger;
 
@@ -19,6 +20,7 @@ const USAGE: &str = "\
   cargo xtask dist [--target x86_64|aarch64]... [--binary FILE] [--out DIR]
   cargo xtask golden KUBECONFIG [SECTION...]
   cargo xtask growth [--writes N]
+  cargo xtask peers [--rounds N] [--services N,N] [--only PART] [--side NAME] [--peers-dir DIR] [--binary FILE] [--json FILE]
   cargo xtask soak [--minutes N] [--rate N] [--cycle-seconds N] [--binary FILE] [--json FILE]
   cargo xtask stranger [--suite NAME] [--mirror URL] [--dist DIR] [--only STEP] [--keep]";
 
@@ -42,6 +44,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "dist" => dist::run(&dist::Options::parse(rest)?),
         "golden" => golden::run(rest),
         "growth" => crash::growth(rest),
+        "peers" => peers::run(&peers::Options::parse(rest)?),
         "soak" => soak::run(&soak::Options::parse(rest)?),
         "stranger" => stranger::run(&stranger::Options::parse(rest)?),
         _ => bail!("there is no chore {chore:?}.\n{USAGE}"),

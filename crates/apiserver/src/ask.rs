@@ -10,6 +10,8 @@ use crate::route::Verb;
 pub(crate) struct Ask {
     /// Which kind.
     pub kind: &'static Kind,
+    /// Whether it is an Event in the names of `events.k8s.io/v1`.
+    pub events_v1: bool,
     /// Namespace of the URL, empty when there is none.
     pub namespace: String,
     /// Name of the URL, empty when there is none.

@@ -17,7 +17,7 @@ use crate::query::Query;
 use crate::reply::{self, Body};
 use crate::route::{self, Route, Verb};
 use crate::watch::Stop;
-use crate::{deletion, documents, logs, proxy, resource, review, stream, token, user};
+use crate::{deletion, documents, events_v1, logs, proxy, resource, review, stream, token, user};
 
 /// Paths under it are answered by the program's own extension.
 const EXTENSION: &str = "/mainstay/";
@@ -58,8 +58,10 @@ async fn answer(
     authorize(identity, request.headers(), &route, verb, &path)?;
     match route {
         Route::Object { kind, namespace, name, subresource } => {
+            let (kind, events_v1) = events_v1::stored(kind);
             let ask = Ask {
                 kind,
+                events_v1,
                 namespace: namespace.unwrap_or_default(),
                 name: name.unwrap_or_default(),
                 subresource,

@@ -17,6 +17,7 @@ mod credentials;
 mod deletion;
 mod documents;
 mod events;
+mod events_v1;
 mod handle;
 pub mod limits;
 mod list;

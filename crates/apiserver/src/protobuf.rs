@@ -81,8 +81,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
     if kind.is_empty() {
         return Err("the body does not say which kind it is".into());
     }
+    // One name in two groups with other numbers is told apart by its version.
     let fields = MESSAGES
-        .get(kind.as_str())
+        .get(format!("{version} {kind}").as_str())
+        .or_else(|| MESSAGES.get(kind.as_str()))
         .ok_or_else(|| format!("kind {kind:?} is not known in protobuf; send it as JSON"))?;
     let mut object = object(fields, raw, 0)?;
     object.insert("kind".into(), kind.into());

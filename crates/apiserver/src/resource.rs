@@ -12,6 +12,7 @@ use crate::advice;
 use crate::ask::Ask;
 use crate::body::{self, Parsed};
 use crate::deletion;
+use crate::events_v1;
 use crate::list::ListOptions;
 use crate::negotiate::{self, Accepted, Format, Written, accepted, body_format};
 use crate::options::Options;
@@ -97,7 +98,8 @@ async fn watch(api: &Api, ask: &Ask, accepted: Accepted, stop: Stop) -> Result<R
     }
     let labels = ask.query.get("labelSelector").unwrap_or("");
     let selection = Selection::parse(ask.kind, Some(ask.namespace.clone()), labels, &fields)?;
-    let view = View { shape: accepted.shape, include: Include::parse(ask.query.get("includeObject"))? };
+    let include = Include::parse(ask.query.get("includeObject"))?;
+    let view = View { shape: accepted.shape, include, events_v1: ask.events_v1 };
     let lines = api.watch_objects(ask.kind, selection, options, view, stop).await?;
     Ok(reply::with_type(200, "application/json", reply::stream(lines)))
 }
@@ -107,7 +109,15 @@ pub(crate) async fn body_of(ask: &Ask, options: Options, body: Incoming) -> Resu
     let options = ask.write_options(options)?;
     let format = body_format(&ask.headers)?;
     let Parsed { value, faults } = body::parse(&body::read(body).await?, format)?;
-    Ok((value, WriteOptions { faults, ..options }))
+    if ask.events_v1 && ask.verb == Verb::Create {
+        events_v1::check_new(&value)?;
+    }
+    Ok((in_core(ask, value), WriteOptions { faults, ..options }))
+}
+
+/// The same in the names of the stored kind.
+fn in_core(ask: &Ask, body: Value) -> Value {
+    if ask.events_v1 { events_v1::to_core(body) } else { body }
 }
 
 async fn create(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
@@ -143,6 +153,7 @@ async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Resu
     };
     let options = ask.write_options(Options::Patch)?;
     let Parsed { value: change, faults } = body::parse(&body::read(body).await?, Written::Json)?;
+    let change = in_core(ask, change);
     let faults = faults.into_iter().map(|fault| language.fault(fault)).collect();
     let options = WriteOptions { faults, ..options };
     let key = ask.key();
@@ -156,7 +167,7 @@ async fn patch(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Resu
 async fn apply(api: &Api, ask: &Ask, accepted: Accepted, body: Incoming) -> Result<Response<Body>, Status> {
     let options = ask.write_options(Options::Apply)?;
     let Parsed { value: config, faults } = body::parse_apply(&body::read(body).await?)?;
-    let warnings = apply_faults(faults, options.validation)?;
+    let (config, warnings) = (in_core(ask, config), apply_faults(faults, options.validation)?);
     let (key, force) = (ask.key(), ask.query.flag("force"));
     let mut outcome = match ask.subresource.as_str() {
         "scale" => api.scale_object(ask.kind, &key, ScaleChange::Apply(&config, force), &options).await?,

@@ -1,6 +1,6 @@
 //! Objects and lists in, the answer in the shape asked for out: as stored, metadata only, or a table.
 
-use api::kind::Kind;
+use api::kinds;
 use api::status::Status;
 use bytes::Bytes;
 use contract::access::Object;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::advice;
 use crate::ask::Ask;
+use crate::events_v1;
 use crate::list::Listed;
 use crate::negotiate::{Accepted, Shape};
 use crate::object::parsed;
@@ -29,6 +30,9 @@ pub(crate) fn show(
         return Ok(reply::json(code, accepted.format, &scale_of(&parsed(&object.json)?)));
     }
     let shown = match accepted.shape {
+        Shape::Object if ask.events_v1 => {
+            return Ok(reply::json_bytes(code, accepted.format, events_v1::text_from_core(&object.json)));
+        }
         Shape::Object => return Ok(reply::json_bytes(code, accepted.format, object.json.clone())),
         Shape::Metadata => table::metadata(parsed(&object.json)?),
         Shape::Table => {
@@ -52,7 +56,7 @@ pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Liste
     }
     let shown = match accepted.shape {
         Shape::Object => {
-            return Ok(reply::json_bytes(200, accepted.format, object_list(ask.kind, &meta, listed)));
+            return Ok(reply::json_bytes(200, accepted.format, object_list(ask, &meta, listed)));
         }
         Shape::Metadata => {
             let items = listed.records.iter().map(|record| parsed(&record.body.bytes()).map(table::metadata));
@@ -73,7 +77,8 @@ pub(crate) fn show_list(api: &Api, ask: &Ask, accepted: Accepted, listed: &Liste
 }
 
 /// Stored objects are JSON already: a list only puts commas between them.
-fn object_list(kind: &Kind, meta: &Value, listed: &Listed) -> Bytes {
+fn object_list(ask: &Ask, meta: &Value, listed: &Listed) -> Bytes {
+    let kind = if ask.events_v1 { &kinds::EVENTS_EVENT } else { ask.kind };
     let size: usize = listed.records.iter().map(|record| record.body.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 256);
     let head = format!(
@@ -86,7 +91,8 @@ fn object_list(kind: &Kind, meta: &Value, listed: &Listed) -> Bytes {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&record.body.bytes());
+        let body = record.body.bytes();
+        out.extend_from_slice(&if ask.events_v1 { events_v1::text_from_core(&body) } else { body });
     }
     out.extend_from_slice(b"]}");
     out.into()

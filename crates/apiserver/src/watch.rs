@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api::field::FieldErrors;
 use api::kind::Kind;
+use api::kinds;
 use api::object::Revision;
 use api::status::Status;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use store::{Event, Record};
 use tokio::time::Instant;
 
 use crate::advice::row;
+use crate::events_v1;
 use crate::limits;
 use crate::list::{ListFailure, ListOptions, list_options};
 use crate::negotiate::Shape;
@@ -53,6 +55,8 @@ pub(crate) struct View {
     pub shape: Shape,
     /// What of each object in the rows of a Table.
     pub include: Include,
+    /// Whether objects are Events in the names of `events.k8s.io/v1`.
+    pub events_v1: bool,
 }
 
 impl WatchOptions {
@@ -271,7 +275,8 @@ impl Feed {
 
     fn line(&mut self, out: &mut String, what: &str, body: &Bytes) {
         if self.view.shape == Shape::Object {
-            push_line(out, what, &String::from_utf8_lossy(body));
+            let renamed = self.view.events_v1.then(|| events_v1::text_from_core(body));
+            push_line(out, what, &String::from_utf8_lossy(renamed.as_ref().unwrap_or(body)));
             return;
         }
         let object: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -300,7 +305,10 @@ impl Feed {
         let object = match self.view.shape {
             Shape::Table => as_table(self.columns(), Vec::new(), meta),
             Shape::Metadata => metadata(json!({ "metadata": meta })),
-            Shape::Object => json!({ "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": meta }),
+            Shape::Object => {
+                let kind = if self.view.events_v1 { &kinds::EVENTS_EVENT } else { self.kind };
+                json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": meta })
+            }
         };
         push_line(out, "BOOKMARK", &object.to_string());
     }

@@ -7,6 +7,9 @@ mod backend;
 #[path = "wire/client.rs"]
 mod client;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#[path = "wire/events.rs"]
+mod events;
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #[path = "wire/proxy.rs"]
 mod proxy;
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]

@@ -90,7 +90,10 @@ fn commit(log: &mut dyn Log, shared: &Shared, batch: Vec<Pending>, published: &w
     }
     let outcome = append(log, shared, &batch);
     if let (Ok(()), Some(newest)) = (&outcome, batch.iter().map(|write| write.last).max()) {
-        shared.write().mvcc.publish(newest, &shared.limits);
+        let mut state = shared.write();
+        state.mvcc.publish(newest, &shared.limits);
+        state.published_at = std::time::Instant::now();
+        drop(state);
         published.send_replace(newest);
     }
     for write in batch {

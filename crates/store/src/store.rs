@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) failed: Option<Failure>,
     /// How often the log was opened again: what was staged before is forgotten.
     pub(crate) life: u64,
+    /// When the newest revision became visible.
+    pub(crate) published_at: std::time::Instant,
 }
 
 impl Shared {
@@ -83,7 +85,11 @@ impl Store {
         let mvcc = Mvcc::new(loaded);
         let (queue, receiver) = mpsc::channel(limits.pending_writes.max(1));
         let (sender, published) = watch::channel(mvcc.published());
-        let shared = Arc::new(Shared { state: RwLock::new(State { mvcc, failed: None, life: 0 }), limits, packer });
+        let shared = Arc::new(Shared {
+            state: RwLock::new(State { mvcc, failed: None, life: 0, published_at: std::time::Instant::now() }),
+            limits,
+            packer,
+        });
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("store-log".into())
@@ -113,6 +119,12 @@ impl Store {
     /// The newest acknowledged (durable) revision.
     pub fn revision(&self) -> Revision {
         self.inner.shared.read().mvcc.published()
+    }
+
+    /// The newest durable revision, and when it became visible to readers and watchers.
+    pub fn published(&self) -> (Revision, std::time::Instant) {
+        let state = self.inner.shared.read();
+        (state.mvcc.published(), state.published_at)
     }
 
     /// Why the log does not take writes, if it does not; reads go on.

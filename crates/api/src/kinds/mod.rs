@@ -105,6 +105,17 @@ pub static EVENT: Kind = Kind {
     rules: &event::Event,
     ..CORE
 };
+/// Event of `events.k8s.io`: another name for [`EVENT`], whose table it shows.
+pub static EVENTS_EVENT: Kind = Kind {
+    group: "events.k8s.io",
+    kind: "Event",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    create_on_update: true,
+    rules: &event::Event,
+    ..CORE
+};
 /// Namespace.
 pub static NAMESPACE: Kind = Kind {
     kind: "Namespace",

@@ -85,9 +85,9 @@ pub fn is_review(kind: &Kind) -> bool {
     REVIEWS.iter().any(|review| (review.group, review.plural) == (kind.group, kind.plural))
 }
 
-/// Everything that clients are told of: kinds of objects, and questions.
+/// Everything that clients are told of: kinds of objects, other names of them, and questions.
 pub fn served() -> impl Iterator<Item = &'static Kind> {
-    ALL.iter().chain(REVIEWS).copied()
+    ALL.iter().copied().chain([&super::EVENTS_EVENT]).chain(REVIEWS.iter().copied())
 }
 
 #[cfg(test)]

@@ -151,3 +151,19 @@ fn questions_about_rights_are_read_too() {
     let spec = json!({ "resourceAttributes": attributes, "user": "bob", "extra": { "scopes": ["a", "b"] } });
     assert_eq!(decoded["spec"], spec);
 }
+
+#[test]
+fn an_event_of_the_newer_group_has_numbers_of_its_own() {
+    let node = [bytes(1, b"Node"), bytes(3, b"peer")].concat();
+    let time = [number(1, 1_795_302_505), number(2, 993_704_000)].concat();
+    let event =
+        [bytes(1, &bytes(1, b"peer.1")), bytes(2, &time), bytes(4, b"kube-proxy"), bytes(8, &node), bytes(10, b"up")];
+    assert_eq!(
+        decode(&body("events.k8s.io/v1", "Event", &event.concat())).unwrap(),
+        json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "peer.1" },
+            "eventTime": "2026-11-21T23:08:25.993704Z", "reportingController": "kube-proxy",
+            "regarding": { "kind": "Node", "name": "peer" }, "note": "up",
+        })
+    );
+}

@@ -26,7 +26,7 @@ impl Client {
         let query = Query::parse(query)?;
         let labels = query.get("labelSelector").unwrap_or("");
         let selection = Selection::parse(&CONFIG_MAP, None, labels, "")?;
-        let view = View { shape, include: Include::Metadata };
+        let view = View { shape, include: Include::Metadata, events_v1: false };
         let stream = api.watch_objects(&CONFIG_MAP, selection, WatchOptions::parse(&query)?, view, stop).await?;
         Ok(Self { stream, lines: VecDeque::new() })
     }

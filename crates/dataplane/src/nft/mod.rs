@@ -129,6 +129,12 @@ impl Nft {
         transaction.commit(&mut self.socket, "sign the rules of table inet mainstay").map_err(Error::of_apply)
     }
 
+    /// Sends no more at once than a process may whose send buffer is `bytes`: 425,984 where nobody raised
+    /// net.core.wmem_max.
+    pub fn limit_send(&mut self, bytes: usize) -> Result<()> {
+        Ok(self.socket.limit_send(bytes)?)
+    }
+
     /// Deletes our table and nothing else; an absent table is no error.
     pub fn remove(&mut self) -> Result<()> {
         let mut transaction = Transaction::new();

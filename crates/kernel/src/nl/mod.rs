@@ -17,7 +17,7 @@ pub mod socket;
 pub mod trace;
 
 pub use error::{Error, Kind, Result};
-pub use socket::{Protocol, Socket, writes};
+pub use socket::{Protocol, Socket, sent_bytes, writes};
 
 /// Limits of this module, named in one place.
 pub mod limits {

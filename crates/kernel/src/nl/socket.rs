@@ -26,6 +26,14 @@ pub fn writes() -> u64 {
     WRITES.load(Ordering::Relaxed)
 }
 
+/// Bytes that this process sent in requests, over all sockets.
+static SENT: AtomicU64 = AtomicU64::new(0);
+
+/// How many bytes of requests this process has sent to the kernel.
+pub fn sent_bytes() -> u64 {
+    SENT.load(Ordering::Relaxed)
+}
+
 /// Which part of the kernel a socket talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -116,6 +124,17 @@ impl Socket {
     /// How many bytes one send can carry.
     pub fn send_bytes_max(&self) -> usize {
         self.send_max
+    }
+
+    /// Makes the send buffer no larger than `bytes`, as a process gets it that may not force it (net.core.wmem_max,
+    /// which the kernel doubles).
+    pub fn limit_send(&mut self, bytes: usize) -> Result<()> {
+        let half = libc::c_int::try_from(bytes / 2).unwrap_or(libc::c_int::MAX);
+        if !set(&self.fd, libc::SOL_SOCKET, libc::SO_SNDBUF, half) {
+            return Err(Error::last_os("limit the send buffer of a netlink socket"));
+        }
+        self.send_max = send_buffer(&self.fd)?.saturating_sub(SEND_RESERVE);
+        Ok(())
     }
 
     /// Joins a multicast group: from now [`Socket::heard`] returns what the kernel tells everybody.
@@ -298,7 +317,10 @@ impl Socket {
                 Some(Fault::Signal) => Err(libc::EINTR),
                 _ => self.send_once(bytes),
             };
-            let Err(number) = sent else { return Ok(()) };
+            let Err(number) = sent else {
+                SENT.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                return Ok(());
+            };
             match number {
                 libc::EINTR => (),
                 libc::EMSGSIZE => return Err(Error::too_large(what, bytes.len(), self.send_max)),

@@ -186,6 +186,7 @@ fn serve_in(flags: &Flags, known: Known, start: Start, host: Option<Arc<Host>>) 
         domain,
         kubeconfig: flags.kubeconfig.clone(),
         dataplane: flags.dataplane,
+        send_bytes: None,
         allow_external_ips: flags.allow_external_ips,
         faults: Faults::new(flags.faults, flags.drain == Switch::On),
         host,

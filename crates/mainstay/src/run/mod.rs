@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Which dataplane.
     pub(crate) dataplane: nft::Kind,
+    /// Largest send buffer of the dataplane; none asks for as much as it wants.
+    pub(crate) send_bytes: Option<usize>,
     /// Whether Services may claim addresses by `spec.externalIPs`.
     pub(crate) allow_external_ips: bool,
     /// Faults that may be set.
@@ -159,12 +161,12 @@ pub(crate) async fn start(settings: Settings, sandbox: Arc<Sandbox>, phases: &mu
     door.open_inside(&node_runtime, &node.network, node.on_host).await?;
     phases.done("network", &format!("node {} at {}", node.name, join(&node.reach.primary.borrow())));
     let ground = Ground { store, door, node, node_runtime, sandbox, host, data_dir, problem };
-    start_roles(ground, settings.dataplane, settings.faults, settings.publish, phases).await
+    start_roles(ground, (settings.dataplane, settings.send_bytes), settings.faults, settings.publish, phases).await
 }
 
 async fn start_roles(
     ground: Ground,
-    dataplane: nft::Kind,
+    (dataplane, send_bytes): (nft::Kind, Option<usize>),
     faults: Faults,
     publish: Vec<IpAddr>,
     phases: &mut Phases,
@@ -180,7 +182,8 @@ async fn start_roles(
     let (table, report, node_ports) = (node.table(), nft::Report::default(), node.reach.node_ports.clone());
     let events = Some(controllers.events.clone());
     let leaving = host.as_ref().map_or_else(nft::staying, |host| host.leaving());
-    let shared = nft::Shared { report: report.clone(), faults: faults.clone(), node_ports, events, leaving };
+    let (reported, faulty) = (report.clone(), faults.clone());
+    let shared = nft::Shared { report: reported, faults: faulty, node_ports, events, leaving, send_bytes };
     let own = network.node_addresses.clone();
     node_runtime.spawn(service_routes::keep(table.clone(), own, feed.latest(), host.clone()));
     if let Some(host) = &host {

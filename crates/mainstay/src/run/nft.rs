@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) events: Option<Events>,
     /// Whether the table is being taken back on purpose: then nothing is repaired.
     pub(crate) leaving: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Largest send buffer, see [`Nft::limit_send`].
+    pub(crate) send_bytes: Option<usize>,
 }
 
 /// For [`Shared::leaving`], where nobody takes the table back while this runs.
@@ -80,7 +82,7 @@ pub(crate) fn start(
     let (feed, subscription) = (feed.clone(), feed.subscribe());
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
         let watch = Watch::default();
-        let plane = enter().and_then(|()| open(kind, &config, &watch, feed, shared.leaving.clone()));
+        let plane = enter().and_then(|()| open(kind, &config, &shared, &watch, feed));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
@@ -96,17 +98,12 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn open(
-    kind: Kind,
-    config: &Config,
-    watch: &Watch,
-    feed: Feed,
-    leaving: Arc<dyn Fn() -> bool + Send + Sync>,
-) -> Result<Box<dyn Dataplane>> {
+fn open(kind: Kind, config: &Config, shared: &Shared, watch: &Watch, feed: Feed) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
         Kind::Nft => {
             let mut nft = Nft::open_with(config.rules(true)).context("cannot open nftables")?;
-            watch.start(nft.monitor().context("cannot listen to nftables")?, feed, leaving)?;
+            shared.send_bytes.map_or(Ok(()), |bytes| nft.limit_send(bytes))?;
+            watch.start(nft.monitor().context("cannot listen to nftables")?, feed, shared.leaving.clone())?;
             Box::new(nft)
         }
         Kind::Memory => Box::new(Memory::default()),

@@ -2,6 +2,7 @@
 //! afterwards. Needs user namespaces and those programs; what is missing fails with a line that says what to install.
 
 mod account;
+mod bench;
 mod careless;
 mod commands;
 mod demo;

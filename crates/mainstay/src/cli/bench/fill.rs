@@ -7,27 +7,22 @@ use api::object::{ObjectKey, Revision};
 use serde_json::Value;
 use store::{Store, Txn};
 
-use super::objects;
+use super::objects::{self, Shape};
 
 /// Services per transaction: large enough that syncing the disk is not what filling takes, small enough to keep in mind.
 const SERVICES_PER_WRITE: usize = 500;
 
 /// Fills the store in `directory`, adds `more` (objects by table) and closes it. Returns its newest revision.
-pub(super) async fn fill(
-    directory: &Path,
-    services: usize,
-    endpoints: usize,
-    more: Vec<(&'static str, Value)>,
-) -> Result<Revision> {
+pub(super) async fn fill(directory: &Path, shape: Shape, more: Vec<(&'static str, Value)>) -> Result<Revision> {
     let store = Store::open_dir(directory)?;
     write(&store, |txn| put(txn, "namespaces", objects::namespace())).await?;
-    for first in (0..services).step_by(SERVICES_PER_WRITE) {
-        let numbers = first..services.min(first + SERVICES_PER_WRITE);
+    for first in (0..shape.services).step_by(SERVICES_PER_WRITE) {
+        let numbers = first..shape.services.min(first + SERVICES_PER_WRITE);
         write(&store, |txn| {
             for number in numbers {
-                put(txn, "services", objects::service(number));
-                let own = number * endpoints..(number + 1) * endpoints;
-                put(txn, "endpointslices.discovery.k8s.io", objects::slice(number, own));
+                for (table, object) in objects::stored(number, shape) {
+                    put(txn, table, object);
+                }
             }
         })
         .await?;

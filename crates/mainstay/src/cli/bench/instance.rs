@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::fill;
+use super::objects::{self, Shape};
 use super::sandbox::ThrowAway;
-use super::{fill, objects};
 use crate::config::{DataDir, Network};
 use crate::run::faults::Faults;
 use crate::run::phases::Phases;
@@ -16,29 +17,15 @@ use crate::run::{self, Running, Settings, nft};
 /// Longest wait for the first complete state; only a hang reaches it.
 const COLD_PATIENCE: Duration = Duration::from_secs(300);
 
-/// Whether the benchmark's ranges have as many addresses.
-pub(super) fn check_addresses(services: usize, endpoints: usize) -> Result<()> {
-    let addresses = services.saturating_mul(endpoints.saturating_add(1));
-    if addresses > objects::ADDRESSES {
-        bail!(
-            "{services} Services with {endpoints} endpoints each need {addresses} addresses, more than the {} of the \
-             benchmark's ranges.\nAsk for fewer",
-            objects::ADDRESSES
-        );
-    }
-    Ok(())
-}
-
 /// Fills the store, starts an instance on it and waits until the kernel holds everything.
 pub(super) async fn start(
     throw_away: &ThrowAway,
-    services: usize,
-    endpoints: usize,
+    shape: Shape,
     more: Vec<(&'static str, Value)>,
-    backend: nft::Kind,
+    (backend, send_bytes): (nft::Kind, Option<usize>),
 ) -> Result<Running> {
     let data_dir = DataDir::choose(Some(throw_away.directory()))?;
-    let filled = fill::fill(&data_dir.store(), services, endpoints, more).await?;
+    let filled = fill::fill(&data_dir.store(), shape, more).await?;
     let settings = Settings {
         data_dir,
         network: Network::parse(objects::SERVICE_CIDR, objects::POD_CIDR)?,
@@ -47,6 +34,7 @@ pub(super) async fn start(
         domain: "cluster.local".to_owned(),
         kubeconfig: None,
         dataplane: backend,
+        send_bytes,
         allow_external_ips: false,
         faults: Faults::new(false, true),
         host: None,

@@ -1,7 +1,11 @@
 //! A number in, the Service with that number and its slice out, as the API stores them after they were programmed.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
+use anyhow::{Result, bail};
+use api::kinds::ip_address;
+use api::object::ObjectKey;
 use serde_json::{Value, json};
 
 /// Namespace of everything that the benchmark makes.
@@ -13,10 +17,52 @@ pub(super) const POD_CIDR: &str = "10.240.0.0/12,fd00:10:244::/64";
 /// Addresses in the IPv4 ranges that the benchmark may use.
 pub(super) const ADDRESSES: usize = (1 << 20) - 2 * SKIPPED;
 
+/// How many objects there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Services.
+    pub(super) services: usize,
+    /// Endpoints of each, in each family.
+    pub(super) endpoints: usize,
+    /// Both families instead of IPv4 alone.
+    pub(super) dual_stack: bool,
+}
+
+impl Shape {
+    /// Services of one family.
+    pub(super) fn of(services: usize, endpoints: usize) -> Self {
+        Self { services, endpoints, dual_stack: false }
+    }
+
+    /// Whether the benchmark's ranges have as many addresses.
+    pub(super) fn check(self) -> Result<()> {
+        let addresses = self.services.saturating_mul(self.endpoints.saturating_add(1));
+        let services_max = if self.dual_stack { SERVICES_DUAL_STACK } else { ADDRESSES };
+        if addresses > ADDRESSES || self.services > services_max {
+            bail!(
+                "{} Services with {} endpoints each need {addresses} addresses, more than the {ADDRESSES} of the benchmark's \
+                 ranges (of which {services_max} are for Services).\nAsk for fewer",
+                self.services,
+                self.endpoints
+            );
+        }
+        Ok(())
+    }
+
+    /// Numbers of the endpoints of a Service.
+    pub(super) fn endpoints_of(self, number: usize) -> Range<usize> {
+        number * self.endpoints..(number + 1) * self.endpoints
+    }
+}
+
+/// Addresses of the second service range.
+const SERVICES_DUAL_STACK: usize = (1 << 16) - SKIPPED;
 /// The first addresses of a range belong to the node, to DNS and to `kubernetes`.
 const SKIPPED: usize = 4_096;
 const SERVICE_BASE: u32 = u32::from_be_bytes([10, 96, 0, 0]);
 const POD_BASE: u32 = u32::from_be_bytes([10, 240, 0, 0]);
+const SERVICE_BASE_6: u128 = 0xfd00_0010_0096 << 80;
+const POD_BASE_6: u128 = 0xfd00_0010_0244 << 80;
 const STAMP: &str = "2026-01-01T00:00:00Z";
 
 /// Name of a Service and of its slice.
@@ -114,8 +160,56 @@ pub(super) fn slice(number: usize, endpoints: impl Iterator<Item = usize>) -> Va
     slice
 }
 
+/// The number of a Service that no filling reaches.
+pub(super) const LAST: usize = ADDRESSES - 1;
+
+/// Everything that is stored of a Service, by table.
+pub(super) fn stored(number: usize, shape: Shape) -> Vec<(&'static str, Value)> {
+    let mut service = service(number);
+    let mut slices = vec![slice(number, shape.endpoints_of(number))];
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::from(SERVICE_BASE + (SKIPPED + number) as u32))];
+    if shape.dual_stack {
+        let second = address_6(SERVICE_BASE_6, number);
+        service["spec"]["clusterIPs"] = json!([addresses[0].to_string(), second.to_string()]);
+        service["spec"]["ipFamilies"] = json!(["IPv4", "IPv6"]);
+        service["spec"]["ipFamilyPolicy"] = "RequireDualStack".into();
+        slices.push(slice_6(number, shape.endpoints_of(number)));
+        addresses.push(second);
+    }
+    let key = ObjectKey::new(NAMESPACE, name(number));
+    let held = addresses.into_iter().enumerate().map(|(family, address)| {
+        let mut object = ip_address::of_service(address, &key);
+        object["metadata"]["uid"] = uid(3 + family as u8, number).into();
+        object["metadata"]["creationTimestamp"] = STAMP.into();
+        ("ipaddresses.networking.k8s.io", object)
+    });
+    let slices = slices.into_iter().map(|slice| ("endpointslices.discovery.k8s.io", slice));
+    [("services", service)].into_iter().chain(slices).chain(held).collect()
+}
+
+/// The slice of the second family.
+fn slice_6(number: usize, endpoints: Range<usize>) -> Value {
+    let mut slice = slice(number, endpoints.clone());
+    slice["metadata"]["name"] = format!("{}-v6", name(number)).into();
+    slice["metadata"]["uid"] = uid(5, number).into();
+    slice["addressType"] = "IPv6".into();
+    for (at, endpoint) in endpoints.enumerate() {
+        slice["endpoints"][at]["addresses"] = json!([address_6(POD_BASE_6, endpoint).to_string()]);
+    }
+    slice
+}
+
+/// Address of an endpoint as text.
+pub(super) fn endpoint(number: usize) -> String {
+    address(POD_BASE, number)
+}
+
 fn address(base: u32, number: usize) -> String {
     Ipv4Addr::from(base + (SKIPPED + number) as u32).to_string()
+}
+
+fn address_6(base: u128, number: usize) -> IpAddr {
+    Ipv6Addr::from(base + (SKIPPED + number) as u128).into()
 }
 
 fn uid(kind: u8, number: usize) -> String {
@@ -132,8 +226,16 @@ mod tests {
     /// The benchmark would measure nothing real if the API stored its objects differently.
     #[test]
     fn objects_are_valid_and_carry_every_default() {
-        let objects: [(&'static Kind, Value); 3] =
-            [(&kinds::NAMESPACE, namespace()), (&SERVICE, service(7)), (&ENDPOINT_SLICE, slice(7, 28..32))];
+        let mut objects: Vec<(&'static Kind, Value)> = vec![(&kinds::NAMESPACE, namespace())];
+        for dual_stack in [false, true] {
+            let stored = stored(7, Shape { services: 8, endpoints: 4, dual_stack });
+            assert_eq!(stored.len(), if dual_stack { 5 } else { 3 });
+            objects.extend(stored.into_iter().map(|(table, object)| match table {
+                "services" => (&SERVICE, object),
+                "endpointslices.discovery.k8s.io" => (&ENDPOINT_SLICE, object),
+                _ => (&kinds::IP_ADDRESS, object),
+            }));
+        }
         for (kind, object) in objects {
             let mut defaulted = object.clone();
             kind.rules.default(&mut defaulted);
@@ -148,5 +250,7 @@ mod tests {
         assert_eq!(service(0)["spec"]["clusterIP"], "10.96.16.0");
         let last = slice(1, std::iter::once(ADDRESSES - 1));
         assert_eq!(last["endpoints"][0]["addresses"][0], "10.255.239.255");
+        assert_eq!(address_6(SERVICE_BASE_6, SERVICES_DUAL_STACK - 1).to_string(), "fd00:10:96::ffff");
+        assert_eq!(address_6(POD_BASE_6, 0).to_string(), "fd00:10:244::1000");
     }
 }

@@ -44,6 +44,7 @@ struct Inner {
     keys: u64,
     failures: u64,
     first: Option<(Revision, Duration)>,
+    last: Option<(Revision, Instant)>,
     last_error: Option<String>,
     repairs: u64,
     neighbours: Option<String>,
@@ -95,6 +96,11 @@ impl Report {
         self.lock().first
     }
 
+    /// The newest revision that the kernel acknowledged, and when.
+    pub(crate) fn last(&self) -> Option<(Revision, Instant)> {
+        self.lock().last
+    }
+
     /// A revision is in the kernel; `problems` if Services were compiled.
     pub(super) fn programmed(&self, revision: Revision, done: &Done, problems: Option<Vec<String>>) {
         let began = self.began;
@@ -103,6 +109,7 @@ impl Report {
         inner.bytes += done.bytes as u64;
         inner.keys += done.keys_compiled as u64;
         inner.first.get_or_insert_with(|| (revision, began.elapsed()));
+        inner.last = Some((revision, Instant::now()));
         inner.last_error = None;
         if let Some(problems) = problems {
             inner.problems = problems;

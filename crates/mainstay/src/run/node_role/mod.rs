@@ -148,6 +148,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running> {
         node_ports: node_ports.clone(),
         events: Some(events.clone()),
         leaving: nft::staying(),
+        send_bytes: None,
     };
     let confirm = applied.sink("nft");
     let dataplane = nft::start(nft::Kind::Nft, Box::new(|| Ok(())), config, &feed, confirm, shared)?;

@@ -1,4 +1,4 @@
-//! Two addresses of one server in, the cost of connections to each out; the two take turns.
+//! Addresses of one server in, the cost of connections to each out; they take turns.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,15 +23,6 @@ const REQUESTS: usize = 500;
 /// Bytes of a request and of its answer.
 const REQUEST: [u8; 32] = [0x5a; 32];
 
-/// What was measured of both ways.
-#[derive(Debug, Default)]
-pub(super) struct Measured {
-    /// Without a Service.
-    pub(super) direct: Way,
-    /// Through its cluster IP.
-    pub(super) service: Way,
-}
-
 /// What was measured of one way.
 #[derive(Debug, Default)]
 pub(super) struct Way {
@@ -51,27 +42,28 @@ impl Way {
     }
 }
 
-/// Measures both, in the calling thread's network.
-pub(super) fn measure(direct: SocketAddr, service: SocketAddr, samples: usize) -> Result<Measured> {
-    let mut measured = Measured::default();
+/// Measures the ways to every address, in the same order, in the calling thread's network.
+pub(super) fn measure(addresses: &[SocketAddr], samples: usize) -> Result<Vec<Way>> {
+    let mut ways: Vec<(SocketAddr, Way)> = addresses.iter().map(|address| (*address, Way::default())).collect();
     for sample in 0..WARM_UP + samples {
-        let took = (connect(direct)?.1, connect(service)?.1);
-        if sample >= WARM_UP {
-            measured.direct.connect.add(took.0);
-            measured.service.connect.add(took.1);
+        for (address, way) in &mut ways {
+            let took = connect(*address)?.1;
+            if sample >= WARM_UP {
+                way.connect.add(took);
+            }
         }
     }
     for _ in 0..ROUNDS {
-        for (address, way) in [(direct, &mut measured.direct), (service, &mut measured.service)] {
-            way.rates.push(rate(address)?);
+        for (address, way) in &mut ways {
+            way.rates.push(rate(*address)?);
         }
     }
     for _ in 0..ROUNDS {
-        for (address, way) in [(direct, &mut measured.direct), (service, &mut measured.service)] {
-            turns(address, &mut way.turn)?;
+        for (address, way) in &mut ways {
+            turns(*address, &mut way.turn)?;
         }
     }
-    Ok(measured)
+    Ok(ways.into_iter().map(|(_, way)| way).collect())
 }
 
 /// A new connection. It is reset when dropped, so that no port waits for stragglers and none run out.
@@ -116,12 +108,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_are_measured_to_the_end() {
+    fn every_way_is_measured_to_the_end() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || super::super::pair::serve(&listener));
-        let measured = measure(address, address, 50).unwrap();
-        for way in [&measured.direct, &measured.service] {
+        let ways = measure(&[address, address, address], 50).unwrap();
+        assert_eq!(ways.len(), 3);
+        for way in &ways {
             assert!(way.connect.percentile_us(50).unwrap() > 0.0);
             assert!(way.per_second().unwrap() > 0.0);
             assert!(way.turn.percentile_us(99).unwrap() >= way.turn.percentile_us(50).unwrap());

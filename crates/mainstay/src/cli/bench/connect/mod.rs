@@ -1,13 +1,14 @@
 //! `mainstay bench connect`: a number of Services in, what a connection through one of them costs beside a direct one out.
 //!
 //! Client and server are threads of this process in network namespaces of their own, connected as pods are, each pinned to
-//! a processor. Direct connections and those through the cluster IP take turns, so that whatever else the machine does
-//! meets both.
+//! a processor. Direct connections, those through the cluster IP and those through the node port take turns, so that
+//! whatever else the machine does meets all of them.
 //!
 //! * connect: `connect(2)` of a new TCP connection, from the call to its return.
 //! * per second: how many one thread opens, asks for one byte and closes, one after the other.
 //! * request-response: 32 bytes there and back on a kept connection.
 
+pub(super) mod between;
 mod client;
 mod pair;
 
@@ -18,10 +19,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::instance;
-use super::objects;
+use super::objects::{self, Shape};
 use super::sandbox::{self, ThrowAway};
 use crate::run::nft;
-use client::Measured;
+use client::Way;
 use pair::Pair;
 
 /// Flags of `mainstay bench connect`.
@@ -47,40 +48,60 @@ const SERVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 240, 1, 1));
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 240, 1, 2));
 /// Ports of the Service and of the server, as [`objects::service`] has them.
 const PORTS: (u16, u16) = (80, 8080);
+/// Its node port.
+const NODE_PORT: u16 = 30_080;
+/// What is measured, in this order; the names of the figures begin with these.
+const WAYS: [&str; 3] = ["direct", "service", "node_port"];
 
 /// Runs the subcommand. The process must still have a single thread.
 pub(super) fn run(flags: &Flags) -> Result<()> {
     if flags.services == 0 || flags.samples == 0 {
         bail!("--services and --samples must be at least 1.\nFor example: mainstay bench connect --services 10000");
     }
-    instance::check_addresses(flags.services, flags.endpoints)?;
+    Shape::of(flags.services, flags.endpoints).check()?;
     let throw_away = ThrowAway::start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let measured = sandbox::until_interrupted(runtime, measure(flags, &throw_away))?;
+    let ways = sandbox::until_interrupted(runtime, measure(flags, &throw_away))?;
     drop(throw_away);
-    print(flags, &measured);
+    let measured: Vec<_> = WAYS.into_iter().zip(ways).collect();
+    if flags.json {
+        let mut figures = figures(&measured);
+        figures["services"] = flags.services.into();
+        println!("{figures}");
+        return Ok(());
+    }
+    println!("{} Services, {} connections of each kind timed", flags.services, flags.samples);
+    print(&measured);
     Ok(())
 }
 
-async fn measure(flags: &Flags, throw_away: &ThrowAway) -> Result<Measured> {
+async fn measure(flags: &Flags, throw_away: &ThrowAway) -> Result<Vec<Way>> {
     let number = flags.services - 1;
     let target = vec![("services", target_service(number)), ("endpointslices.discovery.k8s.io", target_slice(number))];
-    let running = instance::start(throw_away, number, flags.endpoints, target, nft::Kind::default()).await?;
+    let shape = Shape::of(number, flags.endpoints);
+    let running = instance::start(throw_away, shape, target, (nft::Kind::default(), None)).await?;
     running.ready().await;
     let pair = Pair::new(&*throw_away.sandbox()?, SERVER, CLIENT)?;
     let (direct, service) = (SocketAddr::new(SERVER, PORTS.1), SocketAddr::new(SERVICE, PORTS.0));
+    let network = crate::config::Network::parse(objects::SERVICE_CIDR, objects::POD_CIDR)?;
+    let node = network.node_addresses.first().context("the node has no address")?;
+    let addresses = [direct, service, SocketAddr::new(*node, NODE_PORT)];
     let samples = flags.samples;
-    let measured = tokio::task::spawn_blocking(move || pair.run(direct, |_| client::measure(direct, service, samples)));
+    let measured = tokio::task::spawn_blocking(move || pair.run(direct, || client::measure(&addresses, samples)));
     let measured = measured.await?.context("the pair of pods that connect to each other failed")?;
     running.stop();
     Ok(measured)
 }
 
-/// The Service that is measured: the last of them all, with a fixed address.
+/// The Service that is measured: the last of them all, with a fixed address and a node port.
 fn target_service(number: usize) -> Value {
     let mut service = objects::service(number);
-    service["spec"]["clusterIP"] = SERVICE.to_string().into();
-    service["spec"]["clusterIPs"] = json!([SERVICE.to_string()]);
+    let spec = &mut service["spec"];
+    spec["clusterIP"] = SERVICE.to_string().into();
+    spec["clusterIPs"] = json!([SERVICE.to_string()]);
+    spec["type"] = "NodePort".into();
+    spec["externalTrafficPolicy"] = "Cluster".into();
+    spec["ports"][0]["nodePort"] = NODE_PORT.into();
     service
 }
 
@@ -90,29 +111,36 @@ fn target_slice(number: usize) -> Value {
     slice
 }
 
-fn print(flags: &Flags, measured: &Measured) {
-    let Measured { direct, service } = measured;
-    if flags.json {
-        let figures = json!({
-            "services": flags.services,
-            "direct_p50_us": direct.connect.percentile_us(50), "service_p50_us": service.connect.percentile_us(50),
-            "direct_p99_us": direct.connect.percentile_us(99), "service_p99_us": service.connect.percentile_us(99),
-            "direct_per_s": direct.per_second(), "service_per_s": service.per_second(),
-            "direct_rr_us": direct.turn.percentile_us(50), "service_rr_us": service.turn.percentile_us(50),
-        });
-        println!("{figures}");
-        return;
+/// Every figure under the name of its way.
+fn figures(measured: &[(&str, Way)]) -> Value {
+    let mut figures = json!({});
+    for (name, way) in measured {
+        for (key, value) in rows(way) {
+            figures[format!("{name}_{key}")] = json!(value);
+        }
     }
-    println!("{} Services, {} connections of each kind timed", flags.services, flags.samples);
-    println!("{:<18} {:>10} {:>10} {:>7}", "", "direct", "service", "ratio");
-    let rows = [
-        ("connect p50 us", direct.connect.percentile_us(50), service.connect.percentile_us(50)),
-        ("connect p99 us", direct.connect.percentile_us(99), service.connect.percentile_us(99)),
-        ("connections/s", direct.per_second(), service.per_second()),
-        ("request-answer us", direct.turn.percentile_us(50), service.turn.percentile_us(50)),
-    ];
-    for (what, direct, service) in rows {
-        let (direct, service) = (direct.unwrap_or(f64::NAN), service.unwrap_or(f64::NAN));
-        println!("{what:<18} {direct:>10.1} {service:>10.1} {:>7.2}", service / direct);
+    figures
+}
+
+fn rows(way: &Way) -> [(&'static str, Option<f64>); 4] {
+    let connect = |percent| way.connect.percentile_us(percent);
+    [
+        ("p50_us", connect(50)),
+        ("p99_us", connect(99)),
+        ("per_s", way.per_second()),
+        ("rr_us", way.turn.percentile_us(50)),
+    ]
+}
+
+/// A table for people; ratios are to the first way.
+fn print(measured: &[(&str, Way)]) {
+    let names = measured.iter().map(|(name, _)| format!("{name:>18}")).collect::<String>();
+    println!("{:<20}{names}", "");
+    let Some((_, first)) = measured.first() else { return };
+    let titles = ["connect p50 us", "connect p99 us", "connections/s", "request-answer us"];
+    for (at, title) in titles.into_iter().enumerate() {
+        let value = |way: &Way| rows(way)[at].1.unwrap_or(f64::NAN);
+        let cell = |(_, way): &(&str, Way)| format!("{:>10.1} ({:>5.2})", value(way), value(way) / value(first));
+        println!("{title:<20}{}", measured.iter().map(cell).collect::<String>());
     }
 }

@@ -27,12 +27,13 @@ impl Pair {
         Ok(Self { server: pod("benchserver", server)?, client: pod("benchclient", client)? })
     }
 
+    /// Two namespaces that are there and connected.
+    pub(super) fn of(server: OwnedFd, client: OwnedFd) -> Self {
+        Self { server, client }
+    }
+
     /// Serves `address` in the one and runs `work` in the other; the server ends with this process.
-    pub(super) fn run<T: Send>(
-        self,
-        address: SocketAddr,
-        work: impl FnOnce(SocketAddr) -> Result<T> + Send,
-    ) -> Result<T> {
+    pub(super) fn run<T: Send>(self, address: SocketAddr, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let listener = namespace::within_net(self.server.as_fd(), || TcpListener::bind(address))
             .with_context(|| format!("cannot listen on {address}"))?;
         std::thread::Builder::new().name("bench-server".into()).spawn(move || {
@@ -41,7 +42,7 @@ impl Pair {
         })?;
         let done = namespace::within_net(self.client.as_fd(), || {
             pin(0);
-            Ok(work(address))
+            Ok(work())
         });
         done.context("cannot enter the client's network")?
     }

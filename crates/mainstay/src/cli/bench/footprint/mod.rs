@@ -6,7 +6,7 @@
 //!   three pods, once with 10,000 Services of ten endpoints each.
 //! * idle: processor time of all of them during the rest, in percent of one processor.
 
-mod started;
+pub(super) mod started;
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use clap::Args;
 use kernel::usage::Usage;
 use serde_json::json;
 
-use super::{fill, objects};
+use super::fill;
+use super::objects::{self, Shape};
 use started::Started;
 
 /// Flags of `mainstay bench footprint`.
@@ -60,7 +61,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
     let ranges = ["--service-cidr", objects::SERVICE_CIDR, "--pod-cidr", objects::POD_CIDR];
     let mut large = Started::new(&program, &ranges, |directory| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(fill::fill(&directory.join("store"), LARGE.0, LARGE.1, Vec::new()))?;
+        runtime.block_on(fill::fill(&directory.join("store"), Shape::of(LARGE.0, LARGE.1), Vec::new()))?;
         Ok(Vec::new())
     })?;
     large.ready()?;

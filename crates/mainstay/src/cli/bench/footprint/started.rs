@@ -13,8 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const URL: &str = "http://10.96.100.1/";
 
 /// A started instance.
-pub(super) struct Started {
+pub(in crate::cli::bench) struct Started {
     program: PathBuf,
+    flags: Vec<String>,
     directory: PathBuf,
     began: Instant,
     server: Option<Child>,
@@ -22,31 +23,54 @@ pub(super) struct Started {
 
 impl Started {
     /// Starts an instance. `prepare` gets its directory before and returns more flags.
-    pub(super) fn new(
+    pub(in crate::cli::bench) fn new(
         program: &Path,
         flags: &[&str],
         prepare: impl FnOnce(&Path) -> Result<Vec<String>>,
     ) -> Result<Self> {
         let directory = crate::cli::throw_away::directory("footprint")?;
-        let mut started = Self { program: program.to_owned(), directory, began: Instant::now(), server: None };
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut started = Self { program: program.to_owned(), flags, directory, began: Instant::now(), server: None };
         let more = prepare(&started.directory)?;
-        let log = std::fs::File::create(started.log())?;
-        started.began = Instant::now();
-        let server = Command::new(program)
+        started.flags.extend(more);
+        started.start()?;
+        Ok(started)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let log = std::fs::File::create(self.log())?;
+        self.began = Instant::now();
+        let server = Command::new(&self.program)
             .args(["up", "--sandbox", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(&started.directory)
-            .args(flags)
-            .args(more)
+            .arg(&self.directory)
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
-        started.server = Some(server.with_context(|| format!("cannot start {}", program.display()))?);
-        Ok(started)
+        self.server = Some(server.with_context(|| format!("cannot start {}", self.program.display()))?);
+        Ok(())
+    }
+
+    /// Kills the server and starts another on what it left.
+    pub(in crate::cli::bench) fn restart(&mut self) -> Result<()> {
+        if let Some(mut server) = self.server.take() {
+            server.kill().context("cannot kill the server")?;
+            server.wait()?;
+        }
+        self.start()
+    }
+
+    /// What its dataplane did since its start, by name of the total.
+    pub(in crate::cli::bench) fn programming(&self) -> Result<serde_json::Value> {
+        let output = self.command("status").args(["-o", "json"]).output()?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("mainstay status: {}", String::from_utf8_lossy(&output.stderr)))?;
+        Ok(status["programming"].clone())
     }
 
     /// How long after its start it said that it is ready.
-    pub(super) fn ready(&mut self) -> Result<Duration> {
+    pub(in crate::cli::bench) fn ready(&mut self) -> Result<Duration> {
         self.until(|started| Ok(std::fs::read_to_string(started.log())?.contains("ready in ")))
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::super::numbers::Choices;
 use super::super::objects;
 use crate::cli::client::{Answer, Client};
-use crate::run::Running;
+use crate::run::{Running, nft};
 
 /// How long nothing must happen before the instance counts as quiet after its start.
 const QUIET: Duration = Duration::from_millis(300);
@@ -25,12 +25,24 @@ const DISTURBED_MAX: usize = 100;
 const WARM_UP: usize = 50;
 const SEED: u64 = 2026;
 
+/// How long one change took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Took {
+    /// From before the request until somebody who waits for it sees the kernel's acknowledgement.
+    pub(super) acknowledged: Duration,
+    /// From before the request until the API answered.
+    pub(super) answered: Duration,
+    /// From the durable commit until the kernel's acknowledgement.
+    pub(super) kernel: Duration,
+}
+
 /// Measures one instance.
 pub(super) struct Probe {
     client: Client,
     store: Store,
     applied: Applied,
     kernel: watch::Receiver<Revision>,
+    report: nft::Report,
     latest: watch::Receiver<std::sync::Arc<compile::snapshot::Snapshot>>,
     services: usize,
     endpoints: usize,
@@ -49,6 +61,7 @@ impl Probe {
             store: running.store.clone(),
             applied: running.applied.clone(),
             kernel: running.applied.subscribe_sink("nft").context("the instance has no sink named nft")?,
+            report: running.report.clone(),
             latest: running.feed.latest(),
             services,
             endpoints,
@@ -75,8 +88,8 @@ impl Probe {
         Ok(())
     }
 
-    /// Replaces one endpoint of a random Service. The time until the kernel acknowledged it, and until the API answered.
-    pub(super) async fn change(&mut self) -> Result<(Duration, Duration)> {
+    /// Replaces one endpoint of a random Service.
+    pub(super) async fn change(&mut self) -> Result<Took> {
         loop {
             let number = self.choices.below(self.services);
             let replaced = number * self.endpoints + self.choices.below(self.endpoints);
@@ -100,8 +113,11 @@ impl Probe {
             let (acknowledged, (answer, answered)) = tokio::try_join!(acknowledged, answered)?;
             let written = revision(answer)?;
             self.settled().await?;
-            if written == next {
-                return Ok((acknowledged, answered));
+            let (newest, committed) = self.store.published();
+            let (held, last) = self.report.last().context("the sink confirmed but reports nothing")?;
+            if (written, newest, held) == (next, next, next) {
+                let kernel = last.saturating_duration_since(committed);
+                return Ok(Took { acknowledged, answered, kernel });
             }
             self.disturbed_once()?;
         }

@@ -1,0 +1,119 @@
+//! A node under load that one proxy takes over from the other, and gives back, in; what each connection met out.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::ground::{API_CPU, Ground, NODE, Node, SERVERS, command};
+use super::process::{Process, output};
+use super::side::{Programs, Proxy, Side, clean_up};
+
+/// How long each state is watched.
+const WATCHED: Duration = Duration::from_secs(5);
+/// New connections a second of each client.
+const RATE: &str = "300";
+/// Connections that are kept and used once a second.
+const KEPT: &str = "50";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// kube-proxy, then Mainstay, then kube-proxy again.
+pub(super) fn run(programs: &Programs<'_>, ground: &Ground, api: &Api) -> Result<Value> {
+    eprintln!("xtask: take-over");
+    let node = ground.node()?;
+    let _server = echo(programs.binary, ground, &node)?;
+    let first = Proxy::start(Side::KubeProxy, programs, ground, &node, api)?;
+    let loads = Loads::start(programs.binary, &node)?;
+    std::thread::sleep(WATCHED);
+    let mut steps = Vec::new();
+    let mut step = |what: &str| {
+        steps.push(what.to_owned());
+        std::thread::sleep(WATCHED);
+    };
+    let ours = Proxy::start_with(Side::Mainstay, &["--take-over"], programs, ground, &node, api)?;
+    step("mainstay node --take-over started beside kube-proxy");
+    first.stop()?;
+    step("kube-proxy stopped");
+    gone(&node, ["ip", "kube-proxy"])?;
+    step("the rules of kube-proxy are gone");
+    let second = Proxy::start(Side::KubeProxy, programs, ground, &node, api)?;
+    step("kube-proxy started beside mainstay node");
+    ours.stop()?;
+    step("mainstay node stopped");
+    clean_up(programs, &node)?;
+    gone(&node, ["inet", "mainstay"])?;
+    step("mainstay node --cleanup");
+    let clients = loads.finish()?;
+    second.stop()?;
+    let failed: u64 = clients
+        .iter()
+        .flat_map(|(_, outcome)| outcome["failed"].as_object().into_iter().flatten())
+        .filter_map(|(_, count)| count.as_u64())
+        .sum();
+    let sum = |name: &str| clients.iter().filter_map(|(_, outcome)| outcome[name].as_u64()).sum::<u64>();
+    let of: serde_json::Map<String, Value> =
+        clients.iter().map(|(name, outcome)| ((*name).to_owned(), outcome.clone())).collect();
+    Ok(json!({
+        "steps": steps, "started": sum("started"), "ok": sum("ok"), "stalled": sum("stalled"), "failed": failed, "clients": of,
+    }))
+}
+
+/// Waits until a table is gone.
+fn gone(node: &Node, [family, table]: [&str; 2]) -> Result<()> {
+    let began = Instant::now();
+    while output(node.command("nft").args(["list", "tables"]))?.contains(&format!("table {family} {table}\n")) {
+        if began.elapsed() > PATIENCE {
+            bail!("table {family} {table} is still there after {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// The server behind the Service.
+fn echo(binary: &Path, ground: &Ground, node: &Node) -> Result<Process> {
+    let mut echo = command(&node.server, "1", binary);
+    echo.args(["guest", "echo", "8080,8081"]).env("MAINSTAY_POD", SERVERS[0]);
+    let mut process = Process::start("echo", echo, &ground.directory().join("echo.log"))?;
+    process.until(PATIENCE, |log| log.contains("serves HTTP"))?;
+    Ok(process)
+}
+
+/// Clients that connect all the time.
+struct Loads(Vec<(&'static str, Child)>);
+
+impl Loads {
+    fn start(binary: &Path, node: &Node) -> Result<Self> {
+        let (cluster_ip, node_port) = ("10.96.1.1:80".to_owned(), format!("{NODE}:30080"));
+        let begin = |namespace: &str, target: &str, flags: &[&str]| -> Result<Child> {
+            let mut load: Command = command(namespace, API_CPU, binary);
+            load.args(["load", target, "--seconds", "86400"]).args(flags);
+            load.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start a client")
+        };
+        Ok(Self(vec![
+            ("new, pod to ClusterIP", begin(&node.client, &cluster_ip, &["--reset", "--rate", RATE])?),
+            ("new, pod to NodePort", begin(&node.client, &node_port, &["--reset", "--rate", RATE])?),
+            ("new, node to ClusterIP", begin(&node.node, &cluster_ip, &["--reset", "--rate", RATE])?),
+            ("kept, pod to ClusterIP", begin(&node.client, &cluster_ip, &["--kept", KEPT])?),
+            ("kept, pod to NodePort", begin(&node.client, &node_port, &["--kept", KEPT])?),
+        ]))
+    }
+
+    fn finish(self) -> Result<Vec<(&'static str, Value)>> {
+        let mut all = Vec::new();
+        for (name, mut child) in self.0 {
+            drop(child.stdin.take());
+            let mut text = String::new();
+            child.stdout.take().context("a client has an output")?.read_to_string(&mut text)?;
+            child.wait()?;
+            let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let Some(outcome) = lines.find(|value| value["ok"].is_u64()) else { bail!("{name} counted nothing") };
+            all.push((name, outcome));
+        }
+        Ok(all)
+    }
+}
