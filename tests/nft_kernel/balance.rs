@@ -40,7 +40,7 @@ fn config() -> Config {
         egress: false,
         node_port_addresses: vec![ip("10.244.0.1")],
         dns_addresses: Vec::new(),
-        pools: compile::load_balancer::Pools::default(),
+        ..Config::default()
     }
 }
 

@@ -60,8 +60,11 @@ impl<'a> Reference<'a> {
             (open && here && port.node_port == packet.port).then_some((service, port, Way::NodePort))
         };
         let candidates = || self.candidates(packet);
-        candidates()
-            .find_map(|(service, port)| by_address(service, port))
+        // Nobody takes a cluster IP from its Service by naming it.
+        let met = || candidates().filter_map(|(service, port)| by_address(service, port));
+        met()
+            .find(|(_, _, way)| *way == Way::Cluster)
+            .or_else(|| met().next())
             .or_else(|| candidates().find_map(|(service, port)| by_node_port(service, port)))
     }
 
@@ -70,17 +73,18 @@ impl<'a> Reference<'a> {
         let wanted = family(packet.destination);
         let protocol = packet.protocol;
         let dns = &self.config.dns_addresses;
-        let programmed = move |service: &&Service| {
-            !service.headless && !service.other_proxy && service.service_type != ServiceType::ExternalName
-        };
         let in_family = move |service: &&Service| {
             service.cluster_ips.iter().any(|address| family(*address) == wanted && !dns.contains(address))
         };
         let services = self.snapshot.services.values().map(|service| &**service);
-        services.filter(programmed).filter(in_family).flat_map(move |service| {
+        services.filter(|service| self.programs(service)).filter(in_family).flat_map(move |service| {
             let ports = service.ports.iter().filter(move |port| port.protocol == protocol);
             ports.map(move |port| (service, port))
         })
+    }
+
+    fn programs(&self, service: &Service) -> bool {
+        !service.headless && !service.other_proxy && service.service_type != ServiceType::ExternalName
     }
 
     fn served(&self, packet: &Packet, service: &Service, port: &ServicePort, way: Way) -> BTreeSet<Verdict> {
@@ -140,8 +144,10 @@ impl<'a> Reference<'a> {
             for own in slice.ports.iter().filter(|own| own.name == port.name && own.protocol == port.protocol) {
                 for endpoint in slice.endpoints.iter().filter(|endpoint| usable(endpoint.address, wanted)) {
                     let backend = Backend { address: endpoint.address, port: own.port.unwrap() };
-                    let rank = |one: &Endpoint| (one.ready, !one.terminating, one.serving);
-                    if found.get(&backend).is_none_or(|known| rank(endpoint) >= rank(known)) {
+                    // A terminating one replaces nothing; nobody gives up a ready one for one that is not.
+                    let known = found.get(&backend);
+                    let first = known.is_none_or(|known| known.terminating || endpoint.ready || !known.ready);
+                    if known.is_none() || (first && !endpoint.terminating) {
                         found.insert(backend, endpoint);
                     }
                 }

@@ -10,28 +10,12 @@ use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
 use crate::balance::Algorithm;
-use crate::load_balancer::Pools;
 use crate::snapshot::{Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
-/// What a node knows of itself and of the cluster.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node's name.
-    pub node: Box<str>,
-    /// Ranges of pods: sources in them are not masqueraded.
-    pub pod_cidrs: Vec<Cidr>,
-    /// Ranges of Services: unknown addresses in them are refused.
-    pub service_cidrs: Vec<Cidr>,
-    /// Whether pods have a way out of the node: then it is masqueraded.
-    pub egress: bool,
-    /// Local addresses on which node ports are served.
-    pub node_port_addresses: Vec<IpAddr>,
-    /// Addresses of the cluster DNS: local to the node, never translated.
-    pub dns_addresses: Vec<IpAddr>,
-    /// Load-balancer addresses: no other one is ever programmed, whatever a status says.
-    pub pools: Pools,
-}
+pub use self::config::{BadInterface, BadMarkBit, Config, IngressAddresses, Interface, LocalPods, MarkBit};
+
+mod config;
 
 /// Endpoints of one Service port beyond which the rest is not used: the kernel data numbers them in 12 bits.
 pub const ENDPOINTS_MAX: usize = 4094;
@@ -67,6 +51,19 @@ pub struct Frontend {
     pub local: bool,
     /// Sources that alone may use it (load-balancer addresses only); none: everybody.
     pub sources: Option<Vec<Cidr>>,
+    /// Whose source gives way to the node's.
+    pub masquerade: Masquerade,
+}
+
+/// Whose source gives way to the node's. A client that is its own endpoint is masqueraded in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masquerade {
+    /// Everybody's: the endpoint may be on another node, which does not know the way back.
+    Always,
+    /// On cluster IPs, that of all but pods. On other addresses under policy Local, that of this host.
+    UnlessPod,
+    /// Nobody's.
+    Never,
 }
 
 /// An endpoint that is used.
@@ -118,7 +115,7 @@ pub fn compile_service(snapshot: &Snapshot, key: &ObjectKey, config: &Config) ->
     let mut problems = Vec::new();
     let mut entry = ServiceEntry::new();
     let Some(service) = snapshot.services.get(key) else { return (entry, problems) };
-    if service.headless || service.other_proxy || service.service_type == ServiceType::ExternalName {
+    if service.headless || !config.is_ours(service) || service.service_type == ServiceType::ExternalName {
         return (entry, problems);
     }
     for address in &service.cluster_ips {
@@ -198,8 +195,7 @@ fn backend(candidate: &Candidate<'_>) -> Backend {
     Backend { address: candidate.address, port: candidate.port }
 }
 
-/// Endpoints of a port: slices are joined by port name and protocol. The same address and port twice is one endpoint;
-/// the better one counts, the later one among equals (an address reused by a new pod while the old one goes).
+/// Endpoints of a port: slices are joined by port name and protocol, in the order of their names.
 fn candidates<'a>(
     service: &Service,
     port: &ServicePort,
@@ -219,7 +215,7 @@ fn candidates<'a>(
                 }
                 let candidate = Candidate { address: endpoint.address, port: number, endpoint };
                 let key = backend(&candidate);
-                if found.get(&key).is_none_or(|other| rank(other.endpoint) <= rank(endpoint)) {
+                if found.get(&key).is_none_or(|known| replaces(endpoint, known.endpoint)) {
                     found.insert(key, candidate);
                 }
             }
@@ -232,9 +228,11 @@ fn candidates<'a>(
     found.into_values().take(ENDPOINTS_MAX).collect()
 }
 
-/// Which of two endpoints with one address is meant: a ready one, then one that stays, then one that still answers.
-fn rank(endpoint: &Endpoint) -> (bool, bool, bool) {
-    (endpoint.ready, !endpoint.terminating, endpoint.serving)
+/// Whether the later of two endpoints with one address and port is meant: one that terminates never replaces another (the
+/// address may belong to a new pod already), any other replaces an earlier one. Between two that both stay kube-proxy's
+/// outcome is left open; here a ready one is not given up for one that is not.
+fn replaces(later: &Endpoint, known: &Endpoint) -> bool {
+    !later.terminating && (known.terminating || later.ready || !known.ready)
 }
 
 /// Addresses that would reach another host's or this host's own insides.
@@ -260,12 +258,25 @@ fn frontends(
     problems: &mut Vec<Problem>,
 ) -> Vec<Frontend> {
     let family = family_of(cluster_ip);
-    let address = Address::Cluster(cluster_ip);
-    let mut frontends = vec![Frontend { address, port: port.port, local: service.internal_local, sources: None }];
-    let external = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
-    if external && port.node_port != 0 {
-        let local = service.external_local;
-        frontends.push(Frontend { address: Address::Node, port: port.node_port, local, sources: None });
+    let config = world.1;
+    let internal = match () {
+        () if config.masquerade_all => Masquerade::Always,
+        () if config.knows_pods(family) => Masquerade::UnlessPod,
+        () => Masquerade::Never,
+    };
+    let local = service.external_local;
+    let external = if local { Masquerade::UnlessPod } else { Masquerade::Always };
+    let way = |address, port, sources| Frontend { address, port, local, sources, masquerade: external };
+    let mut frontends = vec![Frontend {
+        address: Address::Cluster(cluster_ip),
+        port: port.port,
+        local: service.internal_local,
+        sources: None,
+        masquerade: internal,
+    }];
+    let open = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
+    if open && port.node_port != 0 {
+        frontends.push(way(Address::Node, port.node_port, None));
     }
     if service.service_type == ServiceType::LoadBalancer {
         let sources = sources(service, family, problems);
@@ -273,25 +284,27 @@ fn frontends(
             if !is_its(service, *address, world, problems) {
                 continue;
             }
-            let sources = sources.as_ref().map(|sources| with_own(sources, *address, world.1));
-            let address = Address::LoadBalancer(*address);
-            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources });
+            let sources = sources.as_ref().map(|sources| with_own(sources, *address, config));
+            frontends.push(way(Address::LoadBalancer(*address), port.port, sources));
         }
     }
     for address in service.external_ips.iter().filter(|address| family_of(**address) == family) {
         let address = Address::LoadBalancer(*address);
         // The load balancer's own address keeps its source ranges.
         if frontends.iter().all(|frontend| frontend.address != address) {
-            frontends.push(Frontend { address, port: port.port, local: service.external_local, sources: None });
+            frontends.push(way(address, port.port, None));
         }
     }
     frontends
 }
 
-/// Whether a load-balancer address comes from a pool and belongs to the Service: a status may be written by others than
-/// us, and must not take anybody's traffic (CVE-2020-8554).
+/// Whether a load-balancer address is programmed: unless all are, it comes from a pool and belongs to the Service. A
+/// status may be written by others than us, and must not take anybody's traffic (CVE-2020-8554).
 fn is_its(service: &Service, address: IpAddr, world: (&Snapshot, &Config), problems: &mut Vec<Problem>) -> bool {
-    let (snapshot, Config { pools, .. }) = world;
+    let (snapshot, Config { pools, ingress, .. }) = world;
+    if *ingress == IngressAddresses::All {
+        return true;
+    }
     let class = service.load_balancer.class.as_deref();
     if !pools.serve(class) {
         // Another implementation's address: that implementation sees to its traffic.
@@ -312,7 +325,7 @@ fn is_its(service: &Service, address: IpAddr, world: (&Snapshot, &Config), probl
 /// A node may use the Service if one of its addresses may; some of its packets carry the load balancer's own address.
 fn with_own(sources: &[Cidr], address: IpAddr, config: &Config) -> Vec<Cidr> {
     let admitted = |own: &IpAddr| sources.iter().any(|range| range.contains(*own));
-    if !config.node_port_addresses.iter().any(admitted) {
+    if !config.node_port_addresses.iter().chain(&config.node_addresses).any(admitted) {
         return sources.to_vec();
     }
     let own = Cidr { network: address, prefix: if address.is_ipv4() { 32 } else { 128 } };

@@ -38,6 +38,8 @@ pub enum Meta {
     Family,
     /// Transport protocol, one byte.
     Protocol,
+    /// Name of the interface on which it arrived, sixteen bytes; zeros if it is made here.
+    InputInterface,
 }
 
 /// Something about the packet's flow.
@@ -223,6 +225,8 @@ pub type Rule = Vec<Expression>;
 pub enum HookPoint {
     /// Every packet that arrives.
     Prerouting,
+    /// Every packet for this host.
+    Input,
     /// Every packet that passes through.
     Forward,
     /// Every packet made here.
@@ -268,6 +272,8 @@ pub enum Field {
     Word,
     /// A conntrack mark or a slot number: a word in host order.
     Mark,
+    /// Name of an interface, padded with zeros.
+    Interface,
 }
 
 impl Field {
@@ -277,7 +283,7 @@ impl Field {
             Self::Protocol => 1,
             Self::Port => 2,
             Self::Ipv4 | Self::Word | Self::Mark => 4,
-            Self::Ipv6 => 16,
+            Self::Ipv6 | Self::Interface => 16,
         }
     }
 

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::balance::ring::HOLE;
-use super::rules::balance::{ring_word, table_word};
+use super::rules::balance::{ring_code, table_code};
 use super::rules::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE, PICK_SPECIAL};
 use super::rules::{TIMEOUTS, pick_classes};
 use super::state::{Element, Key, SetName, Value};
 use super::words::{self, IDENTITY_OURS, Policy, ServiceId, protocol_number};
 use crate::allocate::Cidr;
 use crate::balance::HashOn;
-use crate::service_table::{Address, Backend, Frontend, PortEntry, PortKey};
+use crate::service_table::{Address, Backend, Frontend, Masquerade, PortEntry, PortKey};
 use crate::snapshot::{Family, Protocol};
 
 /// Numbers of one endpoint.
@@ -56,12 +56,12 @@ impl Chosen {
         Self { order, way: Way::Random }
     }
 
-    /// What `special` says of it.
+    /// Code of the algorithm, for sets that `special` has.
     fn special(&self) -> Option<u32> {
         match self.way {
             Way::Random => None,
-            Way::Ring { class, lane } => Some(ring_word(class, lane)),
-            Way::Table(on) => Some(table_word(on)),
+            Way::Ring { class, lane } => Some(ring_code(class, lane)),
+            Way::Table(on) => Some(table_code(on)),
         }
     }
 }
@@ -115,8 +115,9 @@ impl Held {
             (count, _) if special.is_none() => pick_class(count),
             _ => PICK_SPECIAL,
         };
-        if let Some(word) = special {
-            elements.insert((SetName::Special, words::bytes(self.id.set(local))), words::bytes(word));
+        if let Some(code) = special {
+            let set = self.id.set(local);
+            elements.insert((SetName::Special, words::bytes(set)), words::bytes(set | code));
         }
         let choice = self.id.choice(local, self.timeout_class, pick);
         let set = if local { SetName::SetLocal } else { SetName::SetCluster };
@@ -154,12 +155,11 @@ pub(super) fn kept_seconds(entry: &PortEntry) -> Option<u32> {
 }
 
 fn policy(frontend: &Frontend) -> Policy {
-    let cluster_ip = matches!(frontend.address, Address::Cluster(_));
     Policy {
-        cluster_ip,
+        cluster_ip: matches!(frontend.address, Address::Cluster(_)),
         local: frontend.local,
-        // An external source may not know the way back from a pod on another node, so policy Cluster hides it.
-        masquerade: !cluster_ip && !frontend.local,
+        masquerade: frontend.masquerade == Masquerade::Always,
+        direct: frontend.masquerade == Masquerade::Never,
         ranges: frontend.sources.is_some(),
     }
 }

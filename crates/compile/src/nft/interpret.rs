@@ -58,6 +58,8 @@ pub struct Circumstances {
     pub mark: u32,
     /// skb->priority before our rules see it.
     pub priority: u32,
+    /// Name of the interface on which it arrives, padded with zeros; zeros: none that anybody names.
+    pub interface: [u8; 16],
 }
 
 /// What becomes of a packet.

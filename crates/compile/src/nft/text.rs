@@ -96,6 +96,7 @@ fn field(kind: Field, bytes: &[u8]) -> String {
         (Field::Ipv6, _) => <[u8; 16]>::try_from(bytes).map_or_else(|_| hex(bytes), |b| Ipv6Addr::from(b).to_string()),
         (Field::Protocol, &[number, ..]) => protocol(number),
         (Field::Port, &[high, low, ..]) => u16::from_be_bytes([high, low]).to_string(),
+        (Field::Interface, _) => String::from_utf8_lossy(bytes).trim_end_matches('\0').escape_default().to_string(),
         (Field::Word | Field::Mark, &[a, b, c, d]) => format!("{:#x}", u32::from_ne_bytes([a, b, c, d])),
         _ => hex(bytes),
     }
@@ -146,6 +147,7 @@ fn write_chain(out: &mut String, chain: &Chain) {
     if let Some(hook) = chain.hook {
         let point = match hook.point {
             HookPoint::Prerouting => "prerouting",
+            HookPoint::Input => "input",
             HookPoint::Forward => "forward",
             HookPoint::Output => "output",
             HookPoint::Postrouting => "postrouting",
@@ -174,6 +176,7 @@ fn expression(expression: &Expression) -> String {
         E::Meta(Meta::Priority, to) => format!("{} = priority", r(to)),
         E::Meta(Meta::Family, to) => format!("{} = nfproto", r(to)),
         E::Meta(Meta::Protocol, to) => format!("{} = l4proto", r(to)),
+        E::Meta(Meta::InputInterface, to) => format!("{} = iifname", r(to)),
         E::SetPriority(from) => format!("priority = {}", r(from)),
         E::Ct(Ct::State, to) => format!("{} = ct state", r(to)),
         E::Ct(Ct::Status, to) => format!("{} = ct status", r(to)),

@@ -2,12 +2,13 @@
 //!
 //! | word | 31..30 | 29..12 | 11 | 10 | 9 | 8 | 7..0 |
 //! |---|---|---|---|---|---|---|---|
-//! | F | 11 | service | masquerade | local | cluster IP | ranges | 0 |
+//! | F | 11 | service | masquerade | local | cluster IP | ranges | direct (7), 0 |
 //! | W | 11 | service | local | timeout class (10..6) | | | pick class (5..0) |
 //! | E | 11 | service | endpoint (11..0) | | | | |
 
 use super::rules::bits::{
-    CHOSEN, F_CLUSTER_IP, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE, TAG, W_LOCAL, W_PICK, W_TIMEOUT, W_TIMEOUT_SHIFT,
+    CHOSEN, F_CLUSTER_IP, F_DIRECT, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE, TAG, W_LOCAL, W_PICK, W_TIMEOUT,
+    W_TIMEOUT_SHIFT,
 };
 use super::state::Value;
 use crate::snapshot::Protocol;
@@ -38,6 +39,8 @@ pub struct Policy {
     pub cluster_ip: bool,
     /// Only listed sources.
     pub ranges: bool,
+    /// Masquerade no source (cluster IPs only).
+    pub direct: bool,
 }
 
 impl ServiceId {
@@ -54,6 +57,7 @@ impl ServiceId {
             | bit(policy.local, F_LOCAL)
             | bit(policy.cluster_ip, F_CLUSTER_IP)
             | bit(policy.ranges, F_RANGES)
+            | bit(policy.direct, F_DIRECT)
     }
 
     /// The first half of the key of `slots`.

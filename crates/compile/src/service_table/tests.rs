@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::load_balancer::Pools;
 use crate::snapshot::Builder;
 use api::object::Revision;
 
@@ -15,6 +16,7 @@ fn config() -> Config {
         node_port_addresses: vec![],
         dns_addresses: vec!["10.96.0.10".parse().unwrap(), "fd00::10".parse().unwrap()],
         pools: Pools::parse(&["203.0.113.0/24", "fd02::/120"]).unwrap(),
+        ..Config::default()
     }
 }
 

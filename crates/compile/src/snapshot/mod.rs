@@ -226,7 +226,7 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Condition; absent counts as true.
     pub ready: bool,
-    /// Condition; absent counts as `ready`.
+    /// Condition; absent counts as true.
     pub serving: bool,
     /// Condition; absent counts as false.
     pub terminating: bool,

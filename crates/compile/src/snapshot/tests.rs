@@ -118,7 +118,7 @@ fn an_object_that_cannot_be_read_counts_as_absent_until_it_can() {
 fn an_endpoint_says_what_it_leaves_out() {
     let cases = [
         (json!({}), (true, true, false)),
-        (json!({ "ready": false }), (false, false, false)),
+        (json!({ "ready": false }), (false, true, false)),
         (json!({ "ready": false, "serving": true, "terminating": true }), (false, true, true)),
         (json!({ "ready": true }), (true, true, false)),
         (json!({ "ready": null, "serving": null, "terminating": null }), (true, true, false)),

@@ -90,6 +90,7 @@ pub(super) mod tests {
             node_port_addresses: vec!["10.244.0.1".parse().unwrap()],
             dns_addresses: vec!["10.96.0.10".parse().unwrap()],
             pools: compile::load_balancer::Pools::default(),
+            ..Config::default()
         }
     }
 

@@ -19,6 +19,7 @@ pub fn encoded_len(element: &Element) -> usize {
         // A range is two elements; the second carries a flag.
         SetName::Pods4
         | SetName::Pods6
+        | SetName::PodInterfaces
         | SetName::Egress4
         | SetName::Egress6
         | SetName::ServiceCidrs4
@@ -156,6 +157,7 @@ mod tests {
         let samples = [
             element(SetName::Pods4, &[10, 244, 0, 0, 10, 245, 0, 0], &[]),
             element(SetName::Pods6, &[7; 32], &[]),
+            element(SetName::PodInterfaces, &[7; 32], &[]),
             element(SetName::Front4, &[1; 12], &[2; 4]),
             element(SetName::Front6, &[1; 24], &[2; 4]),
             element(SetName::LbAllow4, &[1; 32], &[]),

@@ -51,6 +51,7 @@ fn write(w: &mut Writer, one: &Expression) {
         Expression::Meta(what, to) => {
             let key = match what {
                 Meta::Priority => 2,
+                Meta::InputInterface => 6,
                 Meta::Family => 15,
                 Meta::Protocol => 16,
             };

@@ -52,6 +52,7 @@ fn new_chain(batch: &mut Batch, chain: &Chain) {
         // NF_INET_PRE_ROUTING and so on.
         number: match hook.point {
             HookPoint::Prerouting => 0,
+            HookPoint::Input => 1,
             HookPoint::Forward => 2,
             HookPoint::Output => 3,
             HookPoint::Postrouting => 4,
@@ -112,6 +113,7 @@ fn display_type(fields: &[Field]) -> u32 {
             Field::Mark => 19,
             // Printed as a traffic class, the type of `meta priority`.
             Field::Word => 23,
+            Field::Interface => 41,
         };
         number << 6 | one
     })

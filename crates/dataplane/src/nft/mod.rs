@@ -8,7 +8,7 @@ mod install;
 use std::collections::{BTreeMap, BTreeSet};
 
 use compile::nft::expr::Ruleset;
-use compile::nft::rules::{self, TABLE};
+use compile::nft::rules::{self, Options, TABLE};
 use compile::nft::state::{Batch, Key, SetName, State};
 use kernel::nl::batch::Batch as Transaction;
 use kernel::nl::{Protocol, Socket, conntrack, nftables};
@@ -59,9 +59,10 @@ impl Nft {
         Self::open_with(true)
     }
 
-    /// Opens it; `counters` costs 16 bytes per CPU and element, and 0.4 us per connection.
-    pub fn open_with(counters: bool) -> Result<Self> {
-        let ruleset = rules::ruleset(counters);
+    /// Opens it with other rules than the usual ones; counters cost 16 bytes per CPU and element, and 0.4 us per
+    /// connection.
+    pub fn open_with(options: impl Into<Options>) -> Result<Self> {
+        let ruleset = rules::ruleset(options);
         let version = rules::version(&ruleset);
         Ok(Self { socket: Socket::open(Protocol::Netfilter)?, ruleset, version, flushes: BTreeSet::new() })
     }

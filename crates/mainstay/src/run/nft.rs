@@ -70,7 +70,7 @@ pub(crate) fn start(
     let (opened, wait) = std::sync::mpsc::channel();
     let subscription = feed.subscribe();
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = enter().and_then(|()| open(kind));
+        let plane = enter().and_then(|()| open(kind, &config));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
@@ -86,9 +86,9 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {
+fn open(kind: Kind, config: &Config) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
-        Kind::Nft => Box::new(Nft::open().context("cannot open nftables")?),
+        Kind::Nft => Box::new(Nft::open_with(config.rules(true)).context("cannot open nftables")?),
         Kind::Memory => Box::new(Memory::default()),
     })
 }

@@ -56,6 +56,7 @@ impl Node {
             node_port_addresses: self.reach.node_ports.borrow().clone(),
             dns_addresses: network.dns_addresses.clone(),
             pools: network.pools.clone(),
+            ..Default::default()
         }
     }
 

@@ -29,6 +29,7 @@ impl World {
             node_port_addresses: vec![[198, 51, 100, 1].into()],
             dns_addresses: vec![],
             pools: crate::load_balancer::Pools::default(),
+            ..Config::default()
         };
         let (programmer, rules) = (Programmer::new(config), Interpreter::default());
         let mut world =

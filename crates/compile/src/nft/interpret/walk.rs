@@ -89,8 +89,8 @@ impl<'a> Walk<'a> {
         let destination = self.destination();
         let leaves = own || !self.run.host.contains(&destination);
         let mut rest = Vec::new();
-        if !own && leaves {
-            rest.push((HookPoint::Forward, false));
+        if !own {
+            rest.push((if leaves { HookPoint::Forward } else { HookPoint::Input }, false));
         }
         if leaves {
             rest.extend([(HookPoint::Postrouting, false), (HookPoint::Postrouting, true)]);
@@ -182,6 +182,7 @@ impl<'a> Walk<'a> {
                 let Some((bytes, length)) = self.payload(*what) else { return Next::Rule };
                 self.write(*to, &bytes[..length]);
             }
+            Expression::Meta(Meta::InputInterface, to) => self.write(*to, &self.interface()),
             Expression::Meta(what, to) => self.write(*to, &self.meta(*what)),
             Expression::Ct(what, to) => match self.flow(*what) {
                 Some(word) => self.write(*to, &word.to_ne_bytes()),
@@ -301,7 +302,13 @@ impl<'a> Walk<'a> {
             // NFPROTO_IPV4 and NFPROTO_IPV6.
             Meta::Family => [if self.run.packet.destination.is_ipv4() { 2 } else { 10 }, 0, 0, 0],
             Meta::Protocol => [protocol_number(self.run.packet.protocol), 0, 0, 0],
+            Meta::InputInterface => [0; 4],
         }
+    }
+
+    /// What this host sends itself arrives on none.
+    fn interface(&self) -> [u8; 16] {
+        if self.run.packet.source_is_host { [0; 16] } else { self.run.circumstances.interface }
     }
 
     /// A packet without a flow has a state only.

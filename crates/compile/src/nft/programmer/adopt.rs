@@ -191,6 +191,7 @@ fn owner(set: SetName, key: &[u8], value: &[u8]) -> Owner {
     match set {
         SetName::Pods4
         | SetName::Pods6
+        | SetName::PodInterfaces
         | SetName::Egress4
         | SetName::Egress6
         | SetName::ServiceCidrs4

@@ -1,4 +1,5 @@
-//! Who holds which frontend: an address or node port wanted by several Services goes to the first by name.
+//! Who holds which frontend: an address or node port wanted by several Services goes to the first by name, but nobody
+//! takes a cluster IP from its Service by naming it as an external address (CVE-2020-8554).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,30 +11,54 @@ use crate::service_table::{Address, Frontend, PortKey, Problem, ServiceEntry};
 /// Every frontend with the Services that want it; the first one holds it.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// In order of their names; nearly always one.
-    wanted: BTreeMap<Place, Vec<ObjectKey>>,
-    by_service: BTreeMap<ObjectKey, Box<[Place]>>,
+    /// In order; nearly always one.
+    wanted: BTreeMap<Place, Vec<Claim>>,
+    by_service: BTreeMap<ObjectKey, Box<[(Place, Title)]>>,
+}
+
+/// By what right a frontend is wanted; the lesser one counts first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Title {
+    /// It is the Service's cluster IP, which was given to it alone.
+    Cluster,
+    /// The Service names it.
+    Named,
+}
+
+type Claim = (Title, ObjectKey);
+
+/// What a Service wants, each by its best title.
+fn wants(entry: &ServiceEntry) -> BTreeMap<Place, Title> {
+    let mut wants = BTreeMap::new();
+    for (key, frontend) in entry.iter().flat_map(|(key, port)| port.frontends.iter().map(move |one| (key, one))) {
+        let title = if matches!(frontend.address, Address::Cluster(_)) { Title::Cluster } else { Title::Named };
+        let best = wants.entry(place(frontend, *key)).or_insert(title);
+        *best = title.min(*best);
+    }
+    wants
 }
 
 impl Claims {
     /// Replaces what a Service wants; the Services between which a frontend changes hands because of it.
     pub(super) fn set(&mut self, service: &ObjectKey, entry: &ServiceEntry) -> BTreeSet<ObjectKey> {
-        let wanted: BTreeSet<Place> =
-            entry.iter().flat_map(|(key, port)| port.frontends.iter().map(|frontend| place(frontend, *key))).collect();
-        let old: BTreeSet<Place> = self.by_service.remove(service).unwrap_or_default().into_iter().collect();
+        let wanted: BTreeSet<(Place, Title)> = wants(entry).into_iter().collect();
+        let old: BTreeSet<(Place, Title)> = self.by_service.remove(service).unwrap_or_default().into_iter().collect();
         let mut affected = BTreeSet::new();
-        for place in old.symmetric_difference(&wanted) {
-            let services = self.wanted.entry(place.clone()).or_insert_with(|| Vec::with_capacity(1));
-            let before = services.first().cloned();
-            match services.binary_search(service) {
-                Ok(at) => _ = services.remove(at),
-                Err(at) => services.insert(at, service.clone()),
+        for (place, title) in old.symmetric_difference(&wanted) {
+            let claims = self.wanted.entry(place.clone()).or_insert_with(|| Vec::with_capacity(1));
+            let holder = |claims: &[Claim]| claims.first().map(|(_, service)| service.clone());
+            let before = holder(claims);
+            let claim = (*title, service.clone());
+            match claims.binary_search(&claim) {
+                Ok(at) => _ = claims.remove(at),
+                Err(at) => claims.insert(at, claim),
             }
-            if before.as_ref() != services.first() {
+            let after = holder(claims);
+            if before != after {
                 affected.extend(before);
-                affected.extend(services.first().cloned());
+                affected.extend(after);
             }
-            if services.is_empty() {
+            if claims.is_empty() {
                 self.wanted.remove(place);
             }
         }
@@ -50,7 +75,7 @@ impl Claims {
         for (key, port) in entry.iter_mut() {
             port.frontends.retain(|frontend| {
                 let place = place(frontend, *key);
-                let holder = self.wanted.get(&place).and_then(|services| services.first());
+                let holder = self.wanted.get(&place).and_then(|claims| claims.first()).map(|(_, service)| service);
                 // A Service that names a frontend twice (one address as cluster IP and as load balancer) holds it once.
                 let won = holder.is_none_or(|holder| holder == service) && seen.insert(place);
                 if let Some(holder) = holder.filter(|holder| *holder != service) {

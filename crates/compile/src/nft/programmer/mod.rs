@@ -31,8 +31,13 @@ use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
 use crate::allocate::Cidr;
 use crate::balance::Algorithm;
-use crate::service_table::{Config, PortEntry, Problem, ServiceEntry, compile_service, outermost, service_networks};
+use crate::service_table::{
+    Config, Interface, LocalPods, PortEntry, Problem, ServiceEntry, compile_service, outermost, service_networks,
+};
 use crate::snapshot::{Changes, Protocol, Snapshot};
+
+/// First name, and the one after the last.
+type NameRange = ([u8; Interface::BYTES], [u8; Interface::BYTES]);
 
 /// How the size of an element on the wire is asked for, in bytes.
 pub type EncodedLen<'a> = &'a dyn Fn(&Element) -> usize;
@@ -302,8 +307,14 @@ impl Programmer {
         };
         let virtual_cidrs = [&self.networks[..], &self.config.pools.cidrs()].concat();
         let egress = if self.config.egress { self.config.pod_cidrs.clone() } else { Vec::new() };
+        let none = Vec::new();
+        let (pods, interfaces) = match &self.config.local_pods {
+            LocalPods::Ranges => (&self.config.pod_cidrs, &[][..]),
+            LocalPods::Interfaces(interfaces) => (&none, &interfaces[..]),
+            LocalPods::Nobody => (&none, &[][..]),
+        };
         let ranges = [
-            ([SetName::Pods4, SetName::Pods6], &self.config.pod_cidrs),
+            ([SetName::Pods4, SetName::Pods6], pods),
             ([SetName::Egress4, SetName::Egress6], &egress),
             // What no Service has declared is refused on load-balancer addresses as well.
             ([SetName::ServiceCidrs4, SetName::ServiceCidrs6], &virtual_cidrs),
@@ -313,7 +324,10 @@ impl Programmer {
                 add(sets, cidr.network.is_ipv4(), interval(cidr));
             }
         }
-        for address in &self.config.node_port_addresses {
+        for (first, end) in distinct(interfaces) {
+            add([SetName::PodInterfaces; 2], true, [first, end].concat());
+        }
+        for address in self.config.node_port_addresses.iter().filter(|address| !address.is_loopback()) {
             add([SetName::NodeportAddrs4, SetName::NodeportAddrs6], address.is_ipv4(), octets(*address));
         }
         for address in &self.config.dns_addresses {
@@ -330,6 +344,13 @@ impl Programmer {
     fn take_id(&mut self) -> Option<ServiceId> {
         self.ids.take().map(ServiceId)
     }
+}
+
+/// Ranges of names that lie in no other one: two names, or a name and a prefix, either are apart or one holds the other.
+fn distinct(interfaces: &[Interface]) -> Vec<NameRange> {
+    let all: BTreeSet<NameRange> = interfaces.iter().map(Interface::bounds).collect();
+    let within = |one: &NameRange, other: &NameRange| one != other && other.0 <= one.0 && one.1 <= other.1;
+    all.iter().filter(|one| !all.iter().any(|other| within(one, other))).copied().collect()
 }
 
 /// A timeout of affinity that the rules do not have exactly.

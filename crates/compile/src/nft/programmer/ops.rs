@@ -108,6 +108,7 @@ fn list_of(element: &Element) -> Option<Place> {
     let head = match element.set {
         SetName::Pods4
         | SetName::Pods6
+        | SetName::PodInterfaces
         | SetName::Egress4
         | SetName::Egress6
         | SetName::ServiceCidrs4

@@ -18,6 +18,7 @@ fn config() -> Config {
         node_port_addresses: vec![[192, 0, 2, 1].into()],
         dns_addresses: vec![[10, 96, 0, 10].into()],
         pools: crate::load_balancer::Pools::parse(&["203.0.113.0/24"]).unwrap(),
+        ..Config::default()
     }
 }
 

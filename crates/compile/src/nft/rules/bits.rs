@@ -14,6 +14,8 @@ pub(in crate::nft) const F_LOCAL: u32 = 0x400;
 pub(in crate::nft) const F_CLUSTER_IP: u32 = 0x200;
 /// F: loadBalancerSourceRanges apply.
 pub(in crate::nft) const F_RANGES: u32 = 0x100;
+/// F: no source is masqueraded.
+pub(in crate::nft) const F_DIRECT: u32 = 0x80;
 /// W: the local set.
 pub(in crate::nft) const W_LOCAL: u32 = 0x800;
 /// W: class of the affinity timeout.
@@ -30,20 +32,15 @@ pub(in crate::nft) const PICK_DROP: u32 = 1;
 pub(in crate::nft) const PICK_FIRST: u32 = 2;
 /// Pick class of a set whose algorithm stands in `special`.
 pub(in crate::nft) const PICK_SPECIAL: u32 = 63;
-/// The bits in which an endpoint's number differs from a set without one: endpoint numbers 0 and 2048 are not used.
+/// The bits of an endpoint's number that are zero in a set's word (endpoint numbers 0 and 2048 are not used), and where
+/// `special` has the code of an algorithm.
 pub(in crate::nft) const CHOSEN: u32 = 0x7ff;
-/// Kinds of the words in `special`.
-pub(in crate::nft) const BY_HASH: u32 = 0x1_0000;
-/// A ring, with its size class (15..8) and lane (7..0).
-pub(in crate::nft) const IN_TURN: u32 = 0x2_0000;
 /// Why a connection went nowhere, in the low bits of the Service word: no endpoint.
 pub(in crate::nft) const NO_ENDPOINT: u32 = 1;
 /// Policy Local without a local endpoint.
 pub(in crate::nft) const NO_LOCAL_ENDPOINT: u32 = 2;
 /// Outside loadBalancerSourceRanges.
 pub(in crate::nft) const OUTSIDE_RANGES: u32 = 3;
-/// Conntrack mark: source must be masqueraded. Bits 0 to 22 hold the endpoint's identity.
-pub(in crate::nft) const CT_MASQUERADE: u32 = 0x0080_0000;
 /// IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 pub(in crate::nft) const STATUS_DNAT: u32 = 1 << 5;
 /// The bit of an untrackable packet in `ct state`.

@@ -1,14 +1,14 @@
 //! W -> E (remembered or fresh), E -> translation.
 
 use super::super::expr::{Chain, Ct, Expression, Family, MapWrite, Register, Rule, Verdict};
-use super::bits::{CT_MASQUERADE, SERVICE, W_LOCAL, W_PICK, W_TIMEOUT};
+use super::bits::{SERVICE, W_LOCAL, W_PICK, W_TIMEOUT};
 use super::ladder::{TIMEOUTS, sticky_name};
 use super::step::{
     BOTH, R0, R1, add_bits, chain, equals, give, goto, in_set, jump, keep, map, named, only, priority, rule,
     set_priority, source, verdict_map, width, word,
 };
 
-pub(super) fn chains() -> Vec<Chain> {
+pub(super) fn chains(masquerade: u32) -> Vec<Chain> {
     let mut chains = vec![
         choose(),
         recall("recall", "cluster", Some("recall_local")),
@@ -16,9 +16,9 @@ pub(super) fn chains() -> Vec<Chain> {
         check("cluster"),
         check("local"),
         forget(),
-        translate(),
-        chain("identify", vec![identity(false)]),
-        chain("identify_masq", vec![identity(true)]),
+        translate(masquerade),
+        chain("identify", vec![identity(None)]),
+        chain("identify_masq", vec![identity(Some(masquerade))]),
     ];
     chains.extend(TIMEOUTS.map(sticky));
     chains
@@ -79,7 +79,7 @@ fn sticky(timeout: u32) -> Chain {
     chain(sticky_name(timeout), vec![vec![jump("recall")], four, six, vec![goto("translate")]])
 }
 
-fn translate() -> Chain {
+fn translate(masquerade: u32) -> Chain {
     let mark_is = |mark: u32, then: &str| vec![Expression::Ct(Ct::Mark, R0), equals(R0, word(mark)), jump(then)];
     let to_endpoint = |family| {
         let port = Register(1 + width(family));
@@ -88,14 +88,12 @@ fn translate() -> Chain {
     };
     let [four, six] = BOTH.map(to_endpoint);
     // Where another owner's bits are in the mark, it stays as it is: such flows are found by their tuple instead.
-    chain("translate", vec![mark_is(CT_MASQUERADE, "identify_masq"), mark_is(0, "identify"), four, six])
+    chain("translate", vec![mark_is(masquerade, "identify_masq"), mark_is(0, "identify"), four, six])
 }
 
-fn identity(masqueraded: bool) -> Rule {
+fn identity(masquerade: Option<u32>) -> Rule {
     let mut rule = vec![priority(R0), map("ct_ids", R0, R1)];
-    if masqueraded {
-        rule.push(add_bits(R1, CT_MASQUERADE));
-    }
+    rule.extend(masquerade.map(|bit| add_bits(R1, bit)));
     rule.push(Expression::SetCtMark(R1));
     rule
 }

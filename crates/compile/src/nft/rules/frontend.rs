@@ -1,8 +1,8 @@
 //! Destination -> F, and F -> which endpoint set, masqueraded or not.
 
-use super::super::expr::{Chain, Ct, Expression, Family, Register, Reject, Rule, Verdict};
+use super::super::expr::{Chain, Ct, Expression, Family, Meta, Register, Reject, Rule, Verdict};
 use super::bits::{
-    CT_MASQUERADE, F_CLUSTER_IP, F_LOCAL, F_MASQUERADE, F_RANGES, NO_LOCAL_ENDPOINT, OUTSIDE_RANGES, SERVICE,
+    F_CLUSTER_IP, F_DIRECT, F_LOCAL, F_MASQUERADE, F_RANGES, NO_LOCAL_ENDPOINT, OUTSIDE_RANGES, SERVICE,
 };
 use super::rejects::tally;
 use super::step::{
@@ -11,14 +11,20 @@ use super::step::{
 };
 use super::{DROPPED_LOCAL, DROPPED_RANGES, REFUSED};
 
-pub(super) fn chains() -> Vec<Chain> {
+/// `mark` is the conntrack mark that asks for masquerade.
+pub(super) fn chains(mark: u32) -> Vec<Chain> {
     let family = |family| rule([&only(family), &[goto(named("services", family))]]);
     let mut chains = vec![chain("services", BOTH.map(family).into())];
     for family in BOTH {
         chains.extend([services(family), frontend(family), cluster_ip(family), cluster_ip_local(family)]);
         chains.push(external_local(family));
     }
-    chains.extend([masquerade("cluster"), masquerade("local"), choose_from("cluster"), choose_from("local")]);
+    chains.extend([
+        masquerade("cluster", mark),
+        masquerade("local", mark),
+        choose_from("cluster"),
+        choose_from("local"),
+    ]);
     chains.extend([
         refuse(),
         dropping("drop_local", DROPPED_LOCAL, NO_LOCAL_ENDPOINT),
@@ -37,6 +43,8 @@ pub(super) fn by_flags(family: Family) -> Vec<(u32, Verdict)> {
         (F_CLUSTER_IP | F_LOCAL, goto(&named("cluster_ip_local", family))),
         (F_CLUSTER_IP | F_MASQUERADE, goto("masq_cluster")),
         (F_CLUSTER_IP | F_LOCAL | F_MASQUERADE, goto("masq_local")),
+        (F_CLUSTER_IP | F_DIRECT, goto("cluster")),
+        (F_CLUSTER_IP | F_LOCAL | F_DIRECT, goto("local")),
     ]
 }
 
@@ -79,39 +87,42 @@ fn frontend(family: Family) -> Chain {
             ]),
             vec![
                 priority(R0),
-                keep(R0, F_MASQUERADE | F_LOCAL | F_CLUSTER_IP),
+                keep(R0, F_MASQUERADE | F_LOCAL | F_CLUSTER_IP | F_DIRECT),
                 verdict_map(named("by_flags", family), R0),
             ],
         ],
     )
 }
 
-fn from_pods(family: Family, then: &str) -> Rule {
-    vec![source(family, R0), in_set(named("pods", family), R0), goto(then)]
+/// Pods are told by their address or by the interface on which they come in; one of the two sets is empty. What this
+/// host sends itself comes in by none.
+fn from_pods(family: Family, then: &str) -> [Rule; 2] {
+    let interface = Expression::Meta(Meta::InputInterface, R0);
+    [
+        vec![source(family, R0), in_set(named("pods", family), R0), goto(then)],
+        vec![interface, in_set("pod_interfaces", R0), goto(then)],
+    ]
 }
 
 fn cluster_ip(family: Family) -> Chain {
-    chain(named("cluster_ip", family), vec![from_pods(family, "cluster"), vec![goto("masq_cluster")]])
+    let [by_address, by_interface] = from_pods(family, "cluster");
+    chain(named("cluster_ip", family), vec![by_address, by_interface, vec![goto("masq_cluster")]])
 }
 
 fn cluster_ip_local(family: Family) -> Chain {
-    chain(named("cluster_ip_local", family), vec![from_pods(family, "local"), vec![goto("masq_local")]])
+    let [by_address, by_interface] = from_pods(family, "local");
+    chain(named("cluster_ip_local", family), vec![by_address, by_interface, vec![goto("masq_local")]])
 }
 
 /// externalTrafficPolicy Local binds outside clients only: pods and the node itself use the whole cluster.
 fn external_local(family: Family) -> Chain {
-    chain(
-        named("external_local", family),
-        vec![
-            from_pods(family, "cluster"),
-            vec![Expression::SourceIsLocal(R0), goto("masq_cluster")],
-            vec![goto("local")],
-        ],
-    )
+    let [by_address, by_interface] = from_pods(family, "cluster");
+    let host = vec![Expression::SourceIsLocal(R0), goto("masq_cluster")];
+    chain(named("external_local", family), vec![by_address, by_interface, host, vec![goto("local")]])
 }
 
-fn masquerade(policy: &str) -> Chain {
-    let mark = vec![Expression::Ct(Ct::Mark, R0), add_bits(R0, CT_MASQUERADE), Expression::SetCtMark(R0)];
+fn masquerade(policy: &str, mark: u32) -> Chain {
+    let mark = vec![Expression::Ct(Ct::Mark, R0), add_bits(R0, mark), Expression::SetCtMark(R0)];
     chain(format!("masq_{policy}"), vec![mark, vec![goto(policy)]])
 }
 
@@ -123,11 +134,7 @@ fn choose_from(policy: &str) -> Chain {
 }
 
 fn refuse() -> Chain {
-    let tcp = vec![
-        Expression::Meta(super::super::expr::Meta::Protocol, R0),
-        equals(R0, vec![6]),
-        Expression::Reject(Reject::TcpReset),
-    ];
+    let tcp = vec![Expression::Meta(Meta::Protocol, R0), equals(R0, vec![6]), Expression::Reject(Reject::TcpReset)];
     chain("refuse", vec![vec![counter(REFUSED)], tcp, vec![Expression::Reject(Reject::PortUnreachable)]])
 }
 

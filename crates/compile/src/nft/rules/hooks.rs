@@ -1,12 +1,12 @@
 //! Base chains: where packets enter our rules, the second look-up after a commit, and the source translation.
 
 use super::super::expr::{Chain, Ct, Expression, Family, HookPoint, Meta, Payload, Register, Rule, Verdict};
-use super::bits::{CT_MASQUERADE, STATE_INVALID, STATUS_DNAT, TAG};
+use super::bits::{STATE_INVALID, STATUS_DNAT, TAG};
 use super::step::{
-    BOTH, R0, R1, base, chain, counter, destination, equals, flow_has, give, goto, in_set, jump, keep, named, only,
-    priority, rule, set_priority, source, width, word,
+    BOTH, R0, R1, base, chain, counter, destination, equals, flow_has, give, goto, in_set, jump, keep, map, named,
+    only, priority, protocol_and_port, rule, set_priority, source, width, word,
 };
-use super::{RETRIED, UNSETTLED};
+use super::{DROPPED_INVALID, RETRIED, UNSETTLED};
 
 /// Before connection tracking (-200), so that `notrack` still works.
 const RAW: i32 = -300;
@@ -17,9 +17,10 @@ const SRCNAT: i32 = 100;
 const DNS_PROTOCOLS: [u8; 2] = [17, 6];
 const DNS_PORT: u16 = 53;
 
-pub(super) fn chains() -> Vec<Chain> {
+/// `mark` is the conntrack mark that asks for masquerade.
+pub(super) fn chains(mark: u32, drop_invalid: bool) -> Vec<Chain> {
     let enter = || vec![vec![jump("services")], vec![goto("again")]];
-    vec![
+    let mut chains = vec![
         base("raw_prerouting", false, HookPoint::Prerouting, RAW, untracked()),
         base("raw_output", false, HookPoint::Output, RAW, untracked()),
         dns("dns_query", Payload::Destination),
@@ -27,16 +28,18 @@ pub(super) fn chains() -> Vec<Chain> {
         base("prerouting", true, HookPoint::Prerouting, DSTNAT, enter()),
         base("output", true, HookPoint::Output, DSTNAT, enter()),
         again(),
-        base("postrouting", true, HookPoint::Postrouting, SRCNAT, postrouting()),
-        base(
-            "forward",
-            false,
-            HookPoint::Forward,
-            FILTER,
-            vec![[&flow_has(Ct::State, STATE_INVALID)[..], &[jump("invalid")]].concat()],
-        ),
-        invalid(),
-    ]
+        base("postrouting", true, HookPoint::Postrouting, SRCNAT, postrouting(mark)),
+    ];
+    if drop_invalid {
+        let invalid = |then: &str| vec![[&flow_has(Ct::State, STATE_INVALID)[..], &[jump(then)]].concat()];
+        chains.extend([
+            base("forward", false, HookPoint::Forward, FILTER, invalid("drop_invalid")),
+            base("input", false, HookPoint::Input, FILTER, invalid("invalid_here")),
+            invalid_here(),
+            chain("drop_invalid", vec![vec![counter(DROPPED_INVALID), give(Verdict::Drop)]]),
+        ]);
+    }
+    chains
 }
 
 /// Every packet passes here, so the port is asked first: other traffic pays for two comparisons.
@@ -77,7 +80,7 @@ fn again() -> Chain {
     )
 }
 
-fn postrouting() -> Vec<Rule> {
+fn postrouting(mark: u32) -> Vec<Rule> {
     let masquerade = [Expression::Masquerade];
     let hairpin = |family: Family| {
         let second = Register(width(family));
@@ -108,15 +111,34 @@ fn postrouting() -> Vec<Rule> {
         egress(Family::V4),
         egress(Family::V6),
         vec![Expression::Ct(Ct::Status, R0), keep(R0, STATUS_DNAT), equals(R0, word(0)), give(Verdict::Accept)],
-        rule([&flow_has(Ct::Mark, CT_MASQUERADE), &masquerade]),
+        rule([&flow_has(Ct::Mark, mark), &masquerade]),
         hairpin(Family::V4),
         hairpin(Family::V6),
     ]
 }
 
-/// A packet that conntrack calls invalid would leave untranslated and make the client reset a good connection.
-fn invalid() -> Chain {
-    let from_pods =
-        |family| rule([&only(family), &[source(family, R0), in_set(named("pods", family), R0), give(Verdict::Drop)]]);
-    chain("invalid", BOTH.map(from_pods).into())
+/// A packet that connection tracking calls invalid (beyond the window, say) is not translated. Passed on, a pod's answer
+/// would reach the client from an address that it never talked to; delivered here, a client's segment for a node port or
+/// a masqueraded pod's answer would meet no socket. Either way somebody resets a good connection. Forwarded ones are all
+/// dropped, as kube-proxy does; of those for this host, only what would have been translated.
+fn invalid_here() -> Chain {
+    let per_family = |family| {
+        let address = width(family);
+        [
+            rule([&only(family), &[source(family, R0), in_set(named("pods", family), R0), goto("drop_invalid")]]),
+            rule([
+                &only(family),
+                &[destination(family, R0), in_set(named("nodeport_addrs", family), R0)],
+                &protocol_and_port(0),
+                &[map(named("nodeport", family), R0, R0), goto("drop_invalid")],
+            ]),
+            rule([
+                &only(family),
+                &[destination(family, R0)],
+                &protocol_and_port(address),
+                &[map(named("front", family), R0, R0), goto("drop_invalid")],
+            ]),
+        ]
+    };
+    chain("invalid_here", BOTH.into_iter().flat_map(per_family).collect())
 }

@@ -22,6 +22,7 @@ pub use rejects::REJECTS;
 pub use sets::{ALL_SETS, describe};
 
 use super::expr::{Chain, Ruleset};
+use crate::service_table::{Config, MarkBit};
 
 /// Name of our table, family inet.
 pub const TABLE: &str = "mainstay";
@@ -31,22 +32,44 @@ pub const REFUSED: &str = "refused";
 pub const DROPPED_LOCAL: &str = "dropped_local";
 /// Counts connections dropped: outside loadBalancerSourceRanges.
 pub const DROPPED_RANGES: &str = "dropped_ranges";
+/// Counts TCP packets dropped: connection tracking does not know what they belong to.
+pub const DROPPED_INVALID: &str = "dropped_invalid";
 /// Counts packets that met a commit half way and were looked up again.
 pub const RETRIED: &str = "retried";
 /// Counts packets dropped because the data is inconsistent.
 pub const UNSETTLED: &str = "unsettled";
 
-/// The whole ruleset; with `counters`, frontends and endpoints count their connections.
-pub fn ruleset(counters: bool) -> Ruleset {
-    let names = [REFUSED, DROPPED_LOCAL, DROPPED_RANGES, RETRIED, UNSETTLED];
+/// What of the rules is chosen once per node.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Frontends and endpoints count their connections.
+    pub counters: bool,
+    /// Bit of the conntrack mark that asks for masquerade.
+    pub mark: MarkBit,
+    /// Drop TCP packets that connection tracking calls invalid.
+    pub drop_invalid: bool,
+}
+
+/// The usual rules, with or without `counters`.
+impl From<bool> for Options {
+    fn from(counters: bool) -> Self {
+        Config::default().rules(counters)
+    }
+}
+
+/// The whole ruleset.
+pub fn ruleset(options: impl Into<Options>) -> Ruleset {
+    let options = options.into();
+    let names = [REFUSED, DROPPED_LOCAL, DROPPED_RANGES, DROPPED_INVALID, RETRIED, UNSETTLED];
+    let mark = options.mark.mask();
     let mut chains: Vec<Chain> = Vec::new();
-    chains.extend(hooks::chains());
-    chains.extend(frontend::chains());
-    chains.extend(choose::chains());
+    chains.extend(hooks::chains(mark, options.drop_invalid));
+    chains.extend(frontend::chains(mark));
+    chains.extend(choose::chains(mark));
     chains.extend(ladder::chains());
     chains.extend(balance::chains());
     chains.extend(rejects::chains());
-    Ruleset { counters: names.map(String::from).into(), sets: sets::all(counters), chains }
+    Ruleset { counters: names.map(String::from).into(), sets: sets::all(options.counters), chains }
 }
 
 /// A note that changes whenever the rules change; kept with the table in the kernel, so that a restart knows whether

@@ -12,9 +12,10 @@ use super::step::{BOTH, named};
 const AFFINITY_MAX: u32 = 262_144;
 
 /// Every set that holds compiled data.
-pub const ALL_SETS: [SetName; 27] = [
+pub const ALL_SETS: [SetName; 28] = [
     SetName::Pods4,
     SetName::Pods6,
+    SetName::PodInterfaces,
     SetName::Egress4,
     SetName::Egress6,
     SetName::ServiceCidrs4,
@@ -44,13 +45,14 @@ pub const ALL_SETS: [SetName; 27] = [
 
 /// What a data set looks like (without its counter).
 pub fn describe(name: SetName) -> Set {
-    use Field::{Ipv4, Ipv6, Mark, Port, Protocol, Word};
+    use Field::{Interface, Ipv4, Ipv6, Mark, Port, Protocol, Word};
     let set = |name: &str, key: &[Field]| plain(name, key, Contents::Members);
     let map = |name: &str, key: &[Field], value: &[Field]| plain(name, key, Contents::Data(value.to_vec()));
     let interval = |set: Set| Set { interval: true, ..set };
     match name {
         SetName::Pods4 => interval(set("pods4", &[Ipv4])),
         SetName::Pods6 => interval(set("pods6", &[Ipv6])),
+        SetName::PodInterfaces => interval(set("pod_interfaces", &[Interface])),
         SetName::Egress4 => interval(set("egress4", &[Ipv4])),
         SetName::Egress6 => interval(set("egress6", &[Ipv6])),
         SetName::ServiceCidrs4 => interval(set("service_cidrs4", &[Ipv4])),
@@ -69,7 +71,7 @@ pub fn describe(name: SetName) -> Set {
         SetName::LbAllow6 => interval(set("lb_allow6", &[Ipv6, Protocol, Port, Ipv6])),
         SetName::SetCluster => map("set_cluster", &[Word], &[Word]),
         SetName::SetLocal => map("set_local", &[Word], &[Word]),
-        SetName::Special => map("special", &[Word], &[Mark]),
+        SetName::Special => map("special", &[Word], &[Word]),
         SetName::Slots => map("slots", &[Word, Mark], &[Word]),
         SetName::CtIds => map("ct_ids", &[Word], &[Mark]),
         SetName::Ep4 => map("ep4", &[Word], &[Ipv4, Port]),

@@ -55,7 +55,8 @@ fn written(rule: &Rule, end: usize, sets: &BTreeMap<&str, &Set>) -> [bool; 16] {
     };
     for expression in &rule[..end] {
         match expression {
-            Expression::Payload(Payload::Source(Family::V6) | Payload::Destination(Family::V6), to) => mark(to.0, 16),
+            Expression::Payload(Payload::Source(Family::V6) | Payload::Destination(Family::V6), to)
+            | Expression::Meta(Meta::InputInterface, to) => mark(to.0, 16),
             Expression::Payload(_, to) | Expression::Meta(_, to) | Expression::Ct(_, to) => mark(to.0, 4),
             Expression::Bitwise { to, .. }
             | Expression::Random { to, .. }

@@ -126,7 +126,7 @@ fn endpoint(index: usize, raw: RawEndpoint<'_>) -> Decoded<Option<Endpoint>> {
     Ok(Some(Endpoint {
         address,
         ready,
-        serving: raw.conditions.serving.unwrap_or(ready),
+        serving: raw.conditions.serving.unwrap_or(true),
         terminating: raw.conditions.terminating.unwrap_or(false),
         node: raw.node_name,
         zone: raw.zone,

@@ -112,6 +112,7 @@ fn replace(sandbox: &Arc<Sandbox>, samples: usize) -> Result<Samples> {
         node_port_addresses: network.node_addresses.clone(),
         dns_addresses: network.dns_addresses,
         pools: network.pools,
+        ..Config::default()
     });
     let mut builder = Builder::default();
     let key = ObjectKey::new(objects::NAMESPACE, objects::name(0));
