@@ -135,8 +135,12 @@ impl World {
             })
             .collect();
         let endpoints: Vec<Value> = (0..draw.below(6)).map(|_| endpoint(draw, v6)).collect();
+        let weighted = draw.rarely(3);
+        let weight = |pod: &&str| format!("{pod}={}", draw.one(&["1", "1", "2", "3", "0", "much"]));
+        let weights: Vec<String> = PODS.iter().filter(|_| weighted).map(weight).collect();
         let slice = json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": owner}},
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": owner},
+                         "annotations": {"mainstay.dev/weights": weights.join(",")}},
             "addressType": if v6 { "IPv6" } else { "IPv4" },
             "ports": ports, "endpoints": endpoints,
         });
@@ -182,7 +186,7 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
     let policies = ["Cluster", "Cluster", "Local"];
     let affinity = draw.one(&["None", "None", "ClientIP"]);
     let labels = if draw.rarely(12) { json!({"service.kubernetes.io/service-proxy-name": "x"}) } else { json!({}) };
-    json!({
+    let mut service = json!({
         "metadata": {"labels": labels},
         "spec": {
             "type": kind, "ports": ports, "loadBalancerSourceRanges": ranges, "sessionAffinity": affinity,
@@ -191,7 +195,14 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
             "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1 + draw.below(200)}},
         },
         "status": {"loadBalancer": {"ingress": ingress}},
-    })
+    });
+    // Rarely a table: it has four thousand slots.
+    let table = draw.rarely(24);
+    let balance = if table { "consistent-hash" } else { draw.one(&["random", "round-robin", "no-such-thing"]) };
+    let hash_on = draw.one(&["client-ip", "client-ip", "connection"]);
+    let annotations = json!({"mainstay.dev/balance": balance, "mainstay.dev/hash-on": hash_on});
+    service["metadata"]["annotations"] = annotations;
+    service
 }
 
 fn endpoint(draw: &mut Draw<'_>, v6: bool) -> Value {
