@@ -78,14 +78,15 @@ fn walked(state: &State, source: &str, destination: &str, port: u16) -> (Verdict
 #[test]
 fn ranges_cost_nothing_to_services_that_have_none() {
     let [none, many] = [0, 5_000].map(state);
-    let lists =
-        |walked: &BTreeMap<String, u32>| ["lb_allow4", "lb_allow6"].iter().filter_map(|set| walked.get(*set)).sum();
+    let lists = |walked: &BTreeMap<String, u32>| -> u32 {
+        ["lb_allow4", "lb_allow6"].iter().filter_map(|set| walked.get(*set)).sum()
+    };
     let ways = [("203.0.113.1", 80), ("fd02::1", 80), ("10.96.0.1", 80), ("fd00::1", 80), ("198.51.100.1", 30001)];
     for (destination, port) in ways {
         let source = if destination.contains(':') { "2001:db9::1" } else { "192.0.2.9" };
         let (verdict, before) = walked(&none, source, destination, port);
         assert!(matches!(verdict, Verdict::Translate { .. }), "{destination}: {verdict:?}");
-        assert_eq!(lists(&before), 0_u32, "{destination}");
+        assert_eq!(lists(&before), 0, "{destination}");
         assert_eq!(
             walked(&many, source, destination, port),
             (verdict, before),
@@ -94,7 +95,7 @@ fn ranges_cost_nothing_to_services_that_have_none() {
     }
     // The Service that has them pays one look-up, on its load-balancer addresses alone.
     for (source, destination, port, look_ups, admitted) in [
-        ("20.0.0.9", "203.0.113.2", 80, 1_u32, true),
+        ("20.0.0.9", "203.0.113.2", 80, 1, true),
         ("20.0.1.9", "203.0.113.2", 80, 1, false),
         ("2001:db8:7::9", "fd02::2", 80, 1, true),
         ("2001:db8:7:1::9", "fd02::2", 80, 1, false),
