@@ -61,9 +61,15 @@ pub(crate) struct Chosen {
     table: Vec<Key>,
 }
 
-/// Bits of a word of `special`: a ring, and which of its size.
-const RING: u32 = 0x2_0000;
-const LANE: u32 = 0xff;
+/// The first code of a ring in a word of `special`.
+const RING: u32 = 16;
+
+/// What `special` says of a set: the code of its algorithm, the same one for all rings.
+fn algorithm(state: &State, set: u32) -> Option<u32> {
+    let special = state.get(&SetName::Special)?.get(&words::bytes(set))?;
+    assert_eq!(word(special) & !0x7ff, set);
+    Some((word(special) & 0x7ff).min(RING))
+}
 
 fn data(state: &State, set: SetName) -> impl Iterator<Item = (&Key, &Key)> {
     state.get(&set).into_iter().flatten()
@@ -122,13 +128,12 @@ pub(crate) fn meaning(state: &State) -> BTreeMap<(SetName, Key), Meaning> {
                 let member = members.is_some_and(|members| members.contains_key(&words::bytes(*word)));
                 assert_eq!(member, choice & 0x7c0 != 0, "members are kept where clients are remembered");
             }
-            let special = state.get(&SetName::Special).and_then(|special| special.get(&words::bytes(id.set(local))));
+            let special = algorithm(state, id.set(local));
             assert_eq!(special.is_some(), choice & 0x3f == 63, "only sets that ask for it are special");
-            let special = special.map(|own| word(own)).map(|own| if own & RING == 0 { own } else { own & !LANE });
             let backends: Vec<Key> = chosen.iter().map(|word| endpoints[word].clone()).collect();
             let mut counts = BTreeMap::new();
             backends.iter().for_each(|backend| *counts.entry(backend.clone()).or_insert(0) += 1);
-            let hashed = special.is_some_and(|own| own & RING == 0);
+            let hashed = special.is_some_and(|own| own < RING);
             let table = if hashed { backends } else { Vec::new() };
             Some(Chosen { drops: choice & 0x3f == 1, special, endpoints: counts, table })
         });
@@ -154,10 +159,7 @@ fn slots(state: &State) -> BTreeMap<u32, Vec<u32>> {
         let (head, slot) = (words::word(key).unwrap(), words::word(&key[4..]).unwrap());
         numbered.entry(head).or_default().insert(slot, words::word(value).unwrap());
     }
-    let ring = |head: &u32| {
-        let special = state.get(&SetName::Special).and_then(|special| special.get(&words::bytes(*head)));
-        special.is_some_and(|own| word(own) & RING != 0)
-    };
+    let ring = |head: &u32| algorithm(state, *head) == Some(RING);
     for (_, slots) in numbered.iter().filter(|(head, _)| !ring(head)) {
         assert!(slots.keys().copied().eq(0..slots.len() as u32), "slots without gaps");
     }

@@ -185,14 +185,9 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
     let ranges: Vec<&str> = (0..draw.below(4)).map(|_| draw.one(&RANGES)).collect();
     let policies = ["Cluster", "Cluster", "Local"];
     let affinity = draw.one(&["None", "None", "ClientIP"]);
-    // Rarely a table: it has four thousand slots.
-    let table = draw.rarely(24);
-    let balance = if table { "consistent-hash" } else { draw.one(&["random", "round-robin", "no-such-thing"]) };
-    let hash_on = draw.one(&["client-ip", "client-ip", "connection"]);
-    let annotations = json!({"mainstay.dev/balance": balance, "mainstay.dev/hash-on": hash_on});
     let labels = if draw.rarely(12) { json!({"service.kubernetes.io/service-proxy-name": "x"}) } else { json!({}) };
-    json!({
-        "metadata": {"labels": labels, "annotations": annotations},
+    let mut service = json!({
+        "metadata": {"labels": labels},
         "spec": {
             "type": kind, "ports": ports, "loadBalancerSourceRanges": ranges, "sessionAffinity": affinity,
             "clusterIP": if headless { "None" } else { addresses[0] }, "clusterIPs": addresses,
@@ -200,7 +195,14 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
             "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1 + draw.below(200)}},
         },
         "status": {"loadBalancer": {"ingress": ingress}},
-    })
+    });
+    // Rarely a table: it has four thousand slots.
+    let table = draw.rarely(24);
+    let balance = if table { "consistent-hash" } else { draw.one(&["random", "round-robin", "no-such-thing"]) };
+    let hash_on = draw.one(&["client-ip", "client-ip", "connection"]);
+    let annotations = json!({"mainstay.dev/balance": balance, "mainstay.dev/hash-on": hash_on});
+    service["metadata"]["annotations"] = annotations;
+    service
 }
 
 fn endpoint(draw: &mut Draw<'_>, v6: bool) -> Value {

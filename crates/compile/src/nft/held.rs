@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::balance::ring::HOLE;
-use super::rules::balance::{ring_word, table_word};
+use super::rules::balance::{ring_code, table_code};
 use super::rules::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE, PICK_SPECIAL};
 use super::rules::{TIMEOUTS, pick_classes};
 use super::state::{Element, Key, SetName, Value};
@@ -56,12 +56,12 @@ impl Chosen {
         Self { order, way: Way::Random }
     }
 
-    /// What `special` says of it.
+    /// Code of the algorithm, for sets that `special` has.
     fn special(&self) -> Option<u32> {
         match self.way {
             Way::Random => None,
-            Way::Ring { class, lane } => Some(ring_word(class, lane)),
-            Way::Table(on) => Some(table_word(on)),
+            Way::Ring { class, lane } => Some(ring_code(class, lane)),
+            Way::Table(on) => Some(table_code(on)),
         }
     }
 }
@@ -115,8 +115,9 @@ impl Held {
             (count, _) if special.is_none() => pick_class(count),
             _ => PICK_SPECIAL,
         };
-        if let Some(word) = special {
-            elements.insert((SetName::Special, words::bytes(self.id.set(local))), words::bytes(word));
+        if let Some(code) = special {
+            let set = self.id.set(local);
+            elements.insert((SetName::Special, words::bytes(set)), words::bytes(set | code));
         }
         let choice = self.id.choice(local, self.timeout_class, pick);
         let set = if local { SetName::SetLocal } else { SetName::SetCluster };

@@ -47,7 +47,7 @@ pub enum SetName {
     SetCluster,
     /// Service word -> W.
     SetLocal,
-    /// Service word with LOCAL bit -> how an endpoint is chosen, for sets of pick class 63.
+    /// Service word with LOCAL bit -> the same with the code of an algorithm (10..0), for sets of pick class 63.
     Special,
     /// Service word with LOCAL bit . slot -> E.
     Slots,

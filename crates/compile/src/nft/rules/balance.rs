@@ -4,7 +4,7 @@
 //! may have holes, so that six sizes serve every count; its count is one of a rule, a *lane*, that one set has to itself.
 
 use super::super::expr::{Chain, Expression, Family, Payload, Register, Rule, Verdict};
-use super::bits::{BY_HASH, CHOSEN, IN_TURN, SET};
+use super::bits::{CHOSEN, SET};
 use super::step::{
     BOTH, R0, R1, chain, equals, give, keep, map, only, priority, rule, set_priority, source, verdict_map, width, word,
 };
@@ -21,21 +21,33 @@ pub(in crate::nft) const TURNS: usize = 8;
 /// The same on all nodes, so that all choose alike.
 const SEED: u32 = 0x6d73_7479;
 
-/// The word of a table in `special`.
-pub(in crate::nft) fn table_word(on: HashOn) -> u32 {
-    BY_HASH | u32::from(on == HashOn::Connection)
+/// Code of the first ring; below are tables.
+const FIRST_RING: u32 = 16;
+
+/// The code of a table.
+pub(in crate::nft) fn table_code(on: HashOn) -> u32 {
+    match on {
+        HashOn::ClientIp => 1,
+        HashOn::Connection => 2,
+    }
 }
 
-/// The word of a ring in `special`.
-pub(in crate::nft) fn ring_word(class: u8, lane: u8) -> u32 {
-    IN_TURN | u32::from(class) << 8 | u32::from(lane)
+/// The code of a ring.
+pub(in crate::nft) fn ring_code(class: u8, lane: u8) -> u32 {
+    let before: u32 = LANES.iter().take(class.into()).map(|lanes| u32::from(*lanes)).sum();
+    FIRST_RING + before + u32::from(lane)
 }
 
-/// Class and lane of a ring's word.
+/// Class and lane of the ring whose code is in a word of `special`.
 pub(in crate::nft) fn ring_of(word: u32) -> Option<(u8, u8)> {
-    let [lane, class, ..] = word.to_le_bytes();
-    let known = LANES.get(usize::from(class)).is_some_and(|lanes| lane < *lanes);
-    (word & !0xffff == IN_TURN && known).then_some((class, lane))
+    let mut left = (word & CHOSEN).checked_sub(FIRST_RING)?;
+    for (class, lanes) in (0..).zip(LANES) {
+        match u8::try_from(left) {
+            Ok(lane) if lane < lanes => return Some((class, lane)),
+            _ => left = left.checked_sub(lanes.into())?,
+        }
+    }
+    None
 }
 
 pub(super) fn chains() -> Vec<Chain> {
@@ -45,9 +57,9 @@ pub(super) fn chains() -> Vec<Chain> {
     chains
 }
 
-/// Word -> chain.
+/// Code -> chain.
 pub(super) fn by_algorithm() -> Vec<(u32, Verdict)> {
-    let tables = HASHED.into_iter().map(|on| (table_word(on), Verdict::Jump(table_name(on).into())));
+    let tables = HASHED.into_iter().map(|on| (table_code(on), Verdict::Jump(table_name(on).into())));
     tables.chain(rings().map(|(word, slots, lane)| (word, Verdict::Jump(ring_name(slots, lane))))).collect()
 }
 
@@ -55,7 +67,7 @@ const HASHED: [HashOn; 2] = [HashOn::ClientIp, HashOn::Connection];
 
 fn rings() -> impl Iterator<Item = (u32, u32, u8)> {
     let classes = RINGS.into_iter().zip(LANES).zip(0..);
-    classes.flat_map(|((slots, lanes), class)| (0..lanes).map(move |lane| (ring_word(class, lane), slots, lane)))
+    classes.flat_map(|((slots, lanes), class)| (0..lanes).map(move |lane| (ring_code(class, lane), slots, lane)))
 }
 
 fn table_name(on: HashOn) -> &'static str {
@@ -69,24 +81,29 @@ fn ring_name(slots: u32, lane: u8) -> String {
     format!("ring_{slots}_{lane}")
 }
 
-/// The scratch word is the set first, then E, which differs from it in [`CHOSEN`]. A set that is gone meanwhile leaves
-/// a word that names no endpoint, and the packet is looked up again.
+/// The scratch word is the set first, then the set with a code, then E. Where no slot was found it is the set again, and
+/// a set that is gone meanwhile leaves a word that names no endpoint: the packet is looked up again.
 fn special() -> Chain {
-    let set = vec![priority(R0), keep(R0, SET), set_priority(R0)];
     let attempt = || {
         let open = [priority(R0), Expression::Bitwise { from: R0, to: R1, mask: CHOSEN, xor: 0 }, equals(R1, word(0))];
-        rule([&open, &[map("special", R0, R1), verdict_map("algorithm", R1)]])
+        // By way of the scratch word: nft 1.0.6 ends with a failed assertion where a map's value is looked up.
+        let code = [map("special", R0, R1), set_priority(R1), priority(R0), keep(R0, CHOSEN)];
+        rule([&open, &code, &[verdict_map("algorithm", R0)]])
     };
     let differs = Expression::Compare { from: R0, equal: false, value: word(0) };
     let chosen = vec![priority(R0), keep(R0, CHOSEN), differs, give(Verdict::Return)];
-    let mut rules = vec![set, attempt(), chosen];
+    let mut rules = vec![to_set(), attempt(), chosen];
     rules.extend((1..TURNS).map(|_| attempt()));
     chain("special", rules)
 }
 
-/// Set in R0, slot number in R1: to the endpoint there.
-fn to_slot() -> [Expression; 3] {
-    [map("slots", R0, R0), set_priority(R0), give(Verdict::Return)]
+fn to_set() -> Rule {
+    vec![priority(R0), keep(R0, SET), set_priority(R0)]
+}
+
+/// Slot number in R1: to the endpoint there.
+fn to_slot() -> [Expression; 5] {
+    [priority(R0), keep(R0, SET), map("slots", R0, R0), set_priority(R0), give(Verdict::Return)]
 }
 
 fn by_hash(on: HashOn) -> Chain {
@@ -100,15 +117,33 @@ fn by_hash(on: HashOn) -> Chain {
         let mut key = vec![source(family, KEY)];
         key.extend(ports);
         let bytes = (end - KEY.0) * 4;
-        let hash = Expression::Hash { from: KEY, bytes, seed: SEED, modulus: TABLE, to: R1 };
-        // By way of the scratch word, because nft 1.0.6 ends with a failed assertion where a hash is part of a key.
-        let slot = [hash, priority(R0), set_priority(R1), priority(R1)];
-        rule([&only(family), &key, &slot, &to_slot()])
+        let hash = [Expression::Hash { from: KEY, bytes, seed: SEED, modulus: TABLE, to: R1 }];
+        rule([&only(family), &key, &hash, &to_slot()])
     };
-    chain(table_name(on), BOTH.map(hashed).into())
+    let [four, six] = BOTH.map(hashed);
+    chain(table_name(on), vec![four, six, to_set()])
 }
 
 fn in_turn(slots: u32, lane: u8) -> Chain {
-    let turn = [priority(R0), Expression::InTurn { modulus: slots, to: R1 }];
-    chain(ring_name(slots, lane), vec![rule([&turn, &to_slot()])])
+    let turn = [Expression::InTurn { modulus: slots, to: R1 }];
+    chain(ring_name(slots, lane), vec![rule([&turn, &to_slot()]), to_set()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_tell_rings_apart_and_fit_beside_a_set() {
+        let mut codes: Vec<u32> = by_algorithm().into_iter().map(|(code, _)| code).collect();
+        codes.sort_unstable();
+        assert!(codes.windows(2).all(|two| two[0] < two[1]), "no code twice");
+        assert!(codes.first() > Some(&0) && codes.last() <= Some(&CHOSEN), "{codes:?}");
+        for (code, slots, lane) in rings() {
+            let (class, own) = ring_of(0xd234_5800 | code).unwrap();
+            assert_eq!((RINGS[usize::from(class)], own), (slots, lane));
+        }
+        let end = codes.last().unwrap() + 1;
+        assert_eq!([0, 1, 2, 15, end].map(ring_of), [None; 5]);
+    }
 }

@@ -32,12 +32,9 @@ pub(in crate::nft) const PICK_DROP: u32 = 1;
 pub(in crate::nft) const PICK_FIRST: u32 = 2;
 /// Pick class of a set whose algorithm stands in `special`.
 pub(in crate::nft) const PICK_SPECIAL: u32 = 63;
-/// The bits in which an endpoint's number differs from a set without one: endpoint numbers 0 and 2048 are not used.
+/// The bits of an endpoint's number that are zero in a set's word (endpoint numbers 0 and 2048 are not used), and where
+/// `special` has the code of an algorithm.
 pub(in crate::nft) const CHOSEN: u32 = 0x7ff;
-/// Kinds of the words in `special`.
-pub(in crate::nft) const BY_HASH: u32 = 0x1_0000;
-/// A ring, with its size class (15..8) and lane (7..0).
-pub(in crate::nft) const IN_TURN: u32 = 0x2_0000;
 /// Why a connection went nowhere, in the low bits of the Service word: no endpoint.
 pub(in crate::nft) const NO_ENDPOINT: u32 = 1;
 /// Policy Local without a local endpoint.

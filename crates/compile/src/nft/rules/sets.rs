@@ -71,7 +71,7 @@ pub fn describe(name: SetName) -> Set {
         SetName::LbAllow6 => interval(set("lb_allow6", &[Ipv6, Protocol, Port, Ipv6])),
         SetName::SetCluster => map("set_cluster", &[Word], &[Word]),
         SetName::SetLocal => map("set_local", &[Word], &[Word]),
-        SetName::Special => map("special", &[Word], &[Mark]),
+        SetName::Special => map("special", &[Word], &[Word]),
         SetName::Slots => map("slots", &[Word, Mark], &[Word]),
         SetName::CtIds => map("ct_ids", &[Word], &[Mark]),
         SetName::Ep4 => map("ep4", &[Word], &[Ipv4, Port]),
