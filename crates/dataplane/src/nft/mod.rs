@@ -15,7 +15,7 @@ use kernel::nl::{Protocol, Socket, conntrack, nftables};
 
 use crate::{Dataplane, Error, Result, limits};
 
-pub use counting::Reader;
+pub use counting::{FlowBytes, Reader};
 pub use elements::encoded_len;
 pub use kernel::nl::conntrack::{Flow, Tuple};
 
