@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::object::{ObjectKey, Revision};
-use compile::nft::account::Totals;
+use compile::nft::account::{Bytes, Carried, Totals};
 use compile::nft::interpret::{Packet, Verdict, interpret};
 use compile::nft::state::State;
 use compile::nft::{Plan, Programmer};
 use compile::service_table::Config;
 use compile::snapshot::{Builder, Changes, Protocol, Snapshot};
 use dataplane::Dataplane;
-use dataplane::nft::{Nft, Reader, encoded_len};
+use dataplane::nft::{FlowBytes, Nft, Reader, encoded_len};
 use kernel::nl::route::{NewAddress, Rtnetlink, Scope};
 use serde_json::{Value, json};
 
@@ -446,4 +446,48 @@ fn connections_and_rejects_are_counted_per_service_and_endpoint_and_never_go_bac
     let again = of(&totals, "s28", false);
     assert_eq!((again.connections, again.endpoints.values().sum::<u64>()), (45, 45));
     assert_eq!(of(&totals, "s29", false).refused, 7);
+}
+
+#[test]
+fn bytes_are_counted_per_endpoint_of_flows_that_are_there_and_of_flows_that_ended() {
+    let mut cluster = cluster();
+    cluster.serve(0..2);
+    cluster.service(31, &balance("round-robin"), &json!({}));
+    (0..2).for_each(|index| cluster.endpoint(31, index, 1));
+    cluster.apply();
+    assert!(cluster.node.netns.run(|| FlowBytes::open().unwrap()).is_none(), "nothing is counted unless asked for");
+    let switch = "/proc/sys/net/netfilter/nf_conntrack_acct";
+    cluster.node.netns.run(|| std::fs::write(switch, "1").unwrap());
+    let mut flows = cluster.node.netns.run(|| FlowBytes::open().unwrap().unwrap());
+    let mut reader = cluster.node.netns.run(|| Reader::open().unwrap());
+    let mut carried = Carried::default();
+    let target = SocketAddr::new(ip("10.96.0.31"), 80);
+    // Two flows of one datagram each way: 20 + 8 bytes of headers and one byte, answered by "N 10.244.0.2".
+    let sockets: Vec<UdpSocket> = cluster.client.netns.run(|| {
+        let open = || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect(target).unwrap();
+            ask_again(&socket).unwrap();
+            socket
+        };
+        vec![open(), open()]
+    });
+    let each = Bytes { sent: 20 + 8 + 1, received: 20 + 8 + 12 };
+    let read = |flows: &mut FlowBytes, reader: &mut Reader, carried: &mut Carried| -> Vec<Bytes> {
+        let readings = reader.read().unwrap();
+        flows.read(carried, &cluster.programmer.directory(), &readings).unwrap();
+        carried.endpoints().map(|(_, _, bytes)| bytes).filter(|bytes| *bytes != Bytes::default()).collect()
+    };
+    assert_eq!(read(&mut flows, &mut reader, &mut carried), [each; 2], "one flow for each");
+    // All flows end; what they carried stays, and the next flows add to it.
+    cluster.node.netns.run(|| {
+        let mut socket = kernel::nl::Socket::open(kernel::nl::Protocol::Netfilter).unwrap();
+        for flow in kernel::nl::conntrack::flows(&mut socket, None).unwrap() {
+            kernel::nl::conntrack::delete(&mut socket, &flow).unwrap();
+        }
+    });
+    assert_eq!(read(&mut flows, &mut reader, &mut carried), [each; 2]);
+    sockets.iter().for_each(|socket| drop(ask_again(socket).unwrap()));
+    let twice = Bytes { sent: 2 * each.sent, received: 2 * each.received };
+    assert_eq!(read(&mut flows, &mut reader, &mut carried), [twice; 2]);
 }

@@ -3,6 +3,8 @@
 //! Elements come and go (an endpoint that leaves, a table made anew), and their counters begin at zero each time. So a
 //! reader in user space adds up differences: what was counted between its last reading and an element's end is lost.
 
+mod bytes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use super::rules::bits::{NO_ENDPOINT, NO_LOCAL_ENDPOINT, OUTSIDE_RANGES};
 use super::state::{Key, SetName, Value};
 use super::words::{self, ServiceId};
 use crate::service_table::{Backend, PortKey};
+
+pub use self::bytes::{Bytes, Carried};
 
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,7 +21,7 @@ use kernel::nl::{Protocol, Socket, conntrack, nftables, rulesets};
 use self::names::Names;
 use crate::{Dataplane, Error, Result, limits};
 
-pub use counting::Reader;
+pub use counting::{FlowBytes, Reader};
 pub use elements::encoded_len;
 pub use kernel::nl::conntrack::{Flow, Tuple};
 

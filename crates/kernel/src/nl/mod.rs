@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod conntrack;
 mod error;
+pub mod flow_bytes;
 pub mod message;
 pub mod nftables;
 pub mod parse;

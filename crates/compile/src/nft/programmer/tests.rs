@@ -7,6 +7,8 @@ use crate::nft::words;
 use crate::snapshot::Builder;
 use api::object::Revision;
 
+mod balance;
+
 const NODE: &str = "n1";
 
 fn config() -> Config {
