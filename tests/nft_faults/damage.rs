@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use compile::snapshot::Changes;
 
+use super::kernel_data::meaning;
 use super::node::{PATIENCE, again, found, keeper, nft, watched};
 use super::topology::Netns;
 use super::world::World;
@@ -52,17 +53,19 @@ fn damage_is_heard_and_repaired_and_found_at_the_next_start() {
         let foreign = heard.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{command:?} was not heard: {error}"));
         assert!(foreign.to_string().contains(word), "{command:?}: {foreign}");
         assert_eq!(foreign.by.as_ref().map(|(_, name)| name.as_str()), Some("nft"), "{foreign}");
-        assert_ne!(found(&netns).unwrap().as_ref(), Some(&whole), "{command:?} changes something");
+        assert_ne!(found(&netns).unwrap(), Some(first.wanted()), "{command:?} changes something");
         let done = again(&mut first, &snapshot);
         println!("{command:?}: {foreign}; repaired {:?} after it was done", began.elapsed());
         assert_eq!(done.switched, rules, "{command:?}");
-        assert_eq!(found(&netns).unwrap().as_ref(), Some(&whole), "{command:?} is repaired");
+        assert_eq!(found(&netns).unwrap(), Some(first.wanted()), "{command:?} is repaired");
+        assert_eq!(meaning(&first.wanted()), meaning(&whole));
         // The same once more, while nobody listens.
         damage(command);
         let mut second = keeper(&netns, |_| {});
         let done = second.program(&snapshot, &Changes::default()).unwrap();
         assert_eq!(done.switched, rules, "{command:?} at a start");
-        assert_eq!(found(&netns).unwrap().as_ref(), Some(&whole), "{command:?} is repaired at a start");
+        assert_eq!(found(&netns).unwrap(), Some(second.wanted()), "{command:?} is repaired at a start");
+        assert_eq!(meaning(&second.wanted()), meaning(&whole));
         // The first one hears of the damage and of the second one's repair.
         while let Ok(_more) = heard.try_recv() {}
         again(&mut first, &snapshot);

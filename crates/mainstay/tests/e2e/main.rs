@@ -5,6 +5,7 @@ mod account;
 mod bench;
 mod careless;
 mod commands;
+mod damage;
 mod demo;
 mod detached;
 mod disk;

@@ -220,7 +220,9 @@ impl Programmer {
             let known = old.remove(&port);
             // Of what was there before us nobody knows how old it is.
             let mut starting = Starting { young: &mut young, now: self.now, follows: known.is_some() };
-            let known = known.or_else(|| recovered.take(port, &entry, &mut self.identities, &mut group.before));
+            let known = known.or_else(|| {
+                recovered.take(port, &entry, &mut self.identities, &self.claims, &mut group.before)
+            });
             let Some(held) = self.number(known, port, &entry, &mut starting, &mut group.flush) else {
                 let why = format!("all {SERVICE_MAX} Service numbers are in use: port {} is not programmed", port.port);
                 problems.push(Problem { service: key.clone(), why });

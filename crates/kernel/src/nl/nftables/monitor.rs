@@ -39,15 +39,20 @@ impl Foreign {
     }
 }
 
-impl fmt::Display for Foreign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = self.by.as_ref().map_or("somebody".to_owned(), |(pid, name)| format!("{name} (process {pid})"));
-        if self.what.is_empty() {
-            return write!(f, "{who} changed more than the kernel could tell");
-        }
+impl Foreign {
+    /// Who it was.
+    pub fn who(&self) -> String {
+        self.by.as_ref().map_or("somebody".to_owned(), |(pid, name)| format!("{name} (process {pid})"))
+    }
+
+    /// What was done, in a few words.
+    pub fn what(&self) -> String {
         // All that was in it went with it.
         if self.what.contains_key(TABLE_GONE) {
-            return write!(f, "{who} {TABLE_GONE}");
+            return TABLE_GONE.to_owned();
+        }
+        if self.what.is_empty() {
+            return "more than the kernel could tell".to_owned();
         }
         const MOST: usize = 4;
         let each = self.what.iter().take(MOST).map(|(what, count)| match count {
@@ -56,7 +61,13 @@ impl fmt::Display for Foreign {
         });
         let rest = self.what.len().saturating_sub(MOST);
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        write!(f, "{who} {}{more}", each.collect::<Vec<_>>().join(", "))
+        format!("{}{more}", each.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} changed it: {}", self.who(), self.what())
     }
 }
 
@@ -202,7 +213,10 @@ mod tests {
             let comm = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
             assert_eq!(name, comm.trim());
             assert!(pid > 0);
-            assert_eq!(foreign.to_string(), format!("{name} (process {pid}) added an element to s (3 times)"));
+            assert_eq!(
+                foreign.to_string(),
+                format!("{name} (process {pid}) changed it: added an element to s (3 times)")
+            );
             change(&mut other, &|batch| super::super::delete_table(batch, "ours"));
             let foreign = monitor.next().unwrap();
             assert!(foreign.what.contains_key("deleted the table"), "{foreign}");

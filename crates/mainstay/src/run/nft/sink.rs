@@ -70,7 +70,7 @@ impl NftSink {
         let wrote = |done: &Done| done.switched || done.batches > 0;
         let earlier = self.recovered.take().filter(|(when, _)| when.elapsed() < BELATED).map(|(_, done)| done);
         let Some(done) = [Some(done), earlier].into_iter().flatten().find(wrote) else {
-            tracing::info!("{} in table inet mainstay; nothing was missing", damage.foreign);
+            tracing::info!("table inet mainstay: {}; nothing was missing", damage.foreign);
             return;
         };
         let text = told::text(&damage.foreign, &done, damage.heard.elapsed());

@@ -41,10 +41,12 @@ impl Told {
 
 /// What happened, that it is mended, and what to do so that it does not happen again.
 pub(super) fn text(foreign: &Foreign, done: &Done, took: Duration) -> String {
-    let rules = if done.switched { "the rules and " } else { "" };
+    let rules = if done.switched { "The rules and " } else { "" };
     format!(
-        "{foreign} in table inet mainstay. {rules}{} of elements were put back within {} ms. Let that program change \
+        "{} changed table inet mainstay: {}. {rules}{} of elements were put back within {} ms. Let that program change \
          only tables of its own: `nft flush ruleset` deletes everybody's.",
+        foreign.who(),
+        foreign.what(),
         batches(done.batches),
         took.as_millis().max(1),
     )
@@ -64,10 +66,9 @@ mod tests {
         let foreign = Foreign { by: Some((7, "nft".to_owned())), what, lost: false };
         let done = Done { batches: 2, switched: true, ..Done::default() };
         let text = text(&foreign, &done, Duration::from_millis(12));
-        assert!(
-            text.starts_with("nft (process 7) deleted the table in table inet mainstay. the rules and 2 batches"),
-            "{text}"
-        );
+        let expected =
+            "nft (process 7) changed table inet mainstay: deleted the table. The rules and 2 batches of elements";
+        assert!(text.starts_with(expected), "{text}");
         assert!(text.contains("within 12 ms"));
     }
 }

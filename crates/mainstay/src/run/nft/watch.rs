@@ -10,6 +10,9 @@ use kernel::nl::nftables::monitor::{Foreign, Monitor};
 /// Until the next try to listen after one that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two looks because notices were lost.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
 /// What somebody did, and when that was heard first.
 #[derive(Debug)]
 pub(super) struct Damage {
@@ -37,8 +40,13 @@ impl Watch {
                 match monitor.next() {
                     Ok(_) if leaving() => break,
                     Ok(foreign) => {
+                        let flood = foreign.lost;
                         watch.put(Damage { foreign, heard: Instant::now() });
                         feed.again();
+                        if flood {
+                            // Somebody changes very much, mostly of his own: do not look without pause.
+                            std::thread::sleep(BETWEEN_LOOKS);
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot hear what others change in table inet mainstay: trying again");
