@@ -1,6 +1,7 @@
 //! Decisions of the rules -> sentences, with keys and values as a person writes them.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::super::expr::{Contents, MapWrite, Reject, Set, Verdict as Given};
 use super::super::interpret::{Event, Verdict};
@@ -145,7 +146,7 @@ impl<'a> Writer<'a> {
         let head = (held & bits::SET).to_ne_bytes();
         let slots = self.question.state.get(&SetName::Slots);
         let count = slots.map_or(0, |slots| {
-            slots.range::<[u8], _>(&head[..]..).take_while(|(key, _)| key.starts_with(&head)).count()
+            slots.range::<[u8], _>((Bound::Included(&head[..]), Bound::Unbounded)).take_while(|(key, _)| key.starts_with(&head)).count()
         });
         let on = if local { " on this node" } else { "" };
         let mut out = match (held & bits::W_PICK, count) {
