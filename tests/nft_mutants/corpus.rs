@@ -8,7 +8,7 @@ use compile::nft::expr::{Contents, Field};
 use compile::nft::interpret::{Circumstances, Interpreter, Memory, Packet, Tracked};
 use compile::nft::rules::describe;
 use compile::nft::state::{Key, State};
-use compile::service_table::Config;
+use compile::service_table::{Config, Interface, LocalPods};
 use compile::snapshot::{Changes, Protocol};
 use serde_json::{Value, json};
 
@@ -123,7 +123,14 @@ fn circumstances() -> Vec<Circumstances> {
         Circumstances { source_port: 0x3500, ..usual },
         Circumstances { tracked: Tracked::Established, mark: 0x40_0007, ..usual },
         Circumstances { tracked: Tracked::Invalid, ..usual },
+        Circumstances { interface: interface("cni0"), ..usual },
+        Circumstances { interface: interface("veth1"), ..usual },
+        Circumstances { interface: interface("eth0"), ..usual },
     ]
+}
+
+fn interface(name: &str) -> [u8; 16] {
+    std::array::from_fn(|at| name.as_bytes().get(at).copied().unwrap_or(0))
 }
 
 /// Adds a packet in every circumstance, with every choice, remembered and not.
@@ -216,7 +223,14 @@ fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
                 slices(&mut world, index, ENDPOINTS[kind]);
             }
             let egress = affinity.is_some();
-            let config = Config { egress, ..config() };
+            let interfaces = || vec![Interface::named("cni0").unwrap(), Interface::starting_with("veth").unwrap()];
+            let (masquerade_all, local_pods) = match (at, egress) {
+                (0, true) | (1, false) => (false, LocalPods::Interfaces(interfaces())),
+                (2, false) => (false, LocalPods::Nobody),
+                (3, false) => (true, LocalPods::Ranges),
+                _ => (false, LocalPods::Ranges),
+            };
+            let config = Config { egress, masquerade_all, local_pods, ..config() };
             let numbers = chance.one(&[0, 0x2aaa_a000, 0x1555_5000, 0x3fff_f000]) & 0x3fff_f000;
             sites.push(site(&format!("{external} {internal} {affinity:?}"), &mut world, &config, numbers));
             let all = packets(&config);

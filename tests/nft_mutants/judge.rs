@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use compile::nft::expr::Reject;
 use compile::nft::interpret::{Circumstances, Event, Interpreter, Memory, Outcome, Packet, Run, Tracked, Verdict};
 use compile::nft::state::State;
-use compile::service_table::{Backend, Config};
+use compile::service_table::{Backend, Config, LocalPods};
 use compile::snapshot::Protocol;
 
 use super::reference::Reference;
@@ -96,13 +96,13 @@ pub(crate) fn run(rules: &Interpreter, sites: &[Site], case: &Case, listen: bool
 
 /// What a packet may do, computed once for all draws.
 #[derive(Clone, Default)]
-pub(crate) struct Allowed(BTreeMap<(usize, Packet), BTreeSet<Verdict>>);
+pub(crate) struct Allowed(BTreeMap<(usize, Packet, [u8; 16]), BTreeSet<Verdict>>);
 
 impl Allowed {
-    fn of(&mut self, sites: &[Site], site: usize, packet: &Packet) -> &BTreeSet<Verdict> {
-        self.0.entry((site, *packet)).or_insert_with(|| {
+    fn of(&mut self, sites: &[Site], site: usize, packet: &Packet, interface: [u8; 16]) -> &BTreeSet<Verdict> {
+        self.0.entry((site, *packet, interface)).or_insert_with(|| {
             let site = &sites[site];
-            Reference { snapshot: &site.snapshot, config: &site.config }.verdicts(packet)
+            Reference { snapshot: &site.snapshot, config: &site.config }.verdicts_on(packet, &interface)
         })
     }
 }
@@ -120,7 +120,7 @@ pub(crate) fn judge(allowed: &mut Allowed, sites: &[Site], case: &Case, seen: &S
     if !case.commits.is_empty() {
         return around.straddling(allowed, sites);
     }
-    let expected = allowed.of(sites, case.site, &case.packet);
+    let expected = allowed.of(sites, case.site, &case.packet, case.circumstances.interface);
     if case.circumstances.tracked != Tracked::New || around.is_dns() {
         return around.beside();
     }
@@ -135,7 +135,12 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
+    /// By its address; where interfaces tell pods, addresses tell nothing.
     fn is_pod(&self, address: IpAddr) -> bool {
+        self.site.config.local_pods == LocalPods::Ranges && self.in_pods(address)
+    }
+
+    fn in_pods(&self, address: IpAddr) -> bool {
         self.site.config.pod_cidrs.iter().any(|range| range.contains(address))
     }
 
@@ -151,18 +156,21 @@ impl Around<'_> {
         self.case.packet.source_is_host || !self.host.contains(&to)
     }
 
-    /// What opens no flow is not translated; what belongs to no flow must not leave a pod.
+    /// What opens no flow is not translated. What belongs to no flow is not forwarded, and reaches this host only if
+    /// it is not from a pod and no Service is there.
     fn beside(&self) -> Judged {
         let (outcome, given, packet) = (&self.seen.outcome, &self.case.circumstances, &self.case.packet);
+        let served = || self.is_pod(packet.source) || Words::new(&self.site.state, packet).is_some();
         let stray = given.tracked == Tracked::Invalid
-            && self.is_pod(packet.source)
+            && !self.is_dns()
             && !packet.source_is_host
-            && self.leaves(packet.destination);
+            && (self.leaves(packet.destination) || served());
         same("verdict", outcome.verdict, if stray { Verdict::Drop } else { Verdict::Pass })?;
         same("untracked", outcome.untracked, self.is_dns())?;
         same("mark, priority", (outcome.mark, outcome.priority), (given.mark, given.priority))?;
         same("masqueraded", outcome.masqueraded, false)?;
-        same("counted", outcome.counted.len(), 0)?;
+        same("counted", outcome.counted.get("dropped_invalid").copied(), stray.then_some(1))?;
+        same("counters", outcome.counted.len(), usize::from(stray))?;
         same("memory", self.seen.memory == self.case.memory, true)
     }
 
@@ -226,13 +234,13 @@ impl Around<'_> {
     /// Whether an address is one to which pods must not go with theirs.
     fn beyond(&self, to: IpAddr) -> bool {
         let from = self.case.packet.source;
-        self.site.config.egress && self.is_pod(from) && !self.is_pod(to) && self.leaves(to)
+        self.site.config.egress && self.in_pods(from) && !self.in_pods(to) && self.leaves(to)
     }
 
     fn translated(&self, backend: Backend, allowed: &BTreeSet<Verdict>) -> Judged {
         let (outcome, given, packet) = (&self.seen.outcome, &self.case.circumstances, &self.case.packet);
         let reference = Reference { snapshot: &self.site.snapshot, config: &self.site.config };
-        let (local, everyone, seconds) = reference.asked(packet).ok_or("translated, and meets no Service")?;
+        let (local, everyone, seconds) = reference.asked(packet, &given.interface).ok_or("translated, and meets no Service")?;
         let words = Words::new(&self.site.state, packet).ok_or("translated, and no frontend is in the maps")?;
         let chosen = self.choice(&words, local, seconds)?;
         same("endpoint", Some(backend), words.backend(chosen))?;
@@ -310,7 +318,7 @@ impl Around<'_> {
         let outcome = &self.seen.outcome;
         let states = std::iter::once(self.case.site).chain(self.case.commits.iter().map(|(_, site)| *site));
         let all: BTreeSet<Verdict> =
-            states.flat_map(|site| allowed.of(sites, site, &self.case.packet).clone()).collect();
+            states.flat_map(|site| allowed.of(sites, site, &self.case.packet, self.case.circumstances.interface).clone()).collect();
         let lost = self.case.commits.len() > 2 && outcome.verdict == Verdict::Drop;
         if !lost && !all.contains(&outcome.verdict) {
             return Err(format!("{:?}, should be one of {all:?}", outcome.verdict));

@@ -120,8 +120,7 @@ fn expressions(rules: &Ruleset, one: &Expression) -> Vec<Mutation> {
             .collect(),
         Expression::Meta(what, register) => {
             let other = match what {
-                Meta::Priority => Meta::Protocol,
-                Meta::Family => Meta::Protocol,
+                Meta::Priority | Meta::Family | Meta::InputInterface => Meta::Protocol,
                 Meta::Protocol => Meta::Family,
             };
             vec![to(&format!("{other:?}"), Expression::Meta(other, *register))]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use api::object::ObjectKey;
 use compile::balance::Algorithm;
 use compile::nft::interpret::{Packet, Verdict};
-use compile::service_table::{Backend, Config};
+use compile::service_table::{Backend, Config, LocalPods};
 use compile::snapshot::{Endpoint, Family, Service, ServicePort, ServiceType, Snapshot};
 
 /// How a packet met a Service.
@@ -30,11 +30,16 @@ fn family(address: IpAddr) -> Family {
 impl<'a> Reference<'a> {
     /// Every verdict that may be given.
     pub(crate) fn verdicts(&self, packet: &Packet) -> BTreeSet<Verdict> {
+        self.verdicts_on(packet, &[0; 16])
+    }
+
+    /// The same for a packet that arrives on an interface, whose name is padded with zeros.
+    pub(crate) fn verdicts_on(&self, packet: &Packet, interface: &[u8; 16]) -> BTreeSet<Verdict> {
         if self.config.dns_addresses.contains(&packet.destination) {
             return [Verdict::Pass].into();
         }
         if let Some((service, port, way)) = self.meet(packet) {
-            return self.served(packet, service, port, way);
+            return self.served(packet, interface, service, port, way);
         }
         let pools = self.config.pools.list.iter().flat_map(|pool| &pool.ranges);
         let ours = self.config.service_cidrs.iter().any(|range| range.contains(packet.destination))
@@ -87,11 +92,18 @@ impl<'a> Reference<'a> {
         !service.headless && !service.other_proxy && service.service_type != ServiceType::ExternalName
     }
 
-    fn served(&self, packet: &Packet, service: &Service, port: &ServicePort, way: Way) -> BTreeSet<Verdict> {
+    fn served(
+        &self,
+        packet: &Packet,
+        interface: &[u8; 16],
+        service: &Service,
+        port: &ServicePort,
+        way: Way,
+    ) -> BTreeSet<Verdict> {
         if way == Way::LoadBalancer && !self.admits(service, packet.source) {
             return [Verdict::Drop].into();
         }
-        let (local, masquerade) = self.policy(packet, service, way);
+        let (local, masquerade) = self.policy(packet, interface, service, way);
         let endpoints = self.endpoints(service, port, family(packet.destination));
         let cluster = self.cluster_set(&endpoints);
         let mut used = if local { self.local_set(&endpoints) } else { cluster.clone() };
@@ -111,21 +123,33 @@ impl<'a> Reference<'a> {
     }
 
     /// Whether the local endpoints are meant, and whether every source is masqueraded.
-    fn policy(&self, packet: &Packet, service: &Service, way: Way) -> (bool, bool) {
-        let pod = self.config.pod_cidrs.iter().any(|range| range.contains(packet.source));
+    fn policy(&self, packet: &Packet, interface: &[u8; 16], service: &Service, way: Way) -> (bool, bool) {
+        let pod = self.is_pod(packet, interface);
+        let nobody = self.config.local_pods == LocalPods::Nobody;
         match way {
-            Way::Cluster => (service.internal_local, !pod),
+            Way::Cluster => (service.internal_local, self.config.masquerade_all || !(pod || nobody)),
             _ if !service.external_local => (false, true),
             _ if pod => (false, false),
             _ => (!packet.source_is_host, packet.source_is_host),
         }
     }
 
+    /// Whether the sender is a pod, by its address or by where it comes in.
+    fn is_pod(&self, packet: &Packet, interface: &[u8; 16]) -> bool {
+        match &self.config.local_pods {
+            LocalPods::Ranges => self.config.pod_cidrs.iter().any(|range| range.contains(packet.source)),
+            LocalPods::Interfaces(all) => {
+                !packet.source_is_host && all.iter().map(|one| one.bounds()).any(|(from, to)| from <= *interface && *interface < to)
+            }
+            LocalPods::Nobody => false,
+        }
+    }
+
     /// Of a packet that meets a Service: whether the local endpoints are meant, whether the source is masqueraded
     /// whichever endpoint it is, and for how many seconds a client stays with its endpoint.
-    pub(crate) fn asked(&self, packet: &Packet) -> Option<(bool, bool, Option<u32>)> {
+    pub(crate) fn asked(&self, packet: &Packet, interface: &[u8; 16]) -> Option<(bool, bool, Option<u32>)> {
         let (service, _, way) = self.meet(packet)?;
-        let (local, masquerade) = self.policy(packet, service, way);
+        let (local, masquerade) = self.policy(packet, interface, service, way);
         Some((local, masquerade, service.affinity_seconds))
     }
 

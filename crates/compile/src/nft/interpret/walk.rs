@@ -20,6 +20,8 @@ const DEPTH_MAX: u32 = 64;
 /// Bits of `ct state`: IP_CT_ESTABLISHED and IP_CT_NEW of linux/netfilter/nf_conntrack_common.h.
 const STATE_ESTABLISHED: u32 = 2;
 const STATE_NEW: u32 = 8;
+/// `NF_CT_STATE_UNTRACKED_BIT`.
+const STATE_UNTRACKED: u32 = 1 << 6;
 
 /// How a packet's way through a hook ended.
 #[derive(Clone, Copy)]
@@ -315,12 +317,13 @@ impl<'a> Walk<'a> {
     fn flow(&self, what: Ct) -> Option<u32> {
         let tracked = self.run.circumstances.tracked;
         match what {
+            Ct::State if self.untracked => Some(STATE_UNTRACKED),
             Ct::State => Some(match tracked {
                 Tracked::New => STATE_NEW,
                 Tracked::Established => STATE_ESTABLISHED,
                 Tracked::Invalid => bits::STATE_INVALID,
             }),
-            _ if tracked == Tracked::Invalid => None,
+            _ if self.untracked || tracked == Tracked::Invalid => None,
             Ct::Status => Some(self.translated.map_or(0, |_| bits::STATUS_DNAT)),
             Ct::Mark => Some(self.mark),
         }
