@@ -72,7 +72,9 @@ impl Remote {
     pub fn new(client: Client, views: Vec<View>) -> Self {
         let link = Link::new(views.iter().map(|view| view.kind.plural));
         let views = views.into_iter().map(|view| (view.kind.plural, view)).collect();
-        Self { inner: Arc::new(Inner { client, views, link, pages: AtomicBool::new(false), listed: AtomicU64::new(0) }) }
+        Self {
+            inner: Arc::new(Inner { client, views, link, pages: AtomicBool::new(false), listed: AtomicU64::new(0) }),
+        }
     }
 
     /// Whether the server is heard, and since when not.

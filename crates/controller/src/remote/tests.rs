@@ -168,7 +168,10 @@ async fn a_watch_goes_on_where_it_ended_until_it_is_too_late() {
     let key = |step: Option<Result<WatchStep, _>>| match step {
         Some(Ok(WatchStep::Put(plural, object))) => format!("+{plural} {}", object.key),
         Some(Ok(WatchStep::Delete(plural, object))) => format!("-{plural} {}", object.key),
-        Some(Err(status)) => { let status: api::status::Status = status; format!("{} {status}", status.code) }
+        Some(Err(status)) => {
+            let status: api::status::Status = status;
+            format!("{} {status}", status.code)
+        }
         _ => "nothing".to_owned(),
     };
     assert_eq!(key(steps.next().await), "+services ns/a");

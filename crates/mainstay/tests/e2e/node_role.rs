@@ -1,6 +1,8 @@
 //! `mainstay node` in a network of its own, on the API of a sandbox in another one: packets through it, its answers, the
 //! loss of the API and its return, its own end, a restart and `--cleanup`.
 
+mod take_over;
+
 use std::process::{Child, Output, Stdio};
 use std::time::Instant;
 
@@ -82,9 +84,7 @@ impl Scene {
             "ip addr add {NODE}/24 dev eth0; ip link set eth0 up; ip addr add 10.200.1.1/24 dev pod0; ip link set pod0 up; \
              ip route add default via {API}; echo 1 > /proc/sys/net/ipv4/ip_forward"
         ));
-        pod.script(&format!(
-            "ip addr add {POD}/24 dev eth0; ip link set eth0 up; ip route add default via 10.200.1.1"
-        ));
+        pod.script(&format!("ip addr add {POD}/24 dev eth0; ip link set eth0 up; ip route add default via 10.200.1.1"));
         let mut command = pod.command(&[&program(), "guest", "echo", "8080"]);
         let echo = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("echo starts");
         let directory = account::directory();
@@ -105,20 +105,29 @@ impl Scene {
         let log = || std::fs::File::options().create(true).append(true).open(self.file("server.log")).expect("a log");
         let listen = format!("{API}:16443");
         let data = self.file("data");
-        let mut command =
-            self.api.command(&[&program(), "up", "--sandbox", "--publish=off", "--listen", &listen, "--data-dir", &data]);
+        let mut command = self.api.command(&[
+            &program(),
+            "up",
+            "--sandbox",
+            "--publish=off",
+            "--listen",
+            &listen,
+            "--data-dir",
+            &data,
+        ]);
         command.env_remove("KUBECONFIG").stdout(log()).stderr(log());
         self.server = Some(command.spawn().expect("mainstay up starts"));
         self.until("the API is ready", |scene| scene.log("server.log").matches("export KUBECONFIG=").count() > before);
     }
 
     /// Starts the role and waits until it has programmed what there is.
-    fn follow(&mut self) {
+    fn follow(&mut self, flags: &[&str]) {
         let before = self.log("node.log").matches("programmed at revision").count();
         let log = || std::fs::File::options().create(true).append(true).open(self.file("node.log")).expect("a log");
         let kubeconfig = self.file("data/kubeconfig");
         let mut command = self.node.command(&[&program(), "node", "--kubeconfig", &kubeconfig]);
-        command.args(["--hostname-override", "n1", "--cluster-cidr", "10.200.0.0/16"]).stdout(log()).stderr(log());
+        command.args(["--hostname-override", "n1", "--cluster-cidr", "10.200.0.0/16"]).args(flags);
+        command.stdout(log()).stderr(log());
         self.role = Some(command.spawn().expect("mainstay node starts"));
         self.until("the node has programmed", |scene| {
             scene.log("node.log").matches("programmed at revision").count() > before
@@ -197,7 +206,6 @@ fn started() -> Scene {
     scene.kubectl(&["apply", "-f", &scene.file("manifest.yaml")]);
     let addresses = format!(r#"{{"status":{{"addresses":[{{"type":"InternalIP","address":"{NODE}"}}]}}}}"#);
     scene.kubectl(&["patch", "node", "n1", "--subresource=status", "--type=merge", "-p", &addresses]);
-    scene.follow();
     scene
 }
 
@@ -206,7 +214,10 @@ fn packets(scene: &Scene) {
     let url = cluster_url();
     scene.reaches(&scene.node, &url);
     let hairpin = scene.reaches(&scene.pod, &url);
-    assert!(hairpin.contains("\"client\":") && !hairpin.contains(&format!("\"client\":\"{POD}\"")), "a pod that reaches itself is masqueraded: {hairpin}");
+    assert!(
+        hairpin.contains("\"client\":") && !hairpin.contains(&format!("\"client\":\"{POD}\"")),
+        "a pod that reaches itself is masqueraded: {hairpin}"
+    );
     scene.reaches(&scene.api, &format!("http://{NODE}:30080/"));
     let other = scene.curl(&scene.pod, "http://10.96.77.81/");
     assert!(!other.status.success(), "a Service of another proxy is left alone: {}", text(&other));
@@ -235,10 +246,18 @@ fn answers(scene: &Scene) {
     assert!(scene.told(10249, "/configz").1.contains("\"clusterCIDR\":\"10.200.0.0/16\""));
     assert_eq!(scene.told(10249, "/nothing").0, "404");
     let (_, metrics) = scene.told(10249, "/metrics");
-    for line in ["kubeproxy_sync_proxy_rules_duration_seconds_count ", "mainstay_api_connected 1", "mainstay_services "] {
+    for line in ["kubeproxy_sync_proxy_rules_duration_seconds_count ", "mainstay_api_connected 1", "mainstay_services "]
+    {
         assert!(metrics.lines().any(|found| found.starts_with(line)), "{line} in {metrics}");
     }
-    scene.kubectl(&["patch", "node", "n1", "--type=merge", "-p", r#"{"spec":{"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]}}"#]);
+    scene.kubectl(&[
+        "patch",
+        "node",
+        "n1",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]}}"#,
+    ]);
     scene.until("a node that leaves is not eligible", |scene| scene.told(10256, "/healthz").0 == "503");
     assert_eq!(scene.told(10256, "/livez").0, "200", "and lives");
     scene.kubectl(&["patch", "node", "n1", "--type=merge", "-p", r#"{"spec":{"taints":null}}"#]);
@@ -266,6 +285,7 @@ fn loss(scene: &mut Scene) {
 #[test]
 fn a_node_of_somebody_elses_cluster() {
     let mut scene = started();
+    scene.follow(&[]);
     packets(&scene);
     answers(&scene);
     let second = scene.node.run(&[&program(), "node", "--kubeconfig", &scene.file("data/kubeconfig")]);
@@ -274,7 +294,7 @@ fn a_node_of_somebody_elses_cluster() {
 
     end(&mut scene.role, Signal::TERM);
     scene.reaches(&scene.node, &cluster_url());
-    scene.follow();
+    scene.follow(&[]);
     assert_eq!(scene.status()["dataplane"]["batches"], 0, "a restart writes nothing: {}", scene.status());
     end(&mut scene.role, Signal::TERM);
     assert!(scene.tables().contains("table inet mainstay"));

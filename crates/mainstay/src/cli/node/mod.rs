@@ -19,6 +19,9 @@ use crate::run::notify::Notify;
 
 pub(crate) use flags::Flags;
 
+/// What to type when a part has ended by itself.
+const AGAIN: &str = "Start it again, and look at what it says: mainstay node -vv";
+
 /// Runs the subcommand.
 pub(crate) fn run(flags: &Flags) -> Result<Exit> {
     let flags = file::complete(flags)?;
@@ -53,17 +56,19 @@ async fn serve(settings: node_role::Settings, ends: &mut Ends) -> Result<()> {
     tokio::select! {
         () = applied.reached(revision) => {}
         _ = ends.next() => return Ok(()),
-        why = running.ended() => bail!("{why}.\nStart it again, and look at what it says: mainstay node -vv"),
+        why = running.ended() => bail!("{why}.\n{AGAIN}"),
     }
-    eprintln!("node {node}: {}", line(&running.standing.status()));
+    let standing = running.standing.clone();
+    eprintln!("node {node}: {}", line(&standing.status()));
     notify.ready("programming Services");
     let beat = || {
-        let status = running.standing.status();
-        async move { Ok::<_, String>(line(&status)) }
+        let status = line(&standing.status());
+        async move { Ok::<_, String>(status) }
     };
     tokio::select! {
         _ = notify.signs_of_life(beat) => {}
         _ = ends.next() => {}
+        why = running.ended() => bail!("{why}.\n{AGAIN}"),
     }
     notify.stopping("stopping; what is programmed stays");
     Ok(())
@@ -72,9 +77,8 @@ async fn serve(settings: node_role::Settings, ends: &mut Ends) -> Result<()> {
 /// The standing in one line.
 fn line(status: &serde_json::Value) -> String {
     let number = |path: &str| status.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
-    let heard = if status["api"]["connected"] == true { "follows" } else { "does not hear" };
     format!(
-        "{} Services with {} endpoints programmed at revision {}; {heard} {}",
+        "{} Services with {} endpoints programmed at revision {} of {}",
         number("/snapshot/services"),
         number("/snapshot/endpoints"),
         number("/applied/revision"),

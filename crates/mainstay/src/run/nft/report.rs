@@ -17,8 +17,6 @@ pub(crate) struct Report {
 
 /// A snapshot that the kernel has acknowledged, or refused.
 pub(crate) struct Synced<'a> {
-    /// Its revision.
-    pub(crate) revision: Revision,
     /// Its [`compile::snapshot::Snapshot::number`].
     pub(crate) number: u64,
     /// How long the call took.

@@ -98,9 +98,9 @@ impl Sink for NftSink {
             }
             false => self.program(snapshot, changes).map_err(|error| error.to_string()),
         };
-        let (revision, number, took) = (snapshot.revision, snapshot.number, began.elapsed());
+        let (number, took) = (snapshot.number, began.elapsed());
         let outcome = result.as_ref().map_err(String::as_str);
-        self.shared.report.synced(&Synced { revision, number, took, outcome });
+        self.shared.report.synced(&Synced { number, took, outcome });
         result.map(|_| ()).map_err(|why| {
             self.shared.report.failed(&why);
             SinkError(why)

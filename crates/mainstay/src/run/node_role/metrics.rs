@@ -240,7 +240,7 @@ mod tests {
         let second = put(2, soon + jiff::SignedDuration::from_millis(1));
         assert_eq!(value(&metrics.text(), "kubeproxy_sync_proxy_rules_endpoint_changes_pending"), 2.0);
         assert!(metrics.behind().since.is_some() && metrics.behind().updated.is_none());
-        let synced = |number, outcome| Synced { revision: Revision(2), number, took: Default::default(), outcome };
+        let synced = |number, outcome| Synced { number, took: Default::default(), outcome };
         metrics.synced(&synced(first.number, Err("no")));
         metrics.synced(&synced(first.number, Ok(&Done::default())));
         assert!(metrics.behind().since.is_some(), "the second still waits");

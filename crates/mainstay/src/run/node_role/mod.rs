@@ -96,14 +96,25 @@ pub(crate) struct Running {
 impl Running {
     /// Waits until one of the parts that must turn has ended, and says which.
     pub(crate) async fn ended(&mut self) -> String {
+        let Self { tasks, dataplane, .. } = self;
         let patrol = async {
-            while !self.dataplane.is_finished() {
+            while !dataplane.is_finished() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        // One that has done its work is no loss.
+        let failed = async {
+            loop {
+                match tasks.join_next().await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => return error,
+                    None => std::future::pending().await,
+                }
             }
         };
         tokio::select! {
             () = patrol => "the dataplane's thread ended".to_owned(),
-            Some(Err(error)) = self.tasks.join_next() => format!("a task failed: {error}"),
+            error = failed => format!("a task failed: {error}"),
         }
     }
 }
