@@ -118,8 +118,8 @@ fn sctp(from: u16, to: u16, tag: u32, kind: u8, own_tag: u32) -> Vec<u8> {
     packet
 }
 
-/// Answers every INIT to `port` in the calling thread's namespace with an INIT ACK whose tag is `name`, until the process
-/// ends. This kernel has no SCTP of its own, so associations go no further.
+/// Answers every INIT to a port in the calling thread's namespace with an INIT ACK whose tag is `name`, until the
+/// process ends. This kernel has no SCTP of its own, so associations go no further.
 pub(crate) fn serve_sctp(v4: bool, number_of_port: u16, name: u32) {
     let socket = raw(ipproto::SCTP, v4);
     socket.set_read_timeout(None).unwrap();

@@ -1,5 +1,5 @@
-//! Section 3 of the semantics reference row by row, and the corners of section 7 that concern the dataplane: every row with
-//! the tests that show it, most of them with real packets through the whole way from objects to the kernel.
+//! Section 3 of the semantics reference row by row, and the corners of section 7 that concern the dataplane: every row
+//! with the tests that show it, most of them with real packets through the whole way from objects to the kernel.
 
 #[path = "rows/affinity.rs"]
 mod affinity;

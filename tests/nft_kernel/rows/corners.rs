@@ -34,8 +34,8 @@ fn naming_another_services_cluster_ip_takes_none_of_its_traffic() {
     world.reaches(Who::C, CLUSTER, 80, &[("b", Seen::Node)]);
 }
 
-/// Number 24: a pod reaches its own node's load-balancer address under policy Local, on a node with endpoints and on one
-/// without.
+/// Number 24: a pod reaches its own node's load-balancer address under policy Local, on a node with endpoints and on
+/// one without.
 #[test]
 fn a_pod_reaches_the_load_balancer_address_of_its_own_node() {
     let mut world = World::new();

@@ -61,7 +61,8 @@ fn with_ip_mode_proxy_or_a_name_alone_traffic_goes_to_the_load_balancer() {
     let proxy = VIP.map(|address| json!({ "ip": address, "ipMode": "Proxy" }));
     for ingress in [json!(proxy), json!([{ "hostname": "lb.example.org" }])] {
         let status = json!({ "loadBalancer": { "ingress": ingress } });
-        world.web(json!({ "type": "LoadBalancer", "status": status, "loadBalancerSourceRanges": ["192.0.2.0/24", "fd00:bad::/64"] }));
+        let ranges = ["192.0.2.0/24", "fd00:bad::/64"];
+        world.web(json!({ "type": "LoadBalancer", "status": status, "loadBalancerSourceRanges": ranges }));
         for who in [Who::A, Who::Out] {
             world.reaches(who, VIP, 80, &[("lb", Seen::Client)]);
         }

@@ -13,7 +13,8 @@ use crate::topology::ip;
 const ALL: [(&str, Seen); 3] = [("a", Seen::Node), ("b", Seen::Node), ("c", Seen::Node)];
 
 fn balanced(ranges: &[&str]) -> Value {
-    json!({ "type": "LoadBalancer", "externalIPs": EXTERNAL, "status": ingress(VIP), "loadBalancerSourceRanges": ranges })
+    let status = ingress(VIP);
+    json!({ "type": "LoadBalancer", "externalIPs": EXTERNAL, "status": status, "loadBalancerSourceRanges": ranges })
 }
 
 /// Also corner 20 of section 7: pods need their range listed, node ports are not restricted, blanks do not matter.
@@ -77,7 +78,9 @@ fn a_node_in_a_range_reaches_its_own_load_balancer_address() {
     let own = ["203.0.113.5", "fd00:b::5"];
     own.iter().for_each(|address| world.node.local_address(ip(address)));
     world.three();
-    let with_own = |ranges: [&str; 2]| json!({ "type": "LoadBalancer", "status": ingress(own), "loadBalancerSourceRanges": ranges });
+    let status = ingress(own);
+    let with_own =
+        |ranges: [&str; 2]| json!({ "type": "LoadBalancer", "status": status, "loadBalancerSourceRanges": ranges });
     world.web(with_own(["198.51.100.0/24", "fd00:c11e::/64"]));
     world.dropped(Who::Node, own, 80, "dropped_ranges");
     world.web(with_own(["192.0.2.1/32", "fd00:bad::1/128"]));
@@ -106,7 +109,10 @@ fn five_thousand_ranges_in_each_family_admit_and_drop_rightly_and_one_more_is_on
     let ports =
         [("t", "TCP"), ("u", "UDP")].map(|(name, protocol)| json!({ "name": name, "protocol": protocol, "port": 80 }));
     let put = |world: &mut World, ranges: Vec<String>| {
-        world.web(json!({ "type": "LoadBalancer", "ports": ports, "status": ingress(VIP), "loadBalancerSourceRanges": ranges }));
+        let status = ingress(VIP);
+        let ranges =
+            json!({ "loadBalancerSourceRanges": ranges, "type": "LoadBalancer", "ports": ports, "status": status });
+        world.web(ranges);
     };
     put(&mut world, vec!["192.0.2.0/24".into(), "fd00:bad::/64".into()]);
     let began = Instant::now();

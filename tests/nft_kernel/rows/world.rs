@@ -1,7 +1,7 @@
 //! A node of a cluster, its neighbours, and objects as an API server would send them -> what real sockets meet.
 //!
-//! Pods a and b run on this node (n1), c runs on n2; `out` is a client from elsewhere, `lb` is a load balancer that holds
-//! addresses itself. Everything that the node does not know goes to `lb`.
+//! Pods a and b run on this node (n1), c runs on n2; `out` is a client from elsewhere, `lb` is a load balancer that
+//! holds addresses itself. Everything that the node does not know goes to `lb`.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -132,9 +132,9 @@ impl World {
         self.builder.delete(plural, &ObjectKey::new(namespace, name));
     }
 
-    /// Brings the kernel to what was put, and forgets all flows: rows are about new connections, and a socket may get the
-    /// port of an earlier one. How many bytes of elements were sent.
-    pub(crate) fn sync(&mut self) -> usize {
+    /// Brings the kernel to what was put, and forgets all flows: rows are about new connections, and a socket may get
+    /// the port of an earlier one.
+    pub(crate) fn sync(&mut self) {
         let (snapshot, changes) = self.builder.publish(Revision(self.revision));
         let plan = self.programmer.plan(&snapshot, &changes, self.nft.batch_bytes_max(), &encoded_len);
         let began = std::time::Instant::now();
@@ -144,7 +144,6 @@ impl World {
         let forgot =
             self.node.netns.run(forget).unwrap_or_else(|error| panic!("conntrack: {error}; apt-get install it"));
         assert!(forgot.status.success(), "{}", String::from_utf8_lossy(&forgot.stderr));
-        plan.bytes
     }
 
     /// Why anything is not programmed.
@@ -152,8 +151,8 @@ impl World {
         self.programmer.problems().map(|problem| problem.why.clone()).collect()
     }
 
-    /// The Service `web`: port 80 of every protocol in both families, with more of its spec; `status` and `metadata` may
-    /// be among it.
+    /// The Service `web`: port 80 of every protocol in both families, with more of its spec; `status` and `metadata`
+    /// may be among it.
     pub(crate) fn web(&mut self, more: Value) {
         self.service("web", CLUSTER, more);
     }
