@@ -9,6 +9,12 @@ mod balance;
 #[path = "nft_kernel/elements.rs"]
 mod elements;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/raw.rs"]
+mod raw;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/rows.rs"]
+mod rows;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/table.rs"]
 mod table;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]

@@ -8,6 +8,8 @@
 pub(in crate::nft) mod balance;
 pub(in crate::nft) mod bits;
 mod choose;
+#[cfg(test)]
+mod cost;
 mod frontend;
 mod hooks;
 mod ladder;
