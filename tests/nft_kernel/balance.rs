@@ -69,7 +69,8 @@ impl Cluster {
             "metadata": { "annotations": annotations },
             "spec": {
                 "type": "ClusterIP", "clusterIP": addresses[0], "clusterIPs": addresses,
-                "ports": [{ "port": 80, "protocol": "TCP", "name": "t" }, { "port": 80, "protocol": "UDP", "name": "u" }],
+                "ports": [{ "port": 80, "protocol": "TCP", "name": "t" },
+                          { "port": 80, "protocol": "UDP", "name": "u" }],
             },
         });
         for (name, value) in spec.as_object().unwrap() {

@@ -104,8 +104,8 @@ struct Last {
 }
 
 impl Totals {
-    /// Takes all counters as they are now. Totals of Service ports that are no more are forgotten; those of endpoints go
-    /// with their port.
+    /// Takes all counters as they are now. Totals of Service ports that are no more are forgotten, those of their
+    /// endpoints with them.
     pub fn read(&mut self, directory: &Directory, readings: impl IntoIterator<Item = Reading>) {
         let mut last = BTreeMap::new();
         for reading in readings {

@@ -57,7 +57,8 @@ fn patched(old: &[u16], wanted: &[(u16, u32)], even: bool) -> Option<Vec<u16>> {
         }
     }
     let missing: Vec<u16> = left.into_iter().filter(|(_, slots)| *slots > 0).map(|(number, _)| number).collect();
-    if !even && !(missing.is_empty() && free.is_empty()) {
+    let changes = !missing.is_empty() || !free.is_empty();
+    if changes && !even {
         return None;
     }
     for number in missing {

@@ -1,7 +1,8 @@
 //! W of pick class 63 -> E by what `special` says of the set: a hash of the client, or whose turn it is.
 //!
-//! Both read `slots`, as the random draw does. A table has an endpoint in every slot. A ring is a power of four long and
-//! may have holes, so that six sizes serve every count; its count is one of a rule, a *lane*, that one set has to itself.
+//! Both read `slots`, as the random draw does. A table has an endpoint in every slot. A ring is a power of four long
+//! and may have holes, so that six sizes serve every count; whose turn it is counts a rule, a *lane*, that one set has
+//! to itself.
 
 use super::super::expr::{Chain, Expression, Family, Payload, Register, Rule, Verdict};
 use super::bits::{CHOSEN, SET};
@@ -81,8 +82,8 @@ fn ring_name(slots: u32, lane: u8) -> String {
     format!("ring_{slots}_{lane}")
 }
 
-/// The scratch word is the set first, then the set with a code, then E. Where no slot was found it is the set again, and
-/// a set that is gone meanwhile leaves a word that names no endpoint: the packet is looked up again.
+/// The scratch word is the set first, then the set with a code, then E. Where no slot was found it is the set again,
+/// and a set that is gone meanwhile leaves a word that names no endpoint: the packet is looked up again.
 fn special() -> Chain {
     let attempt = || {
         let open = [priority(R0), Expression::Bitwise { from: R0, to: R1, mask: CHOSEN, xor: 0 }, equals(R1, word(0))];
