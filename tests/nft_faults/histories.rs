@@ -18,7 +18,7 @@ use super::world::{World, config};
 
 /// How many histories; each is a cluster, some rounds of changes, and a fault in most of them.
 const HISTORIES: u64 = 2_000;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 5;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +173,8 @@ struct History {
     /// The last snapshot that was confirmed.
     confirmed: Option<Arc<Snapshot>>,
     sum: Sum,
+    kind: Option<Kind>,
+    last: String,
 }
 
 fn keeper(memory: &Memory, script: &Arc<Mutex<Script>>, rules: &Arc<Interpreter>) -> Keeper {
@@ -189,7 +191,19 @@ impl History {
         let mut world = World::default();
         world.begin();
         let (clients, sum) = (Clients::default(), Sum::default());
-        Self { random, world, memory, script, rules, keeper, clients, confirmed: None, sum }
+        Self {
+            random,
+            world,
+            memory,
+            script,
+            rules,
+            keeper,
+            clients,
+            confirmed: None,
+            sum,
+            kind: None,
+            last: String::new(),
+        }
     }
 
     /// Somebody else's doing; the kernel tells of it.
@@ -240,6 +254,7 @@ impl History {
             stayed.iter_mut().for_each(|allowed| allowed.between(before, &snapshot, &config));
         }
         let kind = self.random.one(&KINDS);
+        self.kind = Some(kind);
         if matches!(kind, Kind::Flushed | Kind::Damaged) && self.confirmed.is_some() {
             self.others(kind);
         } else {
@@ -284,7 +299,16 @@ impl History {
             assert_eq!(verdicts(&self.rules, &state, packet), reference.verdicts(packet), "{packet:?}");
             self.sum.judged += 1;
         }
-        self.clients.come(&self.rules, &state, stayed, &mut self.random).unwrap();
+        let come = self.clients.come(&self.rules, &state, stayed, &mut self.random);
+        if let Err(error) = come {
+            panic!(
+                "{error}\n--- before {:?}\n{}\n--- after\n{}",
+                self.kind,
+                self.last,
+                compile::nft::text::state(&state)
+            );
+        }
+        self.last = compile::nft::text::state(&state);
         self.sum.confirmed += 1;
     }
 

@@ -172,8 +172,13 @@ impl Clients {
             let Some(id) = service(state, packet).filter(|id| remembers(state, *id)) else { continue };
             let draw = &mut |bound: u32| random.below(bound as usize) as u32;
             let verdict = rules.remembering(state, packet, draw, &mut self.memory);
-            let Some(now) = backend(&verdict) else { continue };
             let client = (packet.source, id);
+            let Some(now) = backend(&verdict) else {
+                // Policy Local without a local endpoint: the rules forget whom they cannot send back.
+                met.remove(&client);
+                self.met.remove(&client);
+                continue;
+            };
             let before = met.get(&client).or_else(|| self.met.get(&client).filter(|_| *always_served)).copied();
             let possible = backends(&verdicts(rules, state, packet));
             if let Some(before) = before.filter(|before| possible.contains(before)) {
