@@ -221,6 +221,10 @@ mod tests {
         line.and_then(|line| line.rsplit(' ').next()).unwrap_or_else(|| panic!("{name} in {text}")).parse().unwrap()
     }
 
+    fn synced<'a>(number: u64, outcome: Result<&'a Done, &'a str>) -> Synced<'a> {
+        Synced { number, took: std::time::Duration::default(), outcome }
+    }
+
     #[test]
     fn a_change_is_measured_from_its_cause_and_from_its_arrival() {
         let metrics = Metrics::new(Link::default(), Report::default(), Applied::default());
@@ -240,7 +244,6 @@ mod tests {
         let second = put(2, soon + jiff::SignedDuration::from_millis(1));
         assert_eq!(value(&metrics.text(), "kubeproxy_sync_proxy_rules_endpoint_changes_pending"), 2.0);
         assert!(metrics.behind().since.is_some() && metrics.behind().updated.is_none());
-        let synced = |number, outcome| Synced { number, took: Default::default(), outcome };
         metrics.synced(&synced(first.number, Err("no")));
         metrics.synced(&synced(first.number, Ok(&Done::default())));
         assert!(metrics.behind().since.is_some(), "the second still waits");
