@@ -162,7 +162,7 @@ mod tests {
         keeper.doubt();
         assert_eq!(keeper.program(&snapshot, &changes).unwrap().batches, 0);
         memory.damage(|state| {
-            let set = state.as_mut().unwrap().get_mut(&compile::nft::state::SetName::Ep4).unwrap();
+            let set = state.as_mut().unwrap().get_mut(&compile::nft::state::SetName::DnsAddrs4).unwrap();
             set.pop_first().unwrap();
         });
         keeper.doubt();
