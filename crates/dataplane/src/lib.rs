@@ -31,6 +31,11 @@ pub trait Dataplane: Send {
         Ok(())
     }
 
+    /// Whether somebody else may have changed something unheard since this was asked or observed last.
+    fn disturbed(&mut self) -> bool {
+        false
+    }
+
     /// Commits one batch, all or nothing; returns after the kernel's acknowledgement and after deleting the UDP flows
     /// that the batch names. After any error the caller observes again.
     fn apply(&mut self, batch: &Batch) -> Result<()>;
@@ -56,6 +61,10 @@ impl<D: Dataplane + ?Sized> Dataplane for Box<D> {
         (**self).switch()
     }
 
+    fn disturbed(&mut self) -> bool {
+        (**self).disturbed()
+    }
+
     fn apply(&mut self, batch: &Batch) -> Result<()> {
         (**self).apply(batch)
     }
@@ -70,6 +79,10 @@ pub mod limits {
     /// Largest batch: measured, ten of 1 MiB load faster than one of 10 MiB (hash tables grow between them), and none
     /// holds the kernel's commit lock for more than 0.1 s.
     pub const BATCH_BYTES: usize = 1 << 20;
+    /// From this many elements in a batch our monitor leaves the kernel's group around it.
+    pub const ELEMENTS_HEARD: usize = 64;
+    /// How often one call looks at everything again because others change things all the time.
+    pub const LOOKS: usize = 3;
     /// Identities whose flows are still to be deleted after a failed attempt; beyond it, every flow of ours goes.
     pub const FLUSHES_PENDING: usize = 4096;
 }

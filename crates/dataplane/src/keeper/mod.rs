@@ -5,11 +5,12 @@ mod load;
 use std::net::IpAddr;
 
 use compile::nft::Programmer;
+use compile::nft::state::State;
 use compile::service_table::{Config, Problem};
 use compile::snapshot::{Changes, Snapshot};
 
 use crate::nft::encoded_len;
-use crate::{Dataplane, Result};
+use crate::{Dataplane, Result, limits};
 
 /// What one call did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub struct Done {
     pub keys_compiled: usize,
     /// The rules were put in place anew.
     pub switched: bool,
+}
+
+impl Done {
+    fn add(&mut self, more: &Self) {
+        self.batches += more.batches;
+        self.bytes += more.bytes;
+        self.keys_compiled += more.keys_compiled;
+        self.switched |= more.switched;
+    }
 }
 
 /// Keeps one dataplane in step with snapshots.
@@ -58,6 +68,11 @@ impl Keeper {
         self.programmer.problems()
     }
 
+    /// What the dataplane holds after a call that succeeded.
+    pub fn wanted(&self) -> State {
+        self.programmer.state()
+    }
+
     /// The dataplane.
     pub fn plane(&mut self) -> &mut dyn Dataplane {
         &mut *self.plane
@@ -66,9 +81,18 @@ impl Keeper {
     /// Makes `snapshot` so. `changes` names at least the keys that differ from the last call that succeeded. After an
     /// error the next call observes first.
     pub fn program(&mut self, snapshot: &Snapshot, changes: &Changes) -> Result<Done> {
-        let done = self.try_program(snapshot, changes);
-        self.known = done.is_ok();
-        done
+        let mut done = Done::default();
+        for _ in 0..limits::LOOKS {
+            let more = self.try_program(snapshot, changes);
+            self.known = more.is_ok();
+            done.add(&more?);
+            if !self.plane.disturbed() {
+                break;
+            }
+            // Somebody changed something while our monitor did not listen.
+            self.known = false;
+        }
+        Ok(done)
     }
 
     fn try_program(&mut self, snapshot: &Snapshot, changes: &Changes) -> Result<Done> {

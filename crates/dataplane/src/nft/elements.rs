@@ -9,6 +9,7 @@ use kernel::nl::batch::Batch;
 use kernel::nl::nftables::{self, Held, INTERVAL_END};
 use kernel::nl::{Socket, limits};
 
+use super::names::Names;
 use crate::{Error, Result};
 
 /// What one element adds to a batch.
@@ -34,12 +35,13 @@ pub fn encoded_len(element: &Element) -> usize {
 /// What a batch of the largest size spends on everything else than elements.
 pub(super) fn overhead(send_max: usize) -> usize {
     let headers: usize = ALL_SETS.iter().map(|name| nftables::elements_message_len(TABLE, &describe(*name).name)).sum();
-    // Each set may need a message for deletions and one for additions, and one more per full list.
-    2 * headers + (send_max / limits::LIST_BYTES + 1) * 128 + 64
+    // Each set may need a message for deletions and one for additions, and one more per full list; other names are a
+    // little longer.
+    2 * (headers + 4 * ALL_SETS.len()) + (send_max / limits::LIST_BYTES + 1) * 128 + 64
 }
 
 /// Appends deletions, then additions, each grouped by set: inside a transaction only that order matters.
-pub(super) fn write(batch: &mut Batch, delete: &[Element], add: &[Element]) -> Result<()> {
+pub(super) fn write(batch: &mut Batch, names: &Names, delete: &[Element], add: &[Element]) -> Result<()> {
     for (elements, adding) in [(delete, false), (add, true)] {
         let mut by_set: BTreeMap<SetName, Vec<&Element>> = BTreeMap::new();
         for element in elements {
@@ -57,9 +59,9 @@ pub(super) fn write(batch: &mut Batch, delete: &[Element], add: &[Element]) -> R
                 }
             }
             if adding {
-                nftables::add_elements(batch, TABLE, &set.name, parts);
+                nftables::add_elements(batch, TABLE, names.of(&set.name), parts);
             } else {
-                nftables::delete_elements(batch, TABLE, &set.name, parts);
+                nftables::delete_elements(batch, TABLE, names.of(&set.name), parts);
             }
         }
     }
@@ -99,11 +101,11 @@ fn range<'a>(set: &Set, element: &'a Element) -> impl Iterator<Item = nftables::
 }
 
 /// Reads every data set.
-pub(super) fn read(socket: &mut Socket) -> Result<State> {
+pub(super) fn read(socket: &mut Socket, names: &Names) -> Result<State> {
     let mut state = State::new();
     for name in ALL_SETS {
         let set = describe(name);
-        let held = nftables::elements(socket, TABLE, &set.name)?;
+        let held = nftables::elements(socket, TABLE, names.of(&set.name))?;
         let elements: BTreeMap<Key, Value> = if set.interval && set.key.len() == 1 {
             ranges(held, set.key_len())
         } else {
@@ -168,7 +170,7 @@ mod tests {
         for sample in samples {
             let size = |count: usize| {
                 let mut batch = Batch::new();
-                write(&mut batch, &[], &vec![sample.clone(); count]).unwrap();
+                write(&mut batch, &Names::default(), &[], &vec![sample.clone(); count]).unwrap();
                 batch.len()
             };
             assert_eq!(size(2) - size(1), encoded_len(&sample), "{sample:?}");
@@ -176,7 +178,7 @@ mod tests {
             gone.value = Value::default();
             let size = |count: usize| {
                 let mut batch = Batch::new();
-                write(&mut batch, &vec![gone.clone(); count], &[]).unwrap();
+                write(&mut batch, &Names::default(), &vec![gone.clone(); count], &[]).unwrap();
                 batch.len()
             };
             assert_eq!(size(2) - size(1), encoded_len(&gone), "{gone:?}");
@@ -191,7 +193,7 @@ mod tests {
             element(SetName::Front4, &[1; 8], &[2; 4]),
             element(SetName::Hairpin4, &[1; 8], &[1]),
         ] {
-            let refused = write(&mut Batch::new(), &[], &[wrong]);
+            let refused = write(&mut Batch::new(), &Names::default(), &[], &[wrong]);
             assert!(matches!(refused, Err(Error::Malformed { .. })), "{refused:?}");
         }
     }

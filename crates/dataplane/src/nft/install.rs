@@ -6,6 +6,7 @@ use kernel::nl::batch::Batch;
 use kernel::nl::nftables::{self, Element, Hook, SetShape, Value};
 
 use super::expression::{verdict, write_rule};
+use super::switch::ABOUT;
 
 /// `NFT_SET_*` flags.
 const INTERVAL: u32 = 0x4;
@@ -16,15 +17,16 @@ const CONCATENATION: u32 = 0x80;
 /// `NFT_DATA_VERDICT`.
 const VERDICT: u32 = 0xffff_ff00;
 
-/// Writes the table; `replaces` says that one of that name exists and goes in the same transaction.
-pub(super) fn write(ruleset: &Ruleset, version: &str, replaces: bool) -> Batch {
+/// Writes the table, with `data` as comment of its sets; `replaces` says that one of that name exists and goes in the same
+/// transaction.
+pub(super) fn write(ruleset: &Ruleset, data: &str, replaces: bool) -> Batch {
     let mut batch = Batch::new();
     if replaces {
         // Creating first makes the deletion succeed even if somebody removed the table in the meantime.
         nftables::new_table(&mut batch, TABLE, None);
         nftables::delete_table(&mut batch, TABLE);
     }
-    nftables::new_table(&mut batch, TABLE, Some(version));
+    nftables::new_table(&mut batch, TABLE, None);
     for counter in &ruleset.counters {
         nftables::new_counter(&mut batch, TABLE, counter);
     }
@@ -32,8 +34,9 @@ pub(super) fn write(ruleset: &Ruleset, version: &str, replaces: bool) -> Batch {
     for chain in &ruleset.chains {
         new_chain(&mut batch, chain);
     }
+    nftables::new_chain(&mut batch, TABLE, ABOUT, None);
     for (set, id) in ruleset.sets.iter().zip(1..) {
-        new_set(&mut batch, set, id);
+        new_set(&mut batch, set, id, data);
     }
     for set in &ruleset.sets {
         fill(&mut batch, set);
@@ -46,8 +49,9 @@ pub(super) fn write(ruleset: &Ruleset, version: &str, replaces: bool) -> Batch {
     batch
 }
 
-fn new_chain(batch: &mut Batch, chain: &Chain) {
-    let hook = chain.hook.map(|hook| Hook {
+/// Where a chain is attached.
+pub(super) fn hook(chain: &Chain) -> Option<Hook<'static>> {
+    chain.hook.map(|hook| Hook {
         kind: if hook.nat { "nat" } else { "filter" },
         // NF_INET_PRE_ROUTING and so on.
         number: match hook.point {
@@ -58,41 +62,63 @@ fn new_chain(batch: &mut Batch, chain: &Chain) {
             HookPoint::Postrouting => 4,
         },
         priority: hook.priority,
-    });
-    nftables::new_chain(batch, TABLE, &chain.name, hook);
+    })
 }
 
-fn new_set(batch: &mut Batch, set: &Set, id: u32) {
+/// Makes a chain; one that is there gets its policy.
+pub(super) fn new_chain(batch: &mut Batch, chain: &Chain) {
+    nftables::new_chain(batch, TABLE, &chain.name, hook(chain));
+}
+
+/// Numbers by which the kernel knows what a set is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) flags: u32,
+    pub(super) key_len: u32,
+    pub(super) value_len: u32,
+    value_type: Option<u32>,
+}
+
+/// What a set is like.
+pub(super) fn shape(set: &Set) -> Shape {
     let concatenated = set.interval && set.key.len() > 1;
-    let fields: Vec<u32> =
-        if concatenated { set.key.iter().map(|field| bytes(field.bytes())).collect() } else { Vec::new() };
-    let (map, value) = match &set.contents {
-        Contents::Members => (0, None),
+    let (map, value_type, value_len) = match &set.contents {
+        Contents::Members => (0, None, 0),
         Contents::Data(fields) => {
-            let length = fields.iter().map(|field| field.padded()).sum();
-            (MAP, Some((display_type(fields), bytes(length))))
+            (MAP, Some(display_type(fields)), bytes(fields.iter().map(|field| field.padded()).sum()))
         }
-        Contents::Verdicts(_) => (MAP, Some((VERDICT, 0))),
+        Contents::Verdicts(_) => (MAP, Some(VERDICT), 0),
     };
     let flags = map
         | if set.interval { INTERVAL } else { 0 }
         | if concatenated { CONCATENATION } else { 0 }
         | if set.dynamic.is_some() { TIMEOUT | EVALUATED } else { 0 };
+    Shape { flags, key_len: bytes(set.key_len()), value_len, value_type }
+}
+
+/// Makes a set; `id` is unique in its transaction, `note` becomes its comment.
+pub(super) fn new_set(batch: &mut Batch, set: &Set, id: u32, note: &str) {
+    let concatenated = set.interval && set.key.len() > 1;
+    let fields: Vec<u32> =
+        if concatenated { set.key.iter().map(|field| bytes(field.bytes())).collect() } else { Vec::new() };
+    let Shape { flags, key_len, value_len, value_type } = shape(set);
     let shape = SetShape {
         name: &set.name,
         id,
         flags,
         key_type: display_type(&set.key),
-        key_len: bytes(set.key_len()),
-        value,
+        key_len,
+        value: value_type.map(|kind| (kind, value_len)),
         fields: &fields,
         size: set.dynamic.unwrap_or(0),
         counter: set.counter,
+        note: Some(note),
     };
     nftables::new_set(batch, TABLE, &shape);
 }
 
-fn fill(batch: &mut Batch, set: &Set) {
+/// Fills a map of verdicts.
+pub(super) fn fill(batch: &mut Batch, set: &Set) {
     let Contents::Verdicts(verdicts) = &set.contents else { return };
     let keys: Vec<[u8; 4]> = verdicts.iter().map(|(key, _)| key.to_ne_bytes()).collect();
     let elements = keys.iter().zip(verdicts).map(|(key, (_, to))| {

@@ -3,6 +3,8 @@
 mod elements;
 mod expression;
 mod install;
+mod names;
+mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +12,12 @@ use compile::nft::expr::Ruleset;
 use compile::nft::rules::{self, Options, TABLE};
 use compile::nft::state::{Batch, Key, SetName, State};
 use kernel::nl::batch::Batch as Transaction;
-use kernel::nl::{Protocol, Socket, conntrack, nftables};
+use kernel::nl::nftables::inspect;
+use kernel::nl::nftables::monitor::Monitor;
+use kernel::nl::socket::{Membership, Seam};
+use kernel::nl::{Protocol, Socket, conntrack, nftables, rulesets};
 
+use self::names::Names;
 use crate::{Dataplane, Error, Result, limits};
 
 pub use elements::encoded_len;
@@ -48,7 +54,12 @@ pub struct Nft {
     socket: Socket,
     ruleset: Ruleset,
     version: String,
+    /// The form of the data, as the comment of every set.
+    data: String,
+    names: Names,
     flushes: BTreeSet<u32>,
+    heard: Option<Membership>,
+    disturbed: bool,
 }
 
 impl Nft {
@@ -60,9 +71,60 @@ impl Nft {
     /// Opens it with other rules than the usual ones; counters cost 16 bytes per CPU and element, and 0.4 us per
     /// connection.
     pub fn open_with(options: impl Into<Options>) -> Result<Self> {
-        let ruleset = rules::ruleset(options);
-        let version = rules::version(&ruleset);
-        Ok(Self { socket: Socket::open(Protocol::Netfilter)?, ruleset, version, flushes: BTreeSet::new() })
+        Self::open_ruleset(rules::ruleset(options))
+    }
+
+    /// Opens it with other rules than ours: what tests change hands with.
+    pub fn open_ruleset(ruleset: Ruleset) -> Result<Self> {
+        Ok(Self {
+            socket: Socket::open(Protocol::Netfilter)?,
+            version: rules::version(&ruleset),
+            data: rules::data_version(&ruleset),
+            ruleset,
+            names: Names::default(),
+            flushes: BTreeSet::new(),
+            heard: None,
+            disturbed: false,
+        })
+    }
+
+    /// Listens from now on to what others change in our table, in the calling thread's network namespace, which must be
+    /// that of this dataplane. What this one does is not heard.
+    pub fn monitor(&mut self) -> Result<Monitor> {
+        let monitor = Monitor::open(TABLE, self.socket.port()?)?;
+        self.heard = Some(monitor.membership()?);
+        Ok(monitor)
+    }
+
+    /// From now on `seam` decides what goes wrong with requests to the kernel: for tests.
+    pub fn set_seam(&mut self, seam: Box<dyn Seam>) {
+        self.socket.set_seam(seam);
+    }
+
+    /// Commits. As long as anybody listens the kernel writes a notice for every element, also to nobody: around a large
+    /// batch our own monitor does not listen, and the count of generations says whether it missed something.
+    fn commit(&mut self, transaction: Transaction, elements: usize, what: &str) -> kernel::nl::Result<()> {
+        let Some(heard) = self.heard.as_ref().filter(|_| elements > limits::ELEMENTS_HEARD) else {
+            return transaction.commit(&mut self.socket, what);
+        };
+        let before = rulesets::generation(&mut self.socket)?;
+        heard.leave();
+        let done = transaction.commit(&mut self.socket, what);
+        heard.join()?;
+        // A commit counts one; zero is left out. A failed one counts nothing, and everything is looked at after it anyway.
+        let expected = before.checked_add(1).unwrap_or(1);
+        self.disturbed |= done.is_ok() && rulesets::generation(&mut self.socket)? != expected;
+        done
+    }
+
+    /// Writes into the table what is installed there.
+    fn sign(&mut self) -> Result<()> {
+        let fixed = inspect::fixed(&mut self.socket, TABLE)?.unwrap_or_default();
+        let about = switch::about(&mut self.socket, &fixed, &self.ruleset, &self.version, &self.data)?;
+        let mut transaction = Transaction::new();
+        nftables::delete_rules(&mut transaction, TABLE, Some(switch::ABOUT));
+        nftables::new_note(&mut transaction, TABLE, switch::ABOUT, &about);
+        transaction.commit(&mut self.socket, "sign the rules of table inet mainstay").map_err(Error::of_apply)
     }
 
     /// Deletes our table and nothing else; an absent table is no error.
@@ -94,7 +156,7 @@ impl Nft {
     fn counted(&mut self, names: &[SetName]) -> Result<BTreeMap<(SetName, Key), Count>> {
         let mut out = BTreeMap::new();
         for name in names {
-            for held in nftables::elements(&mut self.socket, TABLE, &rules::describe(*name).name)? {
+            for held in nftables::elements(&mut self.socket, TABLE, self.names.of(&rules::describe(*name).name))? {
                 if let Some((packets, bytes)) = held.counter {
                     out.insert((*name, elements::whole_key(&held).into()), Count { packets, bytes });
                 }
@@ -121,24 +183,57 @@ impl Nft {
 
 impl Dataplane for Nft {
     fn observe(&mut self) -> Result<Option<State>> {
-        match nftables::table_note(&mut self.socket, TABLE)?.flatten() {
-            Some(note) if note == self.version => Ok(Some(elements::read(&mut self.socket)?)),
-            _ => Ok(None),
+        self.disturbed = false;
+        let Some(fixed) = inspect::fixed(&mut self.socket, TABLE)? else { return Ok(None) };
+        let about = switch::about(&mut self.socket, &fixed, &self.ruleset, &self.version, &self.data)?;
+        if switch::note(&fixed) != Some(about.as_str()) {
+            return Ok(None);
         }
+        self.names = Names::in_use(&fixed, &self.ruleset);
+        Ok(Some(elements::read(&mut self.socket, &self.names)?))
     }
 
     fn install(&mut self) -> Result<()> {
         // Deleting costs an RCU grace period of about 10 ms, so it is asked for only where there is something.
         let exists = nftables::table_note(&mut self.socket, TABLE)?.is_some();
-        let transaction = install::write(&self.ruleset, &self.version, exists);
+        let transaction = install::write(&self.ruleset, &self.data, exists);
         transaction.commit(&mut self.socket, "install the rules of table inet mainstay")?;
-        Ok(())
+        self.names = Names::default();
+        self.sign()
+    }
+
+    fn prepare(&mut self) -> Result<State> {
+        let fixed = inspect::fixed(&mut self.socket, TABLE)?;
+        let room = switch::room(fixed.as_ref(), &self.ruleset, &self.data);
+        room.make.commit(&mut self.socket, "make room in table inet mainstay").map_err(Error::of_apply)?;
+        self.names = room.names;
+        if room.kept { Ok(elements::read(&mut self.socket, &self.names)?) } else { Ok(State::new()) }
+    }
+
+    fn switch(&mut self) -> Result<()> {
+        let gone = || Error::Diverged("the table is gone".into());
+        let fixed = inspect::fixed(&mut self.socket, TABLE)?.ok_or_else(gone)?;
+        let mut names = self.names.clone();
+        let transaction = switch::take_over(&fixed, &self.ruleset, &mut names, &self.data);
+        transaction
+            .commit(&mut self.socket, "put the rules of table inet mainstay in place")
+            .map_err(Error::of_apply)?;
+        self.names = names;
+        let fixed = inspect::fixed(&mut self.socket, TABLE)?.ok_or_else(gone)?;
+        let transaction = switch::clean_up(&fixed, &self.ruleset, &self.names);
+        transaction.commit(&mut self.socket, "clean up table inet mainstay").map_err(Error::of_apply)?;
+        self.sign()
+    }
+
+    fn disturbed(&mut self) -> bool {
+        std::mem::take(&mut self.disturbed)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<()> {
         let mut transaction = Transaction::new();
-        elements::write(&mut transaction, &batch.delete, &batch.add)?;
-        transaction.commit(&mut self.socket, "apply a batch to table inet mainstay").map_err(Error::of_apply)?;
+        elements::write(&mut transaction, &self.names, &batch.delete, &batch.add)?;
+        let elements = batch.delete.len() + batch.add.len();
+        self.commit(transaction, elements, "apply a batch to table inet mainstay").map_err(Error::of_apply)?;
         self.flushes.extend(&batch.flush);
         self.flush()
     }

@@ -1,11 +1,13 @@
 //! nf_tables requests of one transaction: all of them take effect at one instant, or none does.
 
 use super::message::{REQUEST, Writer};
+use super::socket::Fault;
 use super::{Result, Socket};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const SUBSYSTEM_NFTABLES: u16 = 10;
+const DEL_SET: u16 = 11;
 /// Netlink header and nfgenmsg of BEGIN and of END.
 const ENVELOPE_BYTES: usize = 2 * 20;
 
@@ -60,10 +62,17 @@ impl Batch {
         if self.is_empty() {
             return Ok(());
         }
+        let fault = socket.fault(what);
+        if fault == Some(Fault::Spoiled) {
+            self.push(DEL_SET, 0, |w| {
+                w.string(1, "no such table");
+                w.string(2, "no such set");
+            });
+        }
         // The acknowledgement is asked of the last real request: kernels before 6.10 never acknowledge BATCH_END, and
         // acknowledgements are delivered only after the commit.
         self.writer.flag_last(super::message::ACK);
         self.writer.message(BATCH_END, REQUEST, &[0, 0, 0, SUBSYSTEM_NFTABLES as u8], |_| ());
-        socket.commit(what, self.writer)
+        socket.commit(what, self.writer, fault)
     }
 }

@@ -3,6 +3,9 @@
 //! Rules are opaque here: the caller writes the expressions. Attribute numbers are those of
 //! `linux/netfilter/nf_tables.h`.
 
+pub mod inspect;
+pub mod monitor;
+
 use std::collections::BTreeMap;
 
 use super::batch::{Batch, INET};
@@ -14,10 +17,13 @@ const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DEL_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const DEL_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
+const DEL_RULE: u16 = 8;
 const APPEND: u16 = super::message::APPEND;
 const NEW_SET: u16 = 9;
 const GET_SET: u16 = 10;
+const DEL_SET: u16 = 11;
 const NEW_SETELEM: u16 = 12;
 const GET_SETELEM: u16 = 13;
 const DEL_SETELEM: u16 = 14;
@@ -60,6 +66,27 @@ pub struct SetShape<'a> {
     pub size: u32,
     /// Every element carries a packet and byte counter.
     pub counter: bool,
+    /// Kept with the set, listed as its comment.
+    pub note: Option<&'a str>,
+}
+
+/// Types under which `nft` looks for a comment in user data (libnftnl/udata.h).
+const TABLE_COMMENT: u8 = 0;
+const RULE_COMMENT: u8 = 0;
+const SET_COMMENT: u8 = 7;
+
+/// User data in the form that `nft list` prints as a comment: type, length, text, zero.
+fn comment(kind: u8, note: &str) -> Vec<u8> {
+    let note = note.as_bytes().get(..254).unwrap_or(note.as_bytes());
+    let mut data = vec![kind, u8::try_from(note.len() + 1).unwrap_or(u8::MAX)];
+    data.extend(note);
+    data.push(0);
+    data
+}
+
+/// The text of such user data.
+fn comment_of(data: &[u8], kind: u8) -> Option<String> {
+    (*data.first()? == kind).then(|| parse::text(data.get(2..).unwrap_or_default()))
 }
 
 /// One element of a set or map, as sent.
@@ -106,11 +133,7 @@ pub fn new_table(batch: &mut Batch, table: &str, note: Option<&str>) {
     batch.push(NEW_TABLE, CREATE, |w| {
         w.string(1, table);
         if let Some(note) = note {
-            // The table's user data in the form that `nft list` prints as a comment: type 0, length, text, zero.
-            let mut data = vec![0, u8::try_from(note.len() + 1).unwrap_or(u8::MAX)];
-            data.extend(note.bytes().take(254));
-            data.push(0);
-            w.attribute(6, &data);
+            w.attribute(6, &comment(TABLE_COMMENT, note));
         }
     });
 }
@@ -123,6 +146,49 @@ pub fn delete_table(batch: &mut Batch, table: &str) {
 /// Deletes somebody else's table of any family (`NFPROTO_*`) with everything in it.
 pub fn delete_foreign_table(batch: &mut Batch, family: u8, table: &str) {
     batch.push_of(family, DEL_TABLE, 0, |w| w.string(1, table));
+}
+
+/// Wakes a table that was made dormant: its chains see packets again.
+pub fn wake_table(batch: &mut Batch, table: &str) {
+    batch.push(NEW_TABLE, 0, |w| {
+        w.string(1, table);
+        w.be32(2, 0);
+    });
+}
+
+/// Deletes a chain, which must have no rules and no name that leads to it.
+pub fn delete_chain(batch: &mut Batch, table: &str, name: &str) {
+    batch.push(DEL_CHAIN, 0, |w| {
+        w.string(1, table);
+        w.string(3, name);
+    });
+}
+
+/// Deletes every rule of a chain, or of all chains of the table; none is no error.
+pub fn delete_rules(batch: &mut Batch, table: &str, chain: Option<&str>) {
+    batch.push(DEL_RULE, 0, |w| {
+        w.string(1, table);
+        if let Some(chain) = chain {
+            w.string(2, chain);
+        }
+    });
+}
+
+/// Deletes a set, to which no rule may refer.
+pub fn delete_set(batch: &mut Batch, table: &str, name: &str) {
+    batch.push(DEL_SET, 0, |w| {
+        w.string(1, table);
+        w.string(2, name);
+    });
+}
+
+/// Appends a rule that does nothing but carry a comment.
+pub fn new_note(batch: &mut Batch, table: &str, chain: &str, note: &str) {
+    batch.push(NEW_RULE, CREATE | APPEND, |w| {
+        w.string(1, table);
+        w.string(2, chain);
+        w.attribute(7, &comment(RULE_COMMENT, note));
+    });
 }
 
 /// Creates a chain; a base chain accepts by policy.
@@ -183,6 +249,9 @@ pub fn new_set(batch: &mut Batch, table: &str, set: &SetShape<'_>) {
             });
         }
         w.be32(10, set.id);
+        if let Some(note) = set.note {
+            w.attribute(13, &comment(SET_COMMENT, note));
+        }
         if set.counter {
             w.nest(17, |w| w.string(1, "counter"));
         }
@@ -273,10 +342,7 @@ pub fn table_note(socket: &mut Socket, table: &str) -> Result<Option<Option<Stri
         Err(error) if error.not_found() => return Ok(None),
         other => other?,
     };
-    let note = replies.iter().find_map(|reply| {
-        let data = parse::find(reply.payload.get(4..)?, 6)?;
-        (*data.first()? == 0).then(|| parse::text(data.get(2..).unwrap_or_default()))
-    });
+    let note = replies.iter().find_map(|reply| comment_of(parse::find(reply.payload.get(4..)?, 6)?, TABLE_COMMENT));
     Ok(Some(note))
 }
 

@@ -53,9 +53,41 @@ pub struct Socket {
     sequence: u32,
     send_max: usize,
     buffer: Vec<u8>,
+    seam: Option<Box<dyn Seam>>,
+}
+
+/// What a test makes go wrong with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not sent: the system says this error number.
+    Refused(i32),
+    /// A signal comes before it is sent.
+    Signal,
+    /// A dump says that its content changed half way.
+    Torn,
+    /// It is done, and the answer is lost.
+    AnswerLost,
+    /// A batch gets one more request at its end, which the kernel refuses.
+    Spoiled,
+}
+
+/// Decides what goes wrong: a test's way into a socket.
+pub trait Seam: Send + std::fmt::Debug {
+    /// Called before each request with what it is for.
+    fn fault(&mut self, what: &str) -> Option<Fault>;
 }
 
 impl Socket {
+    /// From now on `seam` decides what goes wrong.
+    pub fn set_seam(&mut self, seam: Box<dyn Seam>) {
+        self.seam = Some(seam);
+    }
+
+    /// What goes wrong with the next request.
+    pub(super) fn fault(&mut self, what: &str) -> Option<Fault> {
+        self.seam.as_mut().and_then(|seam| seam.fault(what))
+    }
+
     /// Opens a socket in the calling thread's network namespace.
     pub fn open(protocol: Protocol) -> Result<Self> {
         let what = "open a netlink socket";
@@ -78,7 +110,7 @@ impl Socket {
         grow(&fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, limits::SEND_BUFFER_BYTES);
         grow(&fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, limits::RECEIVE_BUFFER_BYTES);
         let send_max = send_buffer(&fd)?.saturating_sub(SEND_RESERVE);
-        Ok(Self { fd, sequence: 0, send_max, buffer: vec![0; limits::DATAGRAM_BYTES] })
+        Ok(Self { fd, sequence: 0, send_max, buffer: vec![0; limits::DATAGRAM_BYTES], seam: None })
     }
 
     /// How many bytes one send can carry.
@@ -92,6 +124,68 @@ impl Socket {
             return Ok(());
         }
         Err(Error::last_os("join a netlink group"))
+    }
+
+    /// The number by which the kernel knows this socket; its own messages about what this socket did carry it.
+    pub fn port(&self) -> Result<u32> {
+        // SAFETY: sockaddr_nl is plain integers, for which all-zero bytes are a valid value.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: both pointers are to locals that outlive the call and `length` holds the size of `address`.
+        let result = unsafe { libc::getsockname(self.fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length) };
+        if result < 0 { Err(Error::last_os("read the name of a netlink socket")) } else { Ok(address.nl_pid) }
+    }
+
+    /// The kernel no longer hands messages to this socket that tell what the socket with this number did.
+    pub fn ignore(&self, port: u32) -> Result<()> {
+        // Classic BPF on the message: nlmsg_pid is at byte 12, and a word is loaded in network order.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let step = |code: u32, jump: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: jump, k };
+        let mut program = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 12),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, port),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        ];
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+        // SAFETY: the pointer and the length describe `filter`, whose own pointer and length describe `program`; both
+        // outlive the call, and the kernel copies them.
+        let result = unsafe {
+            let option = (&raw const filter).cast();
+            libc::setsockopt(self.fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, option, length)
+        };
+        if result < 0 { Err(Error::last_os("filter a netlink group")) } else { Ok(()) }
+    }
+
+    /// A handle by which another thread makes this socket leave a group for a while.
+    pub fn membership(&self, group: libc::c_int) -> Result<Membership> {
+        let fd = self.fd.try_clone().map_err(|_| Error::last_os("copy the descriptor of a netlink socket"))?;
+        Ok(Membership { fd, group })
+    }
+
+    /// Waits until something is queued: a message of a joined group, or the news that some were lost.
+    pub fn wait(&self) -> Result<()> {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one live pollfd.
+        while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
+            let error = Error::last_os("wait for a netlink group");
+            if error.errno() != Some(libc::EINTR) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that is queued, up to a limit; [`Kind::Lost`] once where so much came that some of it was lost.
+    pub fn queued(&mut self) -> Result<Vec<Reply>> {
+        let mut replies = Vec::new();
+        for _ in 0..limits::HEARD_DATAGRAMS {
+            let Some(length) = self.receive("listen to a netlink group")? else { break };
+            let all = parse::messages(&self.buffer[..length]);
+            replies.extend(all.map(|message| Reply { kind: message.kind, payload: message.payload.into() }));
+        }
+        Ok(replies)
     }
 
     /// Waits at most `patience` for messages of a joined group; then returns what is queued, up to a limit. Where so much
@@ -120,28 +214,29 @@ impl Socket {
     pub fn request(&mut self, what: &str, mut messages: Writer) -> Result<()> {
         WRITES.fetch_add(1, Ordering::Relaxed);
         messages.flag_last(super::message::ACK);
-        let last = messages.count().saturating_sub(1);
-        self.exchange(what, messages, last).map(|_| ())
+        let (last, fault) = (messages.count().saturating_sub(1), self.fault(what));
+        self.exchange(what, messages, last, fault).map(|_| ())
     }
 
     /// Like [`Socket::request`], for requests that are answered by messages before the acknowledgement.
     pub fn query(&mut self, what: &str, mut messages: Writer) -> Result<Vec<Reply>> {
         messages.flag_last(super::message::ACK);
-        let last = messages.count().saturating_sub(1);
-        self.exchange(what, messages, last)
+        let (last, fault) = (messages.count().saturating_sub(1), self.fault(what));
+        self.exchange(what, messages, last, fault)
     }
 
     /// Sends an nf_tables batch: the request before BATCH_END asks for the acknowledgement.
-    pub(super) fn commit(&mut self, what: &str, batch: Writer) -> Result<()> {
+    pub(super) fn commit(&mut self, what: &str, batch: Writer, fault: Option<Fault>) -> Result<()> {
         WRITES.fetch_add(1, Ordering::Relaxed);
         let last = batch.count().saturating_sub(2);
-        self.exchange(what, batch, last).map(|_| ())
+        self.exchange(what, batch, last, fault).map(|_| ())
     }
 
     /// Sends a dump request and collects its messages; repeats it if the content changed half way.
     pub fn dump(&mut self, what: &str, message: Writer) -> Result<Vec<Reply>> {
         for _ in 0..limits::DUMP_ATTEMPTS {
-            match self.exchange(what, message.clone(), 0) {
+            let fault = self.fault(what);
+            match self.exchange(what, message.clone(), 0, fault) {
                 Err(error) if error.kind == Kind::Interrupted => (),
                 other => return other,
             }
@@ -168,7 +263,13 @@ impl Socket {
         }
     }
 
-    fn exchange(&mut self, what: &str, messages: Writer, acknowledged: u32) -> Result<Vec<Reply>> {
+    fn exchange(
+        &mut self,
+        what: &str,
+        messages: Writer,
+        acknowledged: u32,
+        fault: Option<Fault>,
+    ) -> Result<Vec<Reply>> {
         if messages.len() > self.send_max {
             return Err(Error::too_large(what, messages.len(), self.send_max));
         }
@@ -176,8 +277,12 @@ impl Socket {
         let count = messages.count();
         self.sequence = self.sequence.wrapping_add(count);
         self.drain();
-        self.send(what, &messages.into_sequenced(first))?;
-        self.collect(what, first, count, acknowledged)
+        self.send(what, &messages.into_sequenced(first), fault)?;
+        match fault {
+            Some(Fault::Torn) => Err(Error::interrupted(what)),
+            Some(Fault::AnswerLost) => Err(Error::lost(what)),
+            _ => self.collect(what, first, count, acknowledged),
+        }
     }
 
     /// Throws away what an earlier, failed exchange left in the queue.
@@ -186,20 +291,27 @@ impl Socket {
         while !matches!(self.receive("drain"), Ok(None)) {}
     }
 
-    fn send(&self, what: &str, bytes: &[u8]) -> Result<()> {
+    fn send(&self, what: &str, bytes: &[u8], mut fault: Option<Fault>) -> Result<()> {
         loop {
-            // SAFETY: the pointer and the length describe `bytes`, which outlives the call; the socket is bound and
-            // unconnected netlink sockets send to the kernel.
-            let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-            if sent >= 0 {
-                return Ok(());
-            }
-            match std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) {
+            let sent = match fault.take() {
+                Some(Fault::Refused(number)) => Err(number),
+                Some(Fault::Signal) => Err(libc::EINTR),
+                _ => self.send_once(bytes),
+            };
+            let Err(number) = sent else { return Ok(()) };
+            match number {
                 libc::EINTR => (),
                 libc::EMSGSIZE => return Err(Error::too_large(what, bytes.len(), self.send_max)),
                 number => return Err(Error::os(what, number, None)),
             }
         }
+    }
+
+    fn send_once(&self, bytes: &[u8]) -> std::result::Result<(), i32> {
+        // SAFETY: the pointer and the length describe `bytes`, which outlives the call; the socket is bound and
+        // unconnected netlink sockets send to the kernel.
+        let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        if sent >= 0 { Ok(()) } else { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)) }
     }
 
     fn collect(&mut self, what: &str, first: u32, count: u32, acknowledged: u32) -> Result<Vec<Reply>> {
@@ -237,6 +349,29 @@ impl Socket {
             }
         }
         Err(failure.unwrap_or_else(|| Error::lost(what)))
+    }
+}
+
+/// Makes a socket leave a multicast group and join it again, from any thread.
+#[derive(Debug)]
+pub struct Membership {
+    fd: OwnedFd,
+    group: libc::c_int,
+}
+
+impl Membership {
+    /// The socket hears nothing of the group until [`Membership::join`].
+    pub fn leave(&self) {
+        // It was a member, so this cannot fail; if it did, the socket would only hear more than it has to.
+        set(&self.fd, libc::SOL_NETLINK, libc::NETLINK_DROP_MEMBERSHIP, self.group);
+    }
+
+    /// The socket hears the group again.
+    pub fn join(&self) -> Result<()> {
+        if set(&self.fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, self.group) {
+            return Ok(());
+        }
+        Err(Error::last_os("join a netlink group"))
     }
 }
 

@@ -179,11 +179,12 @@ async fn start_roles(
     let feed = controllers.feed.clone();
     let (table, report, node_ports) = (node.table(), nft::Report::default(), node.reach.node_ports.clone());
     let events = Some(controllers.events.clone());
-    let shared = nft::Shared { report: report.clone(), faults: faults.clone(), node_ports, events };
+    let leaving = host.as_ref().map_or_else(nft::staying, |host| host.leaving());
+    let shared = nft::Shared { report: report.clone(), faults: faults.clone(), node_ports, events, leaving };
     let own = network.node_addresses.clone();
     node_runtime.spawn(service_routes::keep(table.clone(), own, feed.latest(), host.clone()));
     if let Some(host) = &host {
-        host.guard_neighbours(domain, &feed, &report, problem)?;
+        host.guard_neighbours(domain, &report, problem)?;
     }
     let inside = sandbox.clone();
     let enter: nft::Enter = Box::new(move || inside.enter().context("cannot enter the node's network"));

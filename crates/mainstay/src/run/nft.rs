@@ -2,8 +2,11 @@
 
 mod report;
 mod sink;
+mod told;
+mod watch;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
@@ -12,12 +15,11 @@ use compile::service_table::Config;
 use contract::applied::SinkHandle;
 use controller::{Backoff, Events, Feed, drive};
 use dataplane::Dataplane;
-use dataplane::keeper::Keeper;
 use dataplane::memory::Memory;
 use dataplane::nft::Nft;
-use tokio::sync::watch;
 
 use self::sink::NftSink;
+use self::watch::Watch;
 use super::faults::Faults;
 
 pub(crate) use self::report::{Report, Synced};
@@ -50,9 +52,16 @@ pub(crate) struct Shared {
     /// Faults it obeys.
     pub(crate) faults: Faults,
     /// Addresses that serve node ports.
-    pub(crate) node_ports: watch::Receiver<Vec<IpAddr>>,
+    pub(crate) node_ports: tokio::sync::watch::Receiver<Vec<IpAddr>>,
     /// Where it tells of damage by others; nowhere but the log without.
     pub(crate) events: Option<Events>,
+    /// Whether the table is being taken back on purpose: then nothing is repaired.
+    pub(crate) leaving: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// For [`Shared::leaving`], where nobody takes the table back while this runs.
+pub(crate) fn staying() -> Arc<dyn Fn() -> bool + Send + Sync> {
+    Arc::new(|| false)
 }
 
 /// Brings the calling thread into the network that is programmed; `|| Ok(())` for the one it is in.
@@ -68,14 +77,15 @@ pub(crate) fn start(
     shared: Shared,
 ) -> Result<JoinHandle<()>> {
     let (opened, wait) = std::sync::mpsc::channel();
-    let subscription = feed.subscribe();
+    let (feed, subscription) = (feed.clone(), feed.subscribe());
     let thread = std::thread::Builder::new().name("dataplane".into()).spawn(move || {
-        let plane = enter().and_then(|()| open(kind, &config));
+        let watch = Watch::default();
+        let plane = enter().and_then(|()| open(kind, &config, &watch, feed, shared.leaving.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         match (plane, runtime) {
             (Ok(plane), Ok(runtime)) => {
                 let _ = opened.send(Ok(()));
-                let sink = NftSink::new(Keeper::new(config, plane), shared);
+                let sink = NftSink::new(config, plane, shared, watch);
                 runtime.block_on(drive(subscription, sink, confirm, Backoff::default()));
             }
             (Err(error), _) => drop(opened.send(Err(error))),
@@ -86,9 +96,19 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-fn open(kind: Kind, config: &Config) -> Result<Box<dyn Dataplane>> {
+fn open(
+    kind: Kind,
+    config: &Config,
+    watch: &Watch,
+    feed: Feed,
+    leaving: Arc<dyn Fn() -> bool + Send + Sync>,
+) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
-        Kind::Nft => Box::new(Nft::open_with(config.rules(true)).context("cannot open nftables")?),
+        Kind::Nft => {
+            let mut nft = Nft::open_with(config.rules(true)).context("cannot open nftables")?;
+            watch.start(nft.monitor().context("cannot listen to nftables")?, feed, leaving)?;
+            Box::new(nft)
+        }
         Kind::Memory => Box::new(Memory::default()),
     })
 }

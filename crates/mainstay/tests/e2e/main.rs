@@ -4,6 +4,7 @@
 mod account;
 mod careless;
 mod commands;
+mod damage;
 mod demo;
 mod detached;
 mod disk;

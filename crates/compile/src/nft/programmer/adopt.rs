@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batches::Group;
+use super::claims::Claims;
 use crate::nft::held::{Held, Numbered, Place, backend_of, place};
 use crate::nft::ids::Numbers;
 use crate::nft::state::{SetName, State, Value};
@@ -94,15 +95,22 @@ impl Recovered {
     }
 
     /// The record of a port, found by its frontends; its elements are added to `before`. None if the kernel did not
-    /// hold it.
+    /// hold it, or if another port wants one of its frontends now: until that one is moved, its packets would meet the
+    /// endpoints of this port.
     pub(super) fn take(
         &mut self,
         key: PortKey,
         entry: &PortEntry,
         identities: &mut Numbers,
+        claims: &Claims,
         before: &mut BTreeMap<Place, Value>,
     ) -> Option<Held> {
-        let id = entry.frontends.iter().find_map(|frontend| self.fronts.get(&place(frontend, key)).copied())?;
+        let own: BTreeSet<Place> = entry.frontends.iter().map(|frontend| place(frontend, key)).collect();
+        let id = own.iter().find_map(|place| self.fronts.get(place).copied())?;
+        let mut fronts = self.by_service.get(&id)?.keys().filter(|(set, _)| is_front(*set));
+        if fronts.any(|front| !own.contains(front) && claims.wanted(front)) {
+            return None;
+        }
         let elements = self.by_service.remove(&id)?;
         let endpoints = endpoints(&elements, &mut self.unclaimed, identities);
         let known: BTreeSet<u16> = endpoints.values().map(|numbered| numbered.number).collect();

@@ -43,6 +43,11 @@ impl Claims {
         affected
     }
 
+    /// Whether any Service wants this frontend.
+    pub(super) fn wanted(&self, place: &Place) -> bool {
+        self.wanted.contains_key(place)
+    }
+
     /// Drops the frontends that a Service wants but does not hold; a problem for each.
     pub(super) fn retain_won(&self, service: &ObjectKey, entry: &mut ServiceEntry) -> Vec<Problem> {
         let mut problems = Vec::new();

@@ -173,8 +173,9 @@ impl Programmer {
         let mut new = Vec::new();
         let mut old: BTreeMap<_, Held> = old.into_iter().map(|held| (held.key, held)).collect();
         for (port, entry) in entry {
-            let known =
-                old.remove(&port).or_else(|| recovered.take(port, &entry, &mut self.identities, &mut group.before));
+            let known = old
+                .remove(&port)
+                .or_else(|| recovered.take(port, &entry, &mut self.identities, &self.claims, &mut group.before));
             let Some(held) = self.number(known, port, &entry, &mut group.flush) else {
                 let why = format!("all {SERVICE_MAX} Service numbers are in use: port {} is not programmed", port.port);
                 problems.push(Problem { service: key.clone(), why });

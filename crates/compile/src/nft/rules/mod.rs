@@ -70,10 +70,26 @@ pub fn ruleset(options: impl Into<Options>) -> Ruleset {
 /// A note that changes whenever the rules change; kept with the table in the kernel, so that a restart knows whether
 /// the rules it finds are its own.
 pub fn version(ruleset: &Ruleset) -> String {
-    // FNV-1a: 64 bits tell revisions of our own text apart; nobody attacks this.
-    let text = super::text::ruleset(ruleset);
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("mainstay rules {hash:016x}")
+    format!("mainstay rules {:016x}", number(&super::text::ruleset(ruleset)))
+}
+
+/// A note that changes whenever data of another ruleset would mean something else: the sets and maps with what they hold
+/// by design, and where the words have which bits. Data of the same form stays when rules change.
+pub fn data_version(ruleset: &Ruleset) -> String {
+    use bits::{
+        F_CLUSTER_IP, F_LOCAL, F_MASQUERADE, F_RANGES, PICK_DROP, PICK_FIRST, PICK_REFUSE, SERVICE, SET, TAG, W_LOCAL,
+        W_PICK, W_TIMEOUT, W_TIMEOUT_SHIFT,
+    };
+    let words = [
+        [TAG, SERVICE, SET, W_LOCAL, W_PICK, W_TIMEOUT, W_TIMEOUT_SHIFT],
+        [F_CLUSTER_IP, F_LOCAL, F_MASQUERADE, F_RANGES, PICK_DROP, PICK_FIRST, PICK_REFUSE],
+    ];
+    let sets = Ruleset { sets: ruleset.sets.clone(), ..Ruleset::default() };
+    format!("data {:016x}", number(&format!("{}{words:?}", super::text::ruleset(&sets))))
+}
+
+/// FNV-1a: 64 bits tell revisions of our own text apart; nobody attacks this.
+fn number(text: &str) -> u64 {
+    let next = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, next)
 }

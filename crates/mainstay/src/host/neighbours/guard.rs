@@ -1,4 +1,5 @@
-//! While the instance runs: somebody's changed rules in, our table and our fixes put back, what is newly closed told.
+//! While the instance runs: somebody's changed rules in, our fixes put back, what is newly closed told. Our own table is
+//! watched by its sink (`crate::run::nft`).
 //!
 //! The kernel counts the generations of its rules, so looking costs one small question, whoever changes them and however
 //! often: notices would come with a message for every element that we program ourselves. Only iptables-legacy has no such
@@ -45,14 +46,8 @@ pub(crate) struct Guard {
     pub(crate) ledger: Arc<Ledger>,
     /// Whether to make fixes (`--fix-forward`).
     pub(crate) fix: bool,
-    /// How many rules our own table has.
-    pub(crate) own_rules: usize,
     /// What is wrong already.
     pub(crate) problem: Option<String>,
-    /// Whether our own table was made whole: from then on fewer rules are lost ones.
-    pub(crate) programmed: Box<dyn Fn() -> bool + Send>,
-    /// Called when our own table is gone, or its rules.
-    pub(crate) table_lost: Box<dyn Fn() + Send>,
     /// Called with what is closed now, or with nothing when all is open.
     pub(crate) tell: Box<dyn Fn(Option<String>) + Send>,
 }
@@ -62,7 +57,6 @@ struct Seen {
     generation: u32,
     routing: u64,
     others: u64,
-    programmed: bool,
     tried: Instant,
     retry: Option<Retry>,
 }
@@ -111,18 +105,13 @@ impl Guard {
 
     fn look(&self, seen: Option<&Seen>, cost: &mut Duration) -> kernel::nl::Result<Seen> {
         let mut socket = Socket::open(Protocol::Netfilter)?;
-        let programmed = (self.programmed)();
         let generation = rulesets::generation(&mut socket)?;
         let routing = read::routing_fingerprint()?;
-        let moved = seen.is_none_or(|seen| (generation, programmed) != (seen.generation, seen.programmed));
-        if moved && programmed && own_rules(&mut socket)? < self.own_rules && !self.ledger.is_closed() {
-            tracing::warn!("somebody removed rules of the table inet mainstay: programming it anew");
-            (self.table_lost)();
-        }
+        let moved = seen.is_none_or(|seen| generation != seen.generation);
         let Some(seen) = seen else {
             let others = others(&mut socket, cost)?;
             let retry = self.problem.clone().map(|text| Retry::after(text, None));
-            return Ok(Seen { generation, routing, others, programmed, tried: Instant::now(), retry });
+            return Ok(Seen { generation, routing, others, tried: Instant::now(), retry });
         };
         let again = seen.tried.elapsed() > LEGACY && legacy_in_use();
         let due = seen.retry.as_ref().is_some_and(|retry| retry.at <= Instant::now());
@@ -136,7 +125,7 @@ impl Guard {
         }
         // What is seen is what was there before fixes were made: whether somebody else changed something meanwhile, the
         // next look finds out.
-        Ok(Seen { generation, routing, others: now, programmed, tried, retry })
+        Ok(Seen { generation, routing, others: now, tried, retry })
     }
 
     /// Waits until a reload is over, as far as it can be seen.
@@ -175,11 +164,6 @@ impl Guard {
 /// Until the next look, by how long reading everybody's rules took.
 fn pause(cost: Duration) -> Duration {
     cost.saturating_mul(SHARE).clamp(LOOK, LOOK_LEAST)
-}
-
-/// How many rules our own table has.
-fn own_rules(socket: &mut Socket) -> kernel::nl::Result<usize> {
-    rulesets::count_rules(socket, &rulesets::Table { family: rulesets::INET, name: TABLE.to_owned() })
 }
 
 /// A number of everybody else's rules; `cost` grows by the time that it takes.

@@ -2,12 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use compile::diagnose::Severity;
 use compile::nft::rules;
-use controller::Feed;
 use kernel::nl::{Protocol, Socket};
 
 use super::guard::{self, Guard};
@@ -75,29 +75,23 @@ impl Host {
     }
 
     /// Puts back what others remove, from now on. `problem` is what was wrong when they were met.
-    pub(crate) fn guard_neighbours(
-        &self,
-        domain: &str,
-        feed: &Feed,
-        report: &Report,
-        problem: Option<String>,
-    ) -> Result<()> {
+    pub(crate) fn guard_neighbours(&self, domain: &str, report: &Report, problem: Option<String>) -> Result<()> {
         report.set_neighbours(problem.clone());
-        let (lost, again, told, programmed) = (report.clone(), feed.clone(), report.clone(), report.clone());
+        let told = report.clone();
         let guard = Guard {
             ours: self.ours(domain),
             ledger: self.ledger.clone(),
             fix: self.fix_forward,
-            own_rules: rules::ruleset(true).chains.iter().map(|chain| chain.rules.len()).sum(),
             problem,
-            programmed: Box::new(move || programmed.first().is_some()),
-            table_lost: Box::new(move || {
-                lost.lose();
-                again.again();
-            }),
             tell: Box::new(move |problem| told.set_neighbours(problem)),
         };
         guard.start()
+    }
+
+    /// Whether what this instance made is being taken back: from then on nothing of it is put back.
+    pub(crate) fn leaving(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let ledger = self.ledger.clone();
+        Arc::new(move || ledger.is_closed())
     }
 
     fn ours(&self, domain: &str) -> Ours {

@@ -43,7 +43,7 @@ struct Inner {
     failures: u64,
     first: Option<(Revision, Duration)>,
     last_error: Option<String>,
-    lost: bool,
+    repairs: u64,
     neighbours: Option<String>,
 }
 
@@ -66,16 +66,6 @@ impl Report {
         inner.last_error.iter().chain(&inner.neighbours).chain(&inner.problems).cloned().collect()
     }
 
-    /// Somebody removed the table or its rules: the next apply looks at all of it.
-    pub(crate) fn lose(&self) {
-        self.lock().lost = true;
-    }
-
-    /// Whether somebody did, since the last time this was asked.
-    pub(super) fn take_lost(&self) -> bool {
-        std::mem::take(&mut self.lock().lost)
-    }
-
     /// What somebody else on this host does to the packets of pods.
     pub(crate) fn set_neighbours(&self, problem: Option<String>) {
         self.lock().neighbours = problem;
@@ -94,6 +84,7 @@ impl Report {
             ("bytes", inner.bytes),
             ("keysCompiled", inner.keys),
             ("failures", inner.failures),
+            ("repairs", inner.repairs),
         ])
     }
 
@@ -114,6 +105,11 @@ impl Report {
         if let Some(problems) = problems {
             inner.problems = problems;
         }
+    }
+
+    /// What somebody else changed in our table was put back.
+    pub(super) fn repaired(&self) {
+        self.lock().repairs += 1;
     }
 
     /// A revision could not be brought to the kernel.

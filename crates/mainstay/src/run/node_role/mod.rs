@@ -153,8 +153,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Running> {
     let told = metrics.clone();
     report.tell(Box::new(move |synced| told.synced(synced)));
     let faults = Faults::new(false, true);
-    let shared =
-        nft::Shared { report: report.clone(), faults, node_ports: node_ports.clone(), events: Some(events.clone()) };
+    let shared = nft::Shared {
+        report: report.clone(),
+        faults,
+        node_ports: node_ports.clone(),
+        events: Some(events.clone()),
+        leaving: nft::staying(),
+    };
     let confirm = applied.sink("nft");
     let dataplane = nft::start(nft::Kind::Nft, Box::new(|| Ok(())), config, &feed, confirm, shared)?;
     let source = health_check::Source {

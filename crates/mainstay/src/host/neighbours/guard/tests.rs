@@ -1,7 +1,6 @@
-//! The guard beside others, in network namespaces of their own: what is lost is told, what failed is tried again.
+//! The guard beside others, in network namespaces of their own: what failed is tried again.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel::nl::batch::Batch;
 use kernel::nl::nftables::{self, Hook};
@@ -11,7 +10,6 @@ use super::*;
 /// What a guard said.
 #[derive(Default)]
 struct Heard {
-    lost: AtomicUsize,
     told: Mutex<Vec<Option<String>>>,
 }
 
@@ -25,9 +23,9 @@ fn in_new_network(work: impl FnOnce() + Send) {
     });
 }
 
-fn guard(data: &tempfile::TempDir, programmed: bool, problem: Option<&str>) -> (Guard, Arc<Heard>) {
+fn guard(data: &tempfile::TempDir, problem: Option<&str>) -> (Guard, Arc<Heard>) {
     let heard = Arc::new(Heard::default());
-    let (lost, told) = (heard.clone(), heard.clone());
+    let told = heard.clone();
     let ours = Ours {
         pods: vec!["10.244.0.0/16".parse().unwrap()],
         services: vec!["10.96.0.0/16".parse().unwrap()],
@@ -40,10 +38,7 @@ fn guard(data: &tempfile::TempDir, programmed: bool, problem: Option<&str>) -> (
         ours,
         ledger: Arc::new(Ledger::open(data.path()).unwrap()),
         fix: false,
-        own_rules: 1,
         problem: problem.map(str::to_owned),
-        programmed: Box::new(move || programmed),
-        table_lost: Box::new(move || _ = lost.lost.fetch_add(1, Ordering::Relaxed)),
         tell: Box::new(move |problem| told.told.lock().unwrap().push(problem)),
     };
     (guard, heard)
@@ -53,47 +48,6 @@ fn commit(fill: impl FnOnce(&mut Batch)) {
     let mut batch = Batch::new();
     fill(&mut batch);
     batch.commit(&mut Socket::open(Protocol::Netfilter).unwrap(), "change a table of the test").unwrap();
-}
-
-/// Our table with its one rule.
-fn program() {
-    commit(|batch| {
-        nftables::new_table(batch, TABLE, None);
-        nftables::new_chain(batch, TABLE, "one", None);
-        nftables::new_rule(batch, TABLE, "one", |_| ());
-    });
-}
-
-#[test]
-fn a_table_that_is_gone_is_lost_at_the_first_look_and_later_but_not_before_it_was_made() {
-    in_new_network(|| {
-        let data = tempfile::tempdir().unwrap();
-        let lost = |heard: &Heard| heard.lost.load(Ordering::Relaxed);
-        let mut cost = Duration::ZERO;
-        let (early, heard) = guard(&data, false, None);
-        early.look(None, &mut cost).unwrap();
-        assert_eq!(lost(&heard), 0, "it is only being made");
-        drop(early);
-
-        let (guard, heard) = guard(&data, true, None);
-        guard.look(None, &mut cost).unwrap();
-        assert_eq!(lost(&heard), 1, "no look before this one saw it");
-        program();
-        let seen = guard.look(None, &mut cost).unwrap();
-        assert_eq!(lost(&heard), 1);
-        commit(|batch| nftables::delete_table(batch, TABLE));
-        // Whatever became of the looks in between: what was seen last is what counts.
-        let seen = guard.look(Some(&seen), &mut cost).unwrap();
-        assert_eq!(lost(&heard), 2);
-        program();
-        guard.look(Some(&seen), &mut cost).unwrap();
-        assert_eq!(lost(&heard), 2, "it is there again");
-
-        commit(|batch| nftables::delete_table(batch, TABLE));
-        guard.ledger.undo_all().unwrap();
-        guard.look(Some(&seen), &mut cost).unwrap();
-        assert_eq!(lost(&heard), 2, "what is taken back is not made again");
-    });
 }
 
 #[test]
@@ -119,7 +73,7 @@ fn a_problem_is_tried_again_until_it_is_gone() {
                 });
             });
         });
-        let (guard, heard) = guard(&data, false, Some("said at the start"));
+        let (guard, heard) = guard(&data, Some("said at the start"));
         let last = |heard: &Heard| heard.told.lock().unwrap().last().cloned();
         let mut seen = guard.look(None, &mut cost).unwrap();
         assert_eq!(last(&heard), None, "not at once");
