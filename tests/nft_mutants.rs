@@ -67,13 +67,17 @@ fn every_mutant_of_the_rules_is_caught() {
         rules.chains.iter().map(|chain| &*chain.name).filter(|name| !through.contains_key(*name)).collect();
     assert!(idle.is_empty(), "no case walks through {idle:?}");
     let all = mutants(&rules);
+    println!("{} mutants, {} sites, {} cases", all.len(), sites.len(), cases.len());
     let everywhere: Vec<usize> = (0..cases.len()).collect();
     let caught = |mutant: &Mutant, allowed: &mut Allowed| {
         let rules = Interpreter::new(mutant.apply(&rules));
         let concerned = mutant.chain.as_ref().and_then(|chain| through.get(chain)).unwrap_or(&everywhere);
-        concerned
-            .iter()
-            .any(|at| judge(allowed, &sites, &cases[*at], &run(&rules, &sites, &cases[*at], false)).is_err())
+        let judged = |at: &usize| judge(allowed, &sites, &cases[*at], &run(&rules, &sites, &cases[*at], false));
+        let caught = concerned.iter().map(judged).any(|judged| judged.is_err());
+        if !caught {
+            println!("not caught: {}", mutant.name);
+        }
+        caught
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut survivors, mut wrong) = (Vec::new(), Vec::new());

@@ -151,7 +151,8 @@ impl Comparison {
             // What does not belong to a flow gets no mark.
             let given = if malformed { 0 } else { [0, 0x80, 0x4_0001, 0][usize::from(dscp)] };
             let priority = if dscp == 3 { 0x1_0002 } else { 0 };
-            let circumstances = Circumstances { source_port, tracked, mark: given, priority, ..Circumstances::default() };
+            let circumstances =
+                Circumstances { source_port, tracked, mark: given, priority, ..Circumstances::default() };
             let sent = Sent {
                 source: packet.source,
                 destination: packet.destination,

@@ -1,20 +1,20 @@
 //! Seeds -> sites (a cluster and what the kernel holds for it) and the packets that are asked about each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::nft::Programmer;
 use compile::nft::expr::{Contents, Field};
 use compile::nft::interpret::{Circumstances, Interpreter, Memory, Packet, Tracked};
 use compile::nft::rules::describe;
-use compile::nft::state::{Key, State};
+use compile::nft::state::{Key, SetName, State};
 use compile::service_table::{Config, Interface, LocalPods};
 use compile::snapshot::{Changes, Protocol};
 use serde_json::{Value, json};
 
 use super::clusters::{ENDPOINTS, Endpoints, RANGES, pods, service, slices};
 use super::judge::{Case, Draw as Number, Site, host, ladder, run};
-use super::words::Words;
+use super::words::{Words, word};
 use super::world::{self, CLUSTER_IPS, LB_IPS, NODE_PORTS, PODS, World, ip};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
@@ -65,7 +65,12 @@ fn site(name: &str, world: &mut World, config: &Config, numbers: u32) -> Site {
     let mut programmer = Programmer::new(config.clone());
     programmer.plan(&snapshot, &Changes::default(), usize::MAX, &|_| 1);
     let state = renumbered(&programmer.state(), numbers);
-    Site { name: name.to_owned(), config: config.clone(), snapshot, state }
+    let mut slots: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+    for (key, value) in state.get(&SetName::Slots).into_iter().flatten() {
+        slots.entry(word(key)).or_default().insert(word(&key[4..]), word(value));
+    }
+    let slots = slots.into_iter().map(|(head, slots)| (head, slots.into_values().collect())).collect();
+    Site { name: name.to_owned(), config: config.clone(), snapshot, state, slots }
 }
 
 /// Flips bits in every word that names a Service.
@@ -182,7 +187,9 @@ fn packets(config: &Config) -> Vec<Packet> {
         for destination in to {
             let mut sources: Vec<(IpAddr, bool)> = from.iter().map(|source| (ip(source), false)).collect();
             sources.push((ip(["198.51.100.1", "2001:db8:2::1"][usize::from(v6)]), true));
+            // The cluster DNS answers: made here, and again as it arrives by the loopback device.
             sources.push((ip(["10.96.0.10", "fd96::10"][usize::from(v6)]), true));
+            sources.push((ip(["10.96.0.10", "fd96::10"][usize::from(v6)]), false));
             for (source, source_is_host) in sources {
                 for protocol in PROTOCOLS {
                     for port in [80, 81, 53].into_iter().chain(NODE_PORTS) {
@@ -234,7 +241,7 @@ fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
             let numbers = chance.one(&[0, 0x2aaa_a000, 0x1555_5000, 0x3fff_f000]) & 0x3fff_f000;
             sites.push(site(&format!("{external} {internal} {affinity:?}"), &mut world, &config, numbers));
             let all = packets(&config);
-            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(12) == 0).collect();
+            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(24) == 0).collect();
             for packet in kept {
                 add(sites, cases, sites.len() - 1, packet);
             }
@@ -255,7 +262,7 @@ fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
         let numbers = (chance.next() as u32) & 0x3fff_f000;
         sites.push(site(&format!("random world {seed}"), &mut world, &config, numbers));
         let all = packets(&config);
-        for packet in all.into_iter().filter(|_| chance.below(120) == 0) {
+        for packet in all.into_iter().filter(|_| chance.below(160) == 0) {
             add(sites, cases, sites.len() - 1, packet);
         }
     }

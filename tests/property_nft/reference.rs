@@ -61,7 +61,11 @@ impl<'a> Reference<'a> {
         let by_node_port = |service: &'a Service, port: &'a ServicePort| {
             let open = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
             let here = self.config.node_port_addresses.contains(&packet.destination);
-            (open && here && port.node_port != 0 && port.node_port == packet.port).then_some((service, port, Way::NodePort))
+            (open && here && port.node_port != 0 && port.node_port == packet.port).then_some((
+                service,
+                port,
+                Way::NodePort,
+            ))
         };
         let candidates = || self.candidates(packet);
         // Nobody takes a cluster IP from its Service by naming it.
@@ -134,7 +138,8 @@ impl<'a> Reference<'a> {
         match &self.config.local_pods {
             LocalPods::Ranges => self.config.pod_cidrs.iter().any(|range| range.contains(packet.source)),
             LocalPods::Interfaces(all) => {
-                !packet.source_is_host && all.iter().map(|one| one.bounds()).any(|(from, to)| from <= *interface && *interface < to)
+                !packet.source_is_host
+                    && all.iter().map(|one| one.bounds()).any(|(from, to)| from <= *interface && *interface < to)
             }
             LocalPods::Nobody => false,
         }

@@ -20,6 +20,7 @@ mod pulse;
 mod reach;
 mod rest;
 mod service_routes;
+pub(crate) mod trace;
 
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
@@ -183,6 +184,12 @@ async fn start_roles(
     if let Some(host) = &host {
         host.guard_neighbours(domain, &feed, &report, problem)?;
     }
+    let tracer = trace::Tracer {
+        sandbox: sandbox.clone(),
+        table: table.clone(),
+        node_ports: shared.node_ports.clone(),
+        latest: feed.latest(),
+    };
     let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
     let names = dns::start(network, domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
@@ -222,6 +229,7 @@ async fn start_roles(
         zone: names.text(),
         advisor,
         publish,
+        tracer,
     }));
     let (dataplane, _controllers, stop) = (Arc::new(thread), controllers, door.stop);
     Ok(Running { applied, feed, api, store, report, kubelet, stop, node_runtime, _controllers, dataplane })

@@ -32,6 +32,7 @@ mod stock;
 mod store;
 mod streams;
 mod terminal;
+mod trace;
 mod types;
 mod whose;
 mod workloads;

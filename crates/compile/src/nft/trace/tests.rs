@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::nft::words::{Policy, bytes};
 use crate::nft::state::SetName;
+use crate::nft::words::{Policy, bytes};
 
 fn state() -> State {
     let id = ServiceId(7);
@@ -56,10 +56,13 @@ fn a_translated_packet_is_told_from_frontend_to_endpoint() {
     assert_eq!(step(&trace, "set_cluster").says, "shop/web:http has 2 endpoints");
     assert!(step(&trace, "slots").says.starts_with("one of 2, at random"));
     let json = trace.to_json();
-    assert_eq!(json["endpoints"], json!([
-        { "address": "10.244.0.2", "port": 8080, "masqueraded": false },
-        { "address": "10.244.0.3", "port": 8080, "masqueraded": false },
-    ]));
+    assert_eq!(
+        json["endpoints"],
+        json!([
+            { "address": "10.244.0.2", "port": 8080, "masqueraded": false },
+            { "address": "10.244.0.3", "port": 8080, "masqueraded": false },
+        ])
+    );
     assert!(trace.text().contains("10.244.0.3:8080 sees the sender's own address"), "{}", trace.text());
 }
 
