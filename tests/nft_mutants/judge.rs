@@ -50,7 +50,8 @@ pub(crate) struct Case {
 
 /// Addresses of the host.
 pub(crate) fn host(config: &Config) -> Vec<IpAddr> {
-    config.node_port_addresses.iter().chain(&config.dns_addresses).copied().collect()
+    let all = [&config.node_port_addresses, &config.node_addresses, &config.dns_addresses];
+    all.into_iter().flatten().copied().collect()
 }
 
 /// What a run shows.

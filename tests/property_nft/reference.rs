@@ -153,6 +153,14 @@ impl<'a> Reference<'a> {
         Some((local, masquerade, service.affinity_seconds))
     }
 
+    /// Whether endpoints of the Service that a packet meets have hints of zones, and of nodes.
+    pub(crate) fn hints(&self, packet: &Packet) -> (bool, bool) {
+        let Some((service, port, _)) = self.meet(packet) else { return (false, false) };
+        let all = self.endpoints(service, port, family(packet.destination));
+        let any = |hints: &dyn Fn(&Endpoint) -> bool| all.values().any(|endpoint| hints(endpoint));
+        (any(&|endpoint| !endpoint.hint_zones.is_empty()), any(&|endpoint| !endpoint.hint_nodes.is_empty()))
+    }
+
     /// Whether source ranges let a packet in; true where none apply.
     pub(crate) fn admitted(&self, packet: &Packet) -> bool {
         self.meet(packet)

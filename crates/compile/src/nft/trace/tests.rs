@@ -82,7 +82,7 @@ fn what_is_refused_or_none_of_our_business_names_the_range() {
     assert_eq!(refused.verdict(), "refused");
     assert_eq!(step(&refused, "front4").says, "no Service has this address and port");
     assert_eq!(step(&refused, "service_cidrs4").found.as_deref(), Some("10.96.0.0 - 10.97.0.0"));
-    assert_eq!(refused.why, "refused at once: a TCP reset to the sender");
+    assert_eq!(refused.why, "an address of Services that nobody has with this port");
     let passed = follow("10.244.0.9", "192.0.2.1", 80);
     assert_eq!(passed.verdict(), "passed");
     assert!(passed.why.contains("none of our business"), "{}", passed.why);

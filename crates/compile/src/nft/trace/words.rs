@@ -27,7 +27,8 @@ impl<'a> Writer<'a> {
 
     /// The steps, and why the packet ends as it does.
     pub(super) fn finish(self, verdicts: &BTreeSet<Verdict>) -> (Vec<Step>, String) {
-        let last = self.steps.last().map_or("no rule is about it", |step| &step.says).to_owned();
+        let decisive = self.steps.iter().rev().find(|step| step.set.is_some()).or(self.steps.last());
+        let last = decisive.map_or("no rule is about it", |step| &step.says).to_owned();
         let why = match verdicts.first() {
             Some(Verdict::Translate { .. }) => match verdicts.len() {
                 1 => "to this endpoint".to_owned(),
