@@ -3,8 +3,17 @@
 //! Needs root (or `unshare -Urn`) and, as an outside decoder, the `nft` program; without them it fails.
 
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/balance.rs"]
+mod balance;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/elements.rs"]
 mod elements;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/raw.rs"]
+mod raw;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/rows.rs"]
+mod rows;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/table.rs"]
 mod table;

@@ -37,7 +37,7 @@ use compile::nft::rules::ruleset;
 
 use self::corpus::corpus;
 use self::judge::{Allowed, judge, run};
-use self::mutate::{Mutant, families_are_known, mutants};
+use self::mutate::{Mutant, families_are_known, mutants, of_algorithms};
 
 /// Mutants that change nothing that anybody could see, and why.
 const EQUIVALENT: &[(&str, &str)] = &[];
@@ -65,7 +65,7 @@ fn every_mutant_of_the_rules_is_caught() {
         }
     }
     let idle: Vec<&str> =
-        rules.chains.iter().map(|chain| &*chain.name).filter(|name| !through.contains_key(*name)).collect();
+        rules.chains.iter().map(|chain| &*chain.name).filter(|name| !through.contains_key(*name) && !of_algorithms(name)).collect();
     assert!(idle.is_empty(), "no case walks through {idle:?}");
     let all = mutants(&rules);
     println!("{} mutants, {} sites, {} cases", all.len(), sites.len(), cases.len());

@@ -386,7 +386,7 @@ fn real_packets_go_where_interpreter_and_reference_say() {
     let config = world::config();
     let mut comparison = Comparison::new(config.clone(), 0x6d61_696e_7374_6179);
     let mut programmer = Programmer::new(config);
-    let mut world = World::default();
+    let mut world = World { plain: true, ..World::default() };
     world.begin();
     clusters::pods(&mut world);
     let began = std::time::Instant::now();

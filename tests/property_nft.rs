@@ -29,6 +29,7 @@ mod garbage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use compile::balance::Algorithm;
 use compile::nft::interpret::{Interpreter, Memory, Packet, Verdict};
 use compile::nft::state::{Batch, Element, SetName, State};
 use compile::nft::words::ServiceId;
@@ -64,20 +65,20 @@ const COMPARED: [(&str, usize); 20] = [
     ("all", 100_000),
     ("passed", 10_000),
     ("refused", 20_000),
-    ("dropped", 1000),
+    ("dropped", 400),
     ("translated", 10_000),
     ("masqueraded", 5000),
-    ("hairpin", 50),
+    ("hairpin", 150),
     ("tcp", 20_000),
     ("udp", 10_000),
     ("sctp", 10_000),
     ("IPv4", 20_000),
     ("IPv6", 20_000),
     ("from this host", 5000),
-    ("policy Local", 3000),
+    ("policy Local", 2500),
     ("policy Cluster", 3000),
-    ("outside of source ranges", 500),
-    ("with affinity", 2000),
+    ("outside of source ranges", 80),
+    ("with affinity", 2500),
     ("remembered", 1000),
     ("zone hints", 500),
     ("node hints", 500),
@@ -155,7 +156,12 @@ impl Node {
         assert_eq!(self.programmer.problems().count(), problems(&self.programmer).len(), "no problem twice");
         for packet in packets {
             let verdicts = self.verdicts(packet);
-            assert_eq!(verdicts, reference.verdicts(packet), "{packet:?} in {:#?}", snapshot.services);
+            let allowed = reference.verdicts(packet);
+            if reference.fixed_choice(packet) && allowed.len() > 1 {
+                assert!(verdicts.len() == 1 && verdicts.is_subset(&allowed), "{packet:?}: {verdicts:?} of {allowed:?}");
+            } else {
+                assert_eq!(verdicts, allowed, "{packet:?} in {:#?}", snapshot.services);
+            }
             let mut kinds = kinds(packet, &verdicts, reference);
             if self.stays(packet, &verdicts, reference) {
                 kinds.push("remembered");
@@ -310,6 +316,7 @@ fn run(rounds: &[Round]) -> Compared {
     let config = config();
     let (mut world, mut node) = (World::default(), node());
     world.begin();
+    let mut had_tables = false;
     for round in rounds {
         round.changes.iter().for_each(|change| world.change(change));
         let (snapshot, changes) = world.builder.publish(world.revision);
@@ -318,6 +325,11 @@ fn run(rounds: &[Round]) -> Compared {
         let watched = served_packets(&snapshot, &mut draw);
         let packets: Vec<Packet> = (0..150).map(|_| packet(&mut draw)).chain(watched.iter().copied()).collect();
         let limit = [usize::MAX, 1, 90, 400, usize::MAX, 2000][round.limit];
+        // A table has thousands of slots: not a moment after each.
+        let mut services = snapshot.services.values();
+        let tables = services.any(|service| matches!(service.balance.algorithm, Algorithm::ConsistentHash(_)));
+        let limit = if tables || had_tables { limit.max(50_000) } else { limit };
+        had_tables = tables;
         let before = node.kernel.clone();
         let plan = node.plan(&snapshot, &changes, limit);
         let dies = round.dies_after.filter(|batches| *batches <= plan.batches.len());

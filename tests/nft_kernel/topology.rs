@@ -63,6 +63,11 @@ fn bits(address: IpAddr) -> u8 {
 impl Node {
     /// A node with the addresses 10.244.0.1 and fd00:244::1 that forwards.
     pub(crate) fn new() -> Self {
+        Self::with(["10.244.0.1", "fd00:244::1"])
+    }
+
+    /// A node with these addresses that forwards.
+    pub(crate) fn with(addresses: [&str; 2]) -> Self {
         let netns = Netns::new();
         netns.run(|| {
             for (file, value) in [
@@ -72,13 +77,14 @@ impl Node {
                 ("ipv4/conf/default/rp_filter", "0"),
                 ("ipv4/icmp_ratelimit", "0"),
                 ("ipv6/icmp/ratelimit", "0"),
+                ("ipv4/icmp_msgs_per_sec", "1000000"),
+                ("ipv4/icmp_msgs_burst", "1000000"),
             ] {
                 std::fs::write(format!("/proc/sys/net/{file}"), value).unwrap();
             }
         });
         let node = Self { netns };
-        node.local_address(ip("10.244.0.1"));
-        node.local_address(ip("fd00:244::1"));
+        addresses.iter().for_each(|address| node.local_address(ip(address)));
         node
     }
 

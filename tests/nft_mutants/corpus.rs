@@ -251,7 +251,7 @@ fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     for (at, (external, internal)) in policies.into_iter().enumerate() {
         for (kind, config) in nodes.iter().enumerate() {
             let affinity = ((at + kind) % 3 == 0).then_some(10_800);
-            let mut world = World::default();
+            let mut world = World { plain: true, ..World::default() };
             pods(&mut world);
             for index in 0..3 {
                 let ranges: &[&str] = if index == 0 { &RANGES } else { &[] };
@@ -323,7 +323,7 @@ fn beside() -> Vec<Packet> {
 fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     let mut chance = Chance(5);
     for seed in 0..24 {
-        let mut world = World::default();
+        let mut world = World { plain: true, ..World::default() };
         world.begin();
         for _ in 0..8 + chance.below(30) {
             world.change(&chance.bytes(64));
@@ -345,7 +345,7 @@ fn timeouts(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
         10_800, 14_400, 18_000, 21_600, 28_800, 36_000, 43_200, 86_400, 11_000,
     ];
     for seconds in known {
-        let mut world = World::default();
+        let mut world = World { plain: true, ..World::default() };
         for index in 0..2 {
             world.put("services", "d", &format!("s{index}"), &service(index, "Local", "Cluster", Some(seconds), &[]));
             slices(
@@ -372,7 +372,7 @@ fn timeouts(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
 
 /// Sets on each rung of the ladder, full and with as few endpoints as it may have, and every way to draw.
 fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
-    let mut world = World::default();
+    let mut world = World { plain: true, ..World::default() };
     let mut below = 0;
     for class in ladder() {
         let fewest = below + 1;
@@ -431,7 +431,7 @@ fn commits(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
             ("remembered", [&[("10.244.0.4", "n1")], &[("fd24::4", "n1")]], Some(60)),
         ];
         for (name, endpoints, affinity) in kinds {
-            let mut world = World::default();
+            let mut world = World { plain: true, ..World::default() };
             world.put("services", "d", "s0", &service(0, policy, policy, affinity, &[]));
             slices(&mut world, 0, endpoints);
             // Other numbers each time: whatever a word names is gone.

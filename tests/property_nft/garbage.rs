@@ -21,6 +21,7 @@ fn element(draw: &mut Draw<'_>, node: &Node) -> Element {
     let number = draw.below(8) as u32;
     let mut key: Vec<u8> = match set {
         SetName::Slots => [service.set(draw.rarely(2)).to_ne_bytes(), number.to_ne_bytes()].concat(),
+        SetName::Special => service.set(draw.rarely(2)).to_ne_bytes().into(),
         SetName::SetCluster | SetName::SetLocal => service.word().to_ne_bytes().into(),
         SetName::CtIds | SetName::Ep4 | SetName::Ep6 | SetName::MembersCluster | SetName::MembersLocal => {
             service.endpoint(number as u16).to_ne_bytes().into()
@@ -47,6 +48,7 @@ fn element(draw: &mut Draw<'_>, node: &Node) -> Element {
             (0..bytes).map(|_| draw.below(4) as u8).collect()
         }
         Contents::Data(_) if set == SetName::CtIds => words::bytes(0x40_0000 | draw.below(20) as u32),
+        Contents::Data(_) if set == SetName::Special => words::bytes(service.word() | 14 + draw.below(4) as u32),
         Contents::Data(_) => words::bytes(service.word() | draw.below(4096) as u32),
         _ => Box::default(),
     };

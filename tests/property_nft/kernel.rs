@@ -44,9 +44,31 @@ fn overlap(set: SetName, one: &[u8], other: &[u8]) -> bool {
 pub(crate) struct Meaning {
     policy: u32,
     timeout: u32,
-    sets: [Option<(bool, BTreeSet<Key>)>; 2],
+    sets: [Option<Chosen>; 2],
     ranges: BTreeSet<Key>,
     endpoints: BTreeSet<Key>,
+}
+
+/// What an endpoint set means.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Chosen {
+    drops: bool,
+    /// What `special` says, without the lane of a ring.
+    special: Option<u32>,
+    /// How many slots each endpoint has.
+    endpoints: BTreeMap<Key, usize>,
+    /// The endpoint of each slot, where a hash chooses the slot.
+    table: Vec<Key>,
+}
+
+/// The first code of a ring in a word of `special`.
+const RING: u32 = 16;
+
+/// What `special` says of a set: the code of its algorithm, the same one for all rings.
+fn algorithm(state: &State, set: u32) -> Option<u32> {
+    let special = state.get(&SetName::Special)?.get(&words::bytes(set))?;
+    assert_eq!(word(special) & !0x7ff, set);
+    Some((word(special) & 0x7ff).min(RING))
 }
 
 fn data(state: &State, set: SetName) -> impl Iterator<Item = (&Key, &Key)> {
@@ -106,9 +128,14 @@ pub(crate) fn meaning(state: &State) -> BTreeMap<(SetName, Key), Meaning> {
                 let member = members.is_some_and(|members| members.contains_key(&words::bytes(*word)));
                 assert_eq!(member, choice & 0x7c0 != 0, "members are kept where clients are remembered");
             }
-            let backends: BTreeSet<Key> = chosen.iter().map(|word| endpoints[word].clone()).collect();
-            assert_eq!(backends.len(), chosen.len(), "no endpoint twice");
-            Some((choice & 0x3f == 1, backends))
+            let special = algorithm(state, id.set(local));
+            assert_eq!(special.is_some(), choice & 0x3f == 63, "only sets that ask for it are special");
+            let backends: Vec<Key> = chosen.iter().map(|word| endpoints[word].clone()).collect();
+            let mut counts = BTreeMap::new();
+            backends.iter().for_each(|backend| *counts.entry(backend.clone()).or_insert(0) += 1);
+            let hashed = special.is_some_and(|own| own < RING);
+            let table = if hashed { backends } else { Vec::new() };
+            Some(Chosen { drops: choice & 0x3f == 1, special, endpoints: counts, table })
         });
         assert_eq!(timeouts.len(), 1, "one timeout for both sets");
         let own = endpoints.iter().filter(|(word, _)| ServiceId::of(**word) == Some(id));
@@ -125,14 +152,15 @@ pub(crate) fn meaning(state: &State) -> BTreeMap<(SetName, Key), Meaning> {
     fronts(state).into_iter().map(one).collect()
 }
 
-/// E in the order of slots, by the first half of their key; slots have no gaps.
+/// E in the order of slots, by the first half of their key; only rings have gaps.
 fn slots(state: &State) -> BTreeMap<u32, Vec<u32>> {
     let mut numbered: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
     for (key, value) in data(state, SetName::Slots) {
         let (head, slot) = (words::word(key).unwrap(), words::word(&key[4..]).unwrap());
         numbered.entry(head).or_default().insert(slot, words::word(value).unwrap());
     }
-    for slots in numbered.values() {
+    let ring = |head: &u32| algorithm(state, *head) == Some(RING);
+    for (_, slots) in numbered.iter().filter(|(head, _)| !ring(head)) {
         assert!(slots.keys().copied().eq(0..slots.len() as u32), "slots without gaps");
     }
     numbered.into_iter().map(|(head, slots)| (head, slots.into_values().collect())).collect()

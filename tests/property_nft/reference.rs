@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::object::ObjectKey;
+use compile::balance::Algorithm;
 use compile::nft::interpret::{Packet, Verdict};
 use compile::service_table::{Backend, Config, LocalPods};
 use compile::snapshot::{Endpoint, Family, Service, ServicePort, ServiceType, Snapshot};
@@ -109,7 +110,11 @@ impl<'a> Reference<'a> {
         let (local, masquerade) = self.policy(packet, interface, service, way);
         let endpoints = self.endpoints(service, port, family(packet.destination));
         let cluster = self.cluster_set(&endpoints);
-        let used = if local { self.local_set(&endpoints) } else { cluster.clone() };
+        let mut used = if local { self.local_set(&endpoints) } else { cluster.clone() };
+        // Weight 0 is for nobody new, unless nobody would be left.
+        if used.iter().any(|backend| endpoints[backend].weight != Some(0)) {
+            used.retain(|backend| endpoints[backend].weight != Some(0));
+        }
         if used.is_empty() {
             let elsewhere = local && !cluster.is_empty();
             return [if elsewhere { Verdict::Drop } else { Verdict::Refuse }].into();
@@ -235,6 +240,12 @@ impl<'a> Reference<'a> {
             return ready;
         }
         here.into_iter().filter(|(_, e)| e.serving && e.terminating).map(|(backend, _)| *backend).collect()
+    }
+
+    /// Whether the client of a packet always gets the same endpoint.
+    pub(crate) fn fixed_choice(&self, packet: &Packet) -> bool {
+        let hashed = |service: &Service| matches!(service.balance.algorithm, Algorithm::ConsistentHash(_));
+        self.meet(packet).is_some_and(|(service, ..)| hashed(service))
     }
 
     /// Endpoints that a flow may still be with: UDP flows to all others must end. None if no Service is met.

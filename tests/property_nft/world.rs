@@ -62,6 +62,8 @@ pub(crate) fn config() -> Config {
 /// The cluster as watched, with a revision that grows.
 #[derive(Default)]
 pub(crate) struct World {
+    /// Every Service chooses by chance among endpoints of one weight.
+    pub(crate) plain: bool,
     pub(crate) builder: Builder,
     pub(crate) revision: Revision,
 }
@@ -70,6 +72,10 @@ impl World {
     pub(crate) fn put(&mut self, plural: &str, namespace: &str, name: &str, object: &Value) {
         self.revision.0 += 1;
         let key = ObjectKey::new(namespace, name);
+        let mut object = object.clone();
+        if let Some(meta) = object["metadata"].as_object_mut().filter(|_| self.plain) {
+            meta.remove("annotations");
+        }
         // What cannot be used is a problem that the builder remembers, and counts as absent.
         _ = self.builder.put(plural, &key, self.revision, object.to_string().as_bytes());
     }
@@ -135,8 +141,12 @@ impl World {
             })
             .collect();
         let endpoints: Vec<Value> = (0..draw.below(6)).map(|_| endpoint(draw, v6)).collect();
+        let weighted = draw.rarely(3);
+        let weight = |pod: &&str| format!("{pod}={}", draw.one(&["1", "1", "2", "3", "0", "much"]));
+        let weights: Vec<String> = PODS.iter().filter(|_| weighted).map(weight).collect();
         let slice = json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": owner}},
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": owner},
+                         "annotations": {"mainstay.dev/weights": weights.join(",")}},
             "addressType": if v6 { "IPv6" } else { "IPv4" },
             "ports": ports, "endpoints": endpoints,
         });
@@ -182,7 +192,7 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
     let policies = ["Cluster", "Cluster", "Local"];
     let affinity = draw.one(&["None", "None", "ClientIP"]);
     let labels = if draw.rarely(12) { json!({"service.kubernetes.io/service-proxy-name": "x"}) } else { json!({}) };
-    json!({
+    let mut service = json!({
         "metadata": {"labels": labels},
         "spec": {
             "type": kind, "ports": ports, "loadBalancerSourceRanges": ranges, "sessionAffinity": affinity,
@@ -191,7 +201,14 @@ fn service(draw: &mut Draw<'_>, index: usize) -> Value {
             "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1 + draw.below(200)}},
         },
         "status": {"loadBalancer": {"ingress": ingress}},
-    })
+    });
+    // Rarely a table: it has four thousand slots.
+    let table = draw.rarely(24);
+    let balance = if table { "consistent-hash" } else { draw.one(&["random", "round-robin", "no-such-thing"]) };
+    let hash_on = draw.one(&["client-ip", "client-ip", "connection"]);
+    let annotations = json!({"mainstay.dev/balance": balance, "mainstay.dev/hash-on": hash_on});
+    service["metadata"]["annotations"] = annotations;
+    service
 }
 
 fn endpoint(draw: &mut Draw<'_>, v6: bool) -> Value {

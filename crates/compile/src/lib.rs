@@ -3,6 +3,7 @@
 //! Pure: no clock, randomness, I/O, async or hash-ordered containers. Start reading at [`snapshot`].
 
 pub mod allocate;
+pub mod balance;
 pub mod diagnose;
 pub mod drain;
 pub mod endpoints;

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use api::object::ObjectKey;
 
 use crate::allocate::Cidr;
+use crate::balance::Algorithm;
 use crate::snapshot::{Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, ServiceType, Snapshot};
 use crate::topology::{Candidate, Here, cluster_set, local_set};
 
@@ -17,7 +18,7 @@ pub use self::config::{BadInterface, BadMarkBit, Config, IngressAddresses, Inter
 mod config;
 
 /// Endpoints of one Service port beyond which the rest is not used: the kernel data numbers them in 12 bits.
-pub const ENDPOINTS_MAX: usize = 4095;
+pub const ENDPOINTS_MAX: usize = 4094;
 
 /// Why part of a Service is not programmed. The rest of it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +99,12 @@ pub struct PortEntry {
     pub serving: Vec<Backend>,
     /// ClientIP affinity with its timeout in seconds.
     pub affinity_seconds: Option<u32>,
+    /// How one is chosen.
+    pub algorithm: Algorithm,
+    /// Seconds until an endpoint that became ready has its full share; 0: at once.
+    pub slow_start: u32,
+    /// Shares of new connections that are not 1.
+    pub weights: BTreeMap<Backend, u16>,
 }
 
 /// Everything about one Service.
@@ -123,15 +130,25 @@ pub fn compile_service(snapshot: &Snapshot, key: &ObjectKey, config: &Config) ->
             entry.insert(port_key, compiled);
         }
     }
+    let unread = slices_of(snapshot, key).filter_map(|slice| Some((slice, slice.weights_unread.as_ref()?)));
+    let unread = unread.map(|(slice, parts)| {
+        let (name, annotation) = (&slice.meta.key.name, crate::balance::WEIGHTS);
+        format!("annotation {annotation} of slice {name}: {parts:?} is not address=0..1000, so 1 counts: write it anew")
+    });
+    let wrong = service.balance.wrong.iter().map(|why| why.to_string()).chain(unread);
+    problems.extend(wrong.map(|why| Problem { service: key.clone(), why }));
     problems.sort();
     problems.dedup();
     (entry, problems)
 }
 
-fn slices<'a>(snapshot: &'a Snapshot, key: &ObjectKey, family: Family) -> Vec<&'a EndpointSlice> {
+fn slices_of<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> impl Iterator<Item = &'a EndpointSlice> {
     let keys = snapshot.slices_of.get(key).into_iter().flat_map(|keys| keys.iter());
-    let slices = keys.filter_map(|key| snapshot.slices.get(key)).map(|slice| &**slice);
-    slices
+    keys.filter_map(|key| snapshot.slices.get(key)).map(|slice| &**slice)
+}
+
+fn slices<'a>(snapshot: &'a Snapshot, key: &ObjectKey, family: Family) -> Vec<&'a EndpointSlice> {
+    slices_of(snapshot, key)
         .filter(|slice| {
             slice.family == Some(family) && !slice.meta.labels.contains_key("service.kubernetes.io/headless")
         })
@@ -161,7 +178,17 @@ fn compile_port(
         candidates.iter().filter(|candidate| candidate.endpoint.serving).map(backend).collect();
     serving.sort_unstable();
     let cluster = pick(cluster_set(&candidates, here));
-    PortEntry { frontends, cluster, local, serving, affinity_seconds: service.affinity_seconds }
+    let weight = |candidate: &Candidate<'_>| Some((backend(candidate), candidate.endpoint.weight?));
+    PortEntry {
+        frontends,
+        cluster,
+        local,
+        serving,
+        affinity_seconds: service.affinity_seconds,
+        algorithm: service.balance.algorithm,
+        slow_start: service.balance.slow_start,
+        weights: candidates.iter().filter_map(weight).filter(|(_, weight)| *weight != 1).collect(),
+    }
 }
 
 fn backend(candidate: &Candidate<'_>) -> Backend {

@@ -104,6 +104,7 @@ mod tests {
             pod_uid: None,
             hint_zones: names(hints.0),
             hint_nodes: names(hints.1),
+            weight: None,
         }
     }
 

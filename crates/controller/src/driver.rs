@@ -1,7 +1,7 @@
 //! Turns snapshots into calls of one sink: one at a time, the newest only, again after a failure, confirmed after success.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use compile::snapshot::{Changes, Snapshot};
 use contract::applied::SinkHandle;
@@ -14,6 +14,11 @@ pub trait Sink: Send {
     /// Makes `snapshot` so. `changes` names at least the keys that differ from the last success, so that after an error
     /// the keys of the failed call come again.
     fn apply(&mut self, snapshot: &Arc<Snapshot>, changes: &Changes) -> Result<(), SinkError>;
+
+    /// When the sink wants the last snapshot once more, without changes, because time has passed; never by default.
+    fn wants_again(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Why a sink could not apply a snapshot: what failed, why, what to do about it.
@@ -38,7 +43,8 @@ impl Default for Backoff {
 
 /// Drives `sink` until the subscription ends. `confirm` hears of each revision that was applied.
 pub async fn drive(mut subscription: Subscription, mut sink: impl Sink, confirm: SinkHandle, backoff: Backoff) {
-    while let Some((mut snapshot, mut changes)) = subscription.next().await {
+    let mut last = None;
+    while let Some((mut snapshot, mut changes)) = next(&mut subscription, sink.wants_again(), last.take()).await {
         let mut pause = backoff.first;
         while let Err(error) = sink.apply(&snapshot, &changes) {
             tracing::warn!(revision = %snapshot.revision, %error, ?pause, "applying a revision failed: trying again");
@@ -58,6 +64,21 @@ pub async fn drive(mut subscription: Subscription, mut sink: impl Sink, confirm:
             pause = (pause * 2).min(backoff.most);
         }
         confirm.confirm(snapshot.revision);
+        last = Some(snapshot);
+    }
+}
+
+/// What changed next; or the last snapshot again when its time has come.
+async fn next(
+    subscription: &mut Subscription,
+    again: Option<Instant>,
+    last: Option<Arc<Snapshot>>,
+) -> Option<(Arc<Snapshot>, Changes)> {
+    let (Some(at), Some(last)) = (again, last) else { return subscription.next().await };
+    tokio::select! {
+        biased;
+        next = subscription.next() => next,
+        () = tokio::time::sleep_until(at.into()) => Some((last, Changes::default())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod error;
 pub mod faulty;
+pub mod keeper;
 pub mod memory;
 pub mod nft;
 
@@ -16,6 +17,19 @@ pub trait Dataplane: Send {
 
     /// Replaces the whole table by the fixed rules, empty of data, in one transaction.
     fn install(&mut self) -> Result<()>;
+
+    /// Makes room for the fixed rules beside what is there, and hands back the data that stays: afterwards batches fill what
+    /// the rules will read, and [`Dataplane::switch`] puts the rules in place. Where rules hold already, packets go their
+    /// way by those until then.
+    fn prepare(&mut self) -> Result<State> {
+        self.install()?;
+        Ok(State::new())
+    }
+
+    /// The fixed rules take over from whatever is there, in one transaction; then what only the old ones read goes.
+    fn switch(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Commits one batch, all or nothing; returns after the kernel's acknowledgement and after deleting the UDP flows
     /// that the batch names. After any error the caller observes again.
@@ -32,6 +46,14 @@ impl<D: Dataplane + ?Sized> Dataplane for Box<D> {
 
     fn install(&mut self) -> Result<()> {
         (**self).install()
+    }
+
+    fn prepare(&mut self) -> Result<State> {
+        (**self).prepare()
+    }
+
+    fn switch(&mut self) -> Result<()> {
+        (**self).switch()
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<()> {

@@ -59,6 +59,7 @@ fn endpoints(name: &str, count: u32) -> EndpointSlice {
         pod_uid: None,
         hint_zones: Vec::new(),
         hint_nodes: Vec::new(),
+        weight: None,
     };
     EndpointSlice {
         meta: Meta { key: ObjectKey::new("ns", name), ..Meta::default() },
@@ -67,6 +68,7 @@ fn endpoints(name: &str, count: u32) -> EndpointSlice {
         endpoints: (1..=count).map(endpoint).collect(),
         owner_uid: None,
         trigger_time: None,
+        weights_unread: None,
     }
 }
 

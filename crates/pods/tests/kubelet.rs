@@ -287,6 +287,7 @@ fn terminating() -> Snapshot {
         pod_uid: Some(uid.into()),
         hint_zones: Vec::new(),
         hint_nodes: Vec::new(),
+        weight: None,
     };
     let slice = snapshot::EndpointSlice {
         meta: meta("svc-1", "s", ("kubernetes.io/service-name", "svc")),
@@ -295,6 +296,7 @@ fn terminating() -> Snapshot {
         endpoints: vec![endpoint("uid-web", false), endpoint("other", true)],
         owner_uid: None,
         trigger_time: None,
+        weights_unread: None,
     };
     let pod = snapshot::Pod { meta: meta("web", "uid-web", ("app", "web")), ..snapshot::Pod::default() };
     let mut all = Snapshot { revision: Revision(90), ..Snapshot::default() };

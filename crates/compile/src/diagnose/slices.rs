@@ -231,6 +231,7 @@ fn slice_of(key: &ObjectKey, subset: &Value) -> EndpointSlice {
             pod_uid: None,
             hint_zones: Vec::new(),
             hint_nodes: Vec::new(),
+            weight: None,
         })
     };
     let port = |port: &Value| SlicePort {
@@ -250,5 +251,6 @@ fn slice_of(key: &ObjectKey, subset: &Value) -> EndpointSlice {
         endpoints: list("addresses").iter().filter_map(endpoint).collect(),
         owner_uid: None,
         trigger_time: None,
+        weights_unread: None,
     }
 }

@@ -22,6 +22,7 @@ fn endpoint(uid: &str, ready: bool, terminating: bool) -> Endpoint {
         pod_uid: Some(uid.into()),
         hint_zones: Vec::new(),
         hint_nodes: Vec::new(),
+        weight: None,
     }
 }
 
@@ -45,6 +46,7 @@ fn world(deleting: bool, endpoints: Vec<Endpoint>) -> Snapshot {
         endpoints,
         owner_uid: None,
         trigger_time: None,
+        weights_unread: None,
     };
     snapshot.slices_of.insert_mut(ObjectKey::new("ns", "web"), Arc::new([slice.meta.key.clone()]));
     snapshot.slices.insert_mut(slice.meta.key.clone(), Arc::new(slice));

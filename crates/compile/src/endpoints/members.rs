@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Groups, Index};
-use crate::snapshot::{Endpoint, Family, Pod, Service, SlicePort, Snapshot, TargetPort};
+use crate::snapshot::{Endpoint, Family, Pod, Service, SlicePort, Snapshot, TargetPort, Weight};
 
 /// Pods that belong to a Service, and whether one was left out because its Node is unknown.
 pub(super) fn select(snapshot: &Snapshot, index: &Index, service: &Service) -> (Vec<Arc<Pod>>, bool) {
@@ -105,5 +105,6 @@ fn endpoint(snapshot: &Snapshot, service: &Service, pod: &Pod, address: IpAddr) 
         pod_uid: Some(pod.meta.uid.clone()),
         hint_zones,
         hint_nodes,
+        weight: if let Weight::Given(weight) = pod.weight { Some(weight) } else { None },
     }
 }

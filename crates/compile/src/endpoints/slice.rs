@@ -7,6 +7,7 @@ use api::object::ObjectKey;
 use serde_json::{Map, Value, json};
 
 use super::pack::{Contents, Draft};
+use crate::balance;
 use crate::snapshot::{Endpoint, Family, Meta, Protocol, Service, SlicePort, Snapshot};
 use crate::workloads::hash;
 use crate::write::{Target, Write};
@@ -63,6 +64,10 @@ fn object(service: &Service, name: &str, stored: Option<&Meta>, contents: Conten
             "controller": true, "blockOwnerDeletion": true,
         }],
     });
+    let weights = contents.endpoints.iter().filter_map(|one| Some((one.address, one.weight?))).collect();
+    if let Some(text) = balance::weights_text(&weights) {
+        metadata["annotations"] = json!({ balance::WEIGHTS: text });
+    }
     if let Some(meta) = stored {
         metadata["resourceVersion"] = json!(meta.revision.to_string());
         metadata["uid"] = json!(meta.uid);

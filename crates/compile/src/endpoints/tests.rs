@@ -138,6 +138,7 @@ impl Bench {
             pod_uid: text(&one["targetRef"]["uid"]),
             hint_zones: names(&one["hints"]["forZones"]),
             hint_nodes: names(&one["hints"]["forNodes"]),
+            weight: None,
         };
         let port = |one: &Value| SlicePort {
             name: text(&one["name"]).unwrap(),
@@ -158,6 +159,7 @@ impl Bench {
             endpoints: object["endpoints"].as_array().unwrap().iter().map(endpoint).collect(),
             owner_uid: text(&object["metadata"]["ownerReferences"][0]["uid"]),
             trigger_time: None,
+            weights_unread: None,
         };
         self.snapshot.slices.insert_mut(slice.meta.key.clone(), Arc::new(slice));
     }

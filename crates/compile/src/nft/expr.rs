@@ -154,6 +154,35 @@ pub enum Expression {
         /// Result.
         to: Register,
     },
+    /// The next number below the bound into a register: 0, 1, .. and round again. The count belongs to the rule.
+    InTurn {
+        /// Exclusive upper bound.
+        modulus: u32,
+        /// Result.
+        to: Register,
+    },
+    /// A number below the bound that depends on nothing but the bytes into a register (the kernel's jhash, scaled).
+    Hash {
+        /// First register of the bytes.
+        from: Register,
+        /// How many bytes.
+        bytes: u8,
+        /// What the hash begins with.
+        seed: u32,
+        /// Exclusive upper bound.
+        modulus: u32,
+        /// Result.
+        to: Register,
+    },
+    /// Counts in the element of a dynamic set, which is added if it is not there; the rule ends if the set is full.
+    Tally {
+        /// Set name; its elements have counters.
+        set: String,
+        /// First register of the key.
+        key: Register,
+        /// Seconds without a packet after which the element goes.
+        timeout: u32,
+    },
     /// Writes a dynamic map.
     Write {
         /// Map name.

@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::rules::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE};
+use super::balance::ring::HOLE;
+use super::rules::balance::{ring_code, table_code};
+use super::rules::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE, PICK_SPECIAL};
 use super::rules::{TIMEOUTS, pick_classes};
 use super::state::{Element, Key, SetName, Value};
 use super::words::{self, IDENTITY_OURS, Policy, ServiceId, protocol_number};
 use crate::allocate::Cidr;
+use crate::balance::HashOn;
 use crate::service_table::{Address, Backend, Frontend, Masquerade, PortEntry, PortKey};
 use crate::snapshot::{Family, Protocol};
 
@@ -22,6 +25,47 @@ pub(super) struct Numbered {
     pub(super) identity: u32,
 }
 
+/// How an endpoint of a set is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A random slot.
+    #[default]
+    Random,
+    /// The next slot of a ring, which may have holes.
+    Ring {
+        /// Which size.
+        class: u8,
+        /// Which of the rules that count for one set each.
+        lane: u8,
+    },
+    /// The slot that a hash of the client says.
+    Table(HashOn),
+}
+
+/// An endpoint set: which slot names which endpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Chosen {
+    /// Endpoint numbers in slot order, 0 for holes; a number may stand there several times.
+    pub(super) order: Vec<u16>,
+    pub(super) way: Way,
+}
+
+impl Chosen {
+    /// Chosen from at random.
+    pub(super) fn random(order: Vec<u16>) -> Self {
+        Self { order, way: Way::Random }
+    }
+
+    /// Code of the algorithm, for sets that `special` has.
+    fn special(&self) -> Option<u32> {
+        match self.way {
+            Way::Random => None,
+            Way::Ring { class, lane } => Some(ring_code(class, lane)),
+            Way::Table(on) => Some(table_code(on)),
+        }
+    }
+}
+
 /// One Service port in one family.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Held {
@@ -30,9 +74,8 @@ pub(super) struct Held {
     pub(super) frontends: Vec<Frontend>,
     /// Chosen or still serving.
     pub(super) endpoints: BTreeMap<Backend, Numbered>,
-    /// Endpoint numbers in slot order.
-    pub(super) cluster: Vec<u16>,
-    pub(super) local: Option<Vec<u16>>,
+    pub(super) cluster: Chosen,
+    pub(super) local: Option<Chosen>,
     pub(super) timeout_class: u32,
     /// Where the next endpoint number is looked for.
     pub(super) next_number: u16,
@@ -64,17 +107,23 @@ impl Held {
         elements
     }
 
-    fn set_elements(&self, local: bool, order: &[u16], elements: &mut BTreeMap<Place, Value>) {
-        let pick = match (order.len(), local) {
-            (0, true) if !self.cluster.is_empty() => PICK_DROP,
+    fn set_elements(&self, local: bool, chosen: &Chosen, elements: &mut BTreeMap<Place, Value>) {
+        let special = chosen.special();
+        let pick = match (chosen.order.len(), local) {
+            (0, true) if !self.cluster.order.is_empty() => PICK_DROP,
             (0, _) => PICK_REFUSE,
-            (count, _) => pick_class(count),
+            (count, _) if special.is_none() => pick_class(count),
+            _ => PICK_SPECIAL,
         };
+        if let Some(code) = special {
+            let set = self.id.set(local);
+            elements.insert((SetName::Special, words::bytes(set)), words::bytes(set | code));
+        }
         let choice = self.id.choice(local, self.timeout_class, pick);
         let set = if local { SetName::SetLocal } else { SetName::SetCluster };
         elements.insert((set, words::bytes(self.id.word())), words::bytes(choice));
         let members = if local { SetName::MembersLocal } else { SetName::MembersCluster };
-        for (slot, number) in (0_u32..).zip(order) {
+        for (slot, number) in (0_u32..).zip(&chosen.order).filter(|(_, number)| **number != HOLE) {
             let endpoint = words::bytes(self.id.endpoint(*number));
             let key: Vec<u8> = [self.id.set(local).to_ne_bytes(), slot.to_ne_bytes()].concat();
             elements.insert((SetName::Slots, key.into()), endpoint.clone());

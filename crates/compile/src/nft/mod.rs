@@ -1,9 +1,12 @@
 //! Services as nftables data: fixed rules (`rules`), maps and sets (`state`), and what to change (`programmer`).
 
+pub mod account;
+mod balance;
 pub mod expr;
 mod held;
 mod ids;
 pub mod interpret;
+mod jhash;
 mod programmer;
 pub mod rules;
 pub mod state;

@@ -47,6 +47,8 @@ pub enum SetName {
     SetCluster,
     /// Service word -> W.
     SetLocal,
+    /// Service word with LOCAL bit -> the same with the code of an algorithm (10..0), for sets of pick class 63.
+    Special,
     /// Service word with LOCAL bit . slot -> E.
     Slots,
     /// E -> conntrack mark.

@@ -188,6 +188,11 @@ fn expression(expression: &Expression) -> String {
         E::Map { map, key, to } => format!("{} = @{map}[{}..]", r(to), r(key)),
         E::VerdictMap { map, key } => format!("{} vmap @{map}", r(key)),
         E::Random { modulus, to } => format!("{} = random mod {modulus}", r(to)),
+        E::InTurn { modulus, to } => format!("{} = inc mod {modulus}", r(to)),
+        E::Hash { from, bytes, seed, modulus, to } => {
+            format!("{} = jhash {}.. {bytes} bytes mod {modulus} seed {seed:#x}", r(to), r(from))
+        }
+        E::Tally { set, key, timeout } => format!("update @{set}[{}..] timeout {timeout}s counter", r(key)),
         E::Write { map, how: MapWrite::Update { timeout }, key, value } => {
             format!("update @{map}[{}..] = {} timeout {timeout}s", r(key), r(value))
         }

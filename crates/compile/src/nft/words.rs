@@ -7,7 +7,8 @@
 //! | E | 11 | service | endpoint (11..0) | | | | |
 
 use super::rules::bits::{
-    F_CLUSTER_IP, F_DIRECT, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE, TAG, W_LOCAL, W_PICK, W_TIMEOUT, W_TIMEOUT_SHIFT,
+    CHOSEN, F_CLUSTER_IP, F_DIRECT, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE, TAG, W_LOCAL, W_PICK, W_TIMEOUT,
+    W_TIMEOUT_SHIFT,
 };
 use super::state::Value;
 use crate::snapshot::Protocol;
@@ -16,7 +17,7 @@ use crate::snapshot::Protocol;
 const SERVICE_SHIFT: u32 = SERVICE.trailing_zeros();
 /// Service numbers fit in 18 bits; zero is not used.
 pub const SERVICE_MAX: u32 = (1 << 18) - 1;
-/// Endpoint numbers fit in 12 bits; zero is not used.
+/// Endpoint numbers fit in 12 bits; zero and 2048 are not used, so that a set's word is never that of an endpoint.
 pub const ENDPOINT_MAX: u16 = (1 << 12) - 1;
 /// Conntrack identities fit in 22 bits; zero means "ours, but unnumbered".
 pub const IDENTITY_MAX: u32 = (1 << 22) - 1;
@@ -83,6 +84,11 @@ impl ServiceId {
 /// Number of the endpoint that E names.
 pub fn endpoint_of(word: u32) -> u16 {
     (word & u32::from(ENDPOINT_MAX)) as u16
+}
+
+/// Whether an endpoint may have this number.
+pub(super) fn is_endpoint(number: u16) -> bool {
+    (1..=ENDPOINT_MAX).contains(&number) && u32::from(number) & CHOSEN != 0
 }
 
 /// A word as netlink carries it: host byte order.

@@ -284,7 +284,7 @@ fn more_endpoints_than_numbers_is_a_problem_and_the_first_are_used() {
     }
     let (entry, problems) = compile(&objects);
     assert_eq!(only(&entry).cluster.len(), ENDPOINTS_MAX);
-    assert_eq!(problems, ["port 80 has 4352 endpoints: only the first 4095 are used"]);
+    assert_eq!(problems, ["port 80 has 4352 endpoints: only the first 4094 are used"]);
 }
 
 #[test]

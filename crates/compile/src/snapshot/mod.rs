@@ -198,6 +198,8 @@ pub struct Service {
     pub traffic_distribution: Option<Box<str>>,
     /// Annotation `service.kubernetes.io/topology-mode: Auto`: endpoints are meant for zones in proportion.
     pub topology_auto: bool,
+    /// How an endpoint is chosen: annotations `mainstay.dev/balance` and others.
+    pub balance: crate::balance::Balance,
     /// Label `service.kubernetes.io/service-proxy-name` is present: not ours to programme.
     pub other_proxy: bool,
     /// `status.conditions` of type `Programmed`: its status (`True` is true), if present.
@@ -242,6 +244,8 @@ pub struct Endpoint {
     pub hint_zones: Vec<Box<str>>,
     /// Nodes it should serve.
     pub hint_nodes: Vec<Box<str>>,
+    /// Share of new connections (annotation `mainstay.dev/weights` of the slice); absent counts as 1.
+    pub weight: Option<u16>,
 }
 
 /// An EndpointSlice.
@@ -259,6 +263,8 @@ pub struct EndpointSlice {
     pub owner_uid: Option<Box<str>>,
     /// Value of the `endpoints.kubernetes.io/last-change-trigger-time` annotation, if any.
     pub trigger_time: Option<Box<str>>,
+    /// What could not be read of the annotation `mainstay.dev/weights`.
+    pub weights_unread: Option<Box<str>>,
 }
 
 /// A named port of a container.
@@ -293,6 +299,20 @@ pub struct Pod {
     pub ports: Vec<ContainerPort>,
     /// What manages it, if anything: its controller's kind and name.
     pub owner: Option<Owner>,
+    /// Annotation `mainstay.dev/weight`: its share of new connections.
+    pub weight: Weight,
+}
+
+/// The share of new connections that a Pod asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weight {
+    /// It does not say.
+    #[default]
+    Default,
+    /// This one, 0 to 1000.
+    Given(u16),
+    /// It says something that is no weight: 1 counts.
+    Unread,
 }
 
 /// The controller of a pod.

@@ -57,6 +57,7 @@ fn endpoint(address: &str, ready: bool, hostname: Option<&str>) -> Endpoint {
         pod_uid: None,
         hint_zones: Vec::new(),
         hint_nodes: Vec::new(),
+        weight: None,
     }
 }
 
@@ -74,6 +75,7 @@ fn put_slice(snapshot: &mut Snapshot, service: &str, name: &str, endpoints: Vec<
         endpoints,
         owner_uid: None,
         trigger_time: None,
+        weights_unread: None,
     };
     snapshot.slices.insert_mut(key.clone(), Arc::new(slice));
     let service = ObjectKey::new("ns", service);

@@ -84,6 +84,14 @@ fn write(w: &mut Writer, one: &Expression) {
         Expression::VerdictMap { map, key } => lookup(w, map, *key, Some(VERDICT_REGISTER), false),
         // Type 1 is random.
         Expression::Random { modulus, to } => fields(w, "numgen", &[(1, number(*to)), (2, *modulus), (3, 1)]),
+        // Type 0 counts.
+        Expression::InTurn { modulus, to } => fields(w, "numgen", &[(1, number(*to)), (2, *modulus), (3, 0)]),
+        // Type 0 is jhash.
+        Expression::Hash { from, bytes, seed, modulus, to } => {
+            let (from, to, bytes) = (number(*from), number(*to), u32::from(*bytes));
+            fields(w, "hash", &[(1, from), (2, to), (3, bytes), (4, *modulus), (5, *seed), (7, 0)]);
+        }
+        Expression::Tally { set, key, timeout } => tally(w, set, *key, *timeout),
         Expression::Write { map, how, key, value } => write_map(w, map, *how, *key, *value),
         Expression::SourceIsLocal(scratch) => source_is_local(w, *scratch),
         Expression::Dnat { family, address, port } => {
@@ -149,6 +157,17 @@ fn write_map(w: &mut Writer, map: &str, how: MapWrite, key: Register, value: Reg
         if let Some(seconds) = timeout {
             w.be64(6, u64::from(seconds) * 1000);
         }
+    });
+}
+
+/// Adds or refreshes an element; the counter is the one that the set gives each of its elements.
+fn tally(w: &mut Writer, set: &str, key: Register, timeout: u32) {
+    const UPDATE: u32 = 1;
+    expression(w, "dynset", |w| {
+        w.string(1, set);
+        w.be32(3, UPDATE);
+        w.be32(4, number(key));
+        w.be64(6, u64::from(timeout) * 1000);
     });
 }
 

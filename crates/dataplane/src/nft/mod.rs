@@ -1,5 +1,6 @@
 //! The nftables dataplane: one table `inet mainstay` of the network namespace in which it was opened.
 
+mod counting;
 mod elements;
 mod expression;
 mod install;
@@ -15,6 +16,7 @@ use kernel::nl::{Protocol, Socket, conntrack, nftables};
 
 use crate::{Dataplane, Error, Result, limits};
 
+pub use counting::Reader;
 pub use elements::encoded_len;
 pub use kernel::nl::conntrack::{Flow, Tuple};
 

@@ -178,7 +178,8 @@ async fn start_roles(
     let controllers = controller::start(node.controllers(&door.credentials), access.clone(), applied.clone());
     let feed = controllers.feed.clone();
     let (table, report, node_ports) = (node.table(), nft::Report::default(), node.reach.node_ports.clone());
-    let shared = nft::Shared { report: report.clone(), faults: faults.clone(), node_ports };
+    let events = Some(controllers.events.clone());
+    let shared = nft::Shared { report: report.clone(), faults: faults.clone(), node_ports, events };
     let own = network.node_addresses.clone();
     node_runtime.spawn(service_routes::keep(table.clone(), own, feed.latest(), host.clone()));
     if let Some(host) = &host {
@@ -190,7 +191,9 @@ async fn start_roles(
         node_ports: shared.node_ports.clone(),
         latest: feed.latest(),
     };
-    let thread = nft::start(dataplane, sandbox.clone(), table, feed.subscribe(), nft_confirm, shared)?;
+    let inside = sandbox.clone();
+    let enter: nft::Enter = Box::new(move || inside.enter().context("cannot enter the node's network"));
+    let thread = nft::start(dataplane, enter, table, &feed, nft_confirm, shared)?;
     let names = dns::start(network, domain, &node_runtime, feed.subscribe(), dns_confirm).await?;
     phases.done("services", &format!("{} dataplane, DNS at {}", dataplane.name(), join(&network.dns_addresses)));
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 pub struct Memory {
     seconds: u64,
     held: BTreeMap<(String, Vec<u8>), Held>,
+    turns: BTreeMap<String, u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,17 @@ impl Memory {
     /// Forgets a client, as a rule would.
     pub fn forget(&mut self, map: &str, key: &[u8]) {
         self.delete(map, key);
+    }
+
+    /// The next number of the rule that counts in `chain`; where its count stood before is chosen.
+    pub(super) fn turn(&mut self, chain: &str, modulus: u32, choose: &mut dyn FnMut(u32) -> u32) -> u32 {
+        let next = match self.turns.get(chain) {
+            Some(last) => last + 1,
+            None => choose(modulus),
+        };
+        let next = next % modulus.max(1);
+        self.turns.insert(chain.to_owned(), next);
+        next
     }
 
     pub(super) fn get(&self, map: &str, key: &[u8]) -> Option<&[u8]> {

@@ -8,6 +8,7 @@ use super::super::expr::{
     Ct, Expression, Family, HookPoint, MapWrite, Meta, Payload, Register, Reject, Rule, Set, Verdict as Step,
 };
 use super::super::held::backend_of;
+use super::super::jhash::{jhash, scale};
 use super::super::rules::bits;
 use super::super::state::State;
 use super::super::words::{self, protocol_number};
@@ -51,6 +52,8 @@ struct Walk<'a> {
     masqueraded: bool,
     rejected: Option<Reject>,
     counted: BTreeMap<String, u32>,
+    /// The chain that is walked: the counts of rules are kept by it.
+    here: &'a str,
 }
 
 pub(super) fn walk<'a>(interpreter: &'a Interpreter, run: Run<'a>) -> Outcome {
@@ -68,6 +71,7 @@ pub(super) fn walk<'a>(interpreter: &'a Interpreter, run: Run<'a>) -> Outcome {
         masqueraded: false,
         rejected: None,
         counted: BTreeMap::new(),
+        here: "",
     };
     let verdict = walk.hooks();
     let Walk { masqueraded, mark, priority, rejected, untracked, counted, .. } = walk;
@@ -133,7 +137,9 @@ impl<'a> Walk<'a> {
         let (true, Some(at)) = (self.depth < DEPTH_MAX, interpreter.chains.get(name)) else { return Some(End::Drop) };
         self.tell(Event::Chain(name));
         self.depth += 1;
+        let before = std::mem::replace(&mut self.here, name);
         let end = self.rules(&interpreter.rules.chains[*at].rules);
+        self.here = before;
         self.depth -= 1;
         end
     }
@@ -206,6 +212,18 @@ impl<'a> Walk<'a> {
                 self.tell(Event::Drawn { bound: *modulus, drawn });
                 self.write(*to, &drawn.to_ne_bytes());
             }
+            Expression::InTurn { modulus, to } => {
+                let drawn = self.run.memory.turn(self.here, *modulus, self.run.choose);
+                self.tell(Event::Drawn { bound: *modulus, drawn });
+                self.write(*to, &drawn.to_ne_bytes());
+            }
+            Expression::Hash { from, bytes, seed, modulus, to } => {
+                let drawn = scale(jhash(self.read(*from, usize::from(*bytes)), *seed), *modulus);
+                self.tell(Event::Drawn { bound: *modulus, drawn });
+                self.write(*to, &drawn.to_ne_bytes());
+            }
+            // Counters of elements change nothing for any packet.
+            Expression::Tally { .. } => {}
             Expression::SourceIsLocal(_) => {
                 let local = self.run.packet.source_is_host || self.run.host.contains(&self.run.packet.source);
                 self.tell(Event::SourceIsLocal(local));

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::arrange::Lanes;
 use super::batches::Group;
-use crate::nft::held::{Held, Numbered, Place, backend_of, place};
+use crate::nft::balance::ring::HOLE;
+use crate::nft::held::{Chosen, Held, Numbered, Place, Way, backend_of, place};
 use crate::nft::ids::Numbers;
+use crate::nft::rules::balance::{RINGS, ring_of};
 use crate::nft::state::{SetName, State, Value};
 use crate::nft::words::{self, IDENTITY_MAX, ServiceId, endpoint_of};
 use crate::service_table::{Backend, PortEntry, PortKey};
@@ -17,6 +20,8 @@ pub(super) struct Recovered {
     fronts: BTreeMap<Place, ServiceId>,
     /// Services whose frontends are not UDP.
     without_udp: BTreeSet<ServiceId>,
+    /// Rings with the set that each was found at, until a port claims it.
+    lanes: BTreeMap<(u8, u8), u32>,
     /// Identities that no endpoint has claimed yet, with the word they were found at.
     unclaimed: BTreeMap<u32, u32>,
 }
@@ -24,13 +29,14 @@ pub(super) struct Recovered {
 impl Recovered {
     /// Sorts what was observed. Every number in it is taken until [`Recovered::rest`], so that none is handed out anew
     /// while its old elements are there.
-    pub(super) fn new(observed: State, ids: &mut Numbers, identities: &mut Numbers) -> Self {
+    pub(super) fn new(observed: State, ids: &mut Numbers, identities: &mut Numbers, lanes: &mut Lanes) -> Self {
         let mut recovered = Self {
             by_service: BTreeMap::new(),
             fixed: BTreeMap::new(),
             stray: BTreeMap::new(),
             fronts: BTreeMap::new(),
             without_udp: BTreeSet::new(),
+            lanes: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
         };
         let mut allowed = Vec::new();
@@ -63,6 +69,11 @@ impl Recovered {
             ours
         });
         for ((set, key), value) in recovered.by_service.values().flatten() {
+            if let (SetName::Special, Some(set), Some(word)) = (set, words::word(key), words::word(value))
+                && let Some((class, lane)) = ring_of(word).filter(|(class, lane)| lanes.claim(*class, *lane))
+            {
+                recovered.lanes.insert((class, lane), set);
+            }
             let (SetName::CtIds, Some(word), Some(mark)) = (set, words::word(key), words::word(value)) else {
                 continue;
             };
@@ -107,15 +118,40 @@ impl Recovered {
         let endpoints = endpoints(&elements, &mut self.unclaimed, identities);
         let known: BTreeSet<u16> = endpoints.values().map(|numbered| numbered.number).collect();
         let next_number = known.last().map_or(1, |last| if *last >= words::ENDPOINT_MAX { 1 } else { last + 1 });
-        let cluster = slots(&elements, id, false, &known);
-        let local = Some(slots(&elements, id, true, &known));
+        let cluster = self.slots(&elements, id.set(false), &known);
+        let local = Some(self.slots(&elements, id.set(true), &known));
         before.extend(elements);
         Some(Held { id, key, frontends: Vec::new(), endpoints, cluster, local, timeout_class: 0, next_number })
     }
 
+    /// A set as it was arranged. A table is not read back: it follows from its endpoints. What is unknown is left out.
+    fn slots(&mut self, elements: &BTreeMap<Place, Value>, set: u32, known: &BTreeSet<u16>) -> Chosen {
+        let special = elements.get(&(SetName::Special, words::bytes(set))).and_then(|value| words::word(value));
+        let ring = special.and_then(ring_of).filter(|at| self.lanes.get(at) == Some(&set));
+        let first = [set.to_ne_bytes(), [0; 4]].concat();
+        let own = elements
+            .range((SetName::Slots, first.into())..)
+            .take_while(|((name, key), _)| *name == SetName::Slots && words::word(key) == Some(set));
+        let slots = own.filter_map(|((_, key), value)| Some((words::word(key.get(4..)?)?, words::word(value)?)));
+        let slots = slots.map(|(slot, word)| (slot, endpoint_of(word))).filter(|(_, number)| known.contains(number));
+        let Some((class, lane)) = ring else {
+            let order = if special.is_none() { slots.collect() } else { BTreeMap::new() };
+            return Chosen::random(order.into_values().collect());
+        };
+        self.lanes.remove(&(class, lane));
+        let mut order = vec![HOLE; RINGS.get(usize::from(class)).map_or(0, |slots| *slots as usize)];
+        for (slot, number) in slots {
+            if let Some(place) = order.get_mut(slot as usize) {
+                *place = number;
+            }
+        }
+        Chosen { order, way: Way::Ring { class, lane } }
+    }
+
     /// Elements that nobody claimed; their numbers are free again. Flows of endpoints that left while nobody looked end
     /// now, unless a frontend says that they are not UDP.
-    pub(super) fn rest(self, ids: &mut Numbers, identities: &mut Numbers) -> Vec<Group> {
+    pub(super) fn rest(self, ids: &mut Numbers, identities: &mut Numbers, lanes: &mut Lanes) -> Vec<Group> {
+        self.lanes.keys().for_each(|(class, lane)| lanes.free(*class, *lane));
         let mut flush = Vec::new();
         for (identity, word) in self.unclaimed {
             identities.free(identity);
@@ -186,7 +222,7 @@ fn endpoints(
             continue;
         };
         let number = endpoint_of(word);
-        if number == 0 || endpoints.contains_key(&backend) || !numbers.insert(number) {
+        if !words::is_endpoint(number) || endpoints.contains_key(&backend) || !numbers.insert(number) {
             continue;
         }
         let mark = elements.get(&(SetName::CtIds, key.clone())).and_then(|value| words::word(value));
@@ -196,20 +232,4 @@ fn endpoints(
         endpoints.insert(backend, Numbered { number, identity });
     }
     endpoints
-}
-
-/// Endpoint numbers in slot order; unknown and repeated ones are left out.
-fn slots(elements: &BTreeMap<Place, Value>, id: ServiceId, local: bool, known: &BTreeSet<u16>) -> Vec<u16> {
-    let mut slots: BTreeMap<u32, u16> = BTreeMap::new();
-    for ((set, key), value) in elements {
-        let (SetName::Slots, Some(head), Some(endpoint)) = (set, words::word(key), words::word(value)) else {
-            continue;
-        };
-        let slot = key.get(4..).and_then(words::word);
-        if let Some(slot) = slot.filter(|_| head == id.set(local)) {
-            slots.insert(slot, endpoint_of(endpoint));
-        }
-    }
-    let mut seen = BTreeSet::new();
-    slots.into_values().filter(|number| known.contains(number) && seen.insert(*number)).collect()
 }

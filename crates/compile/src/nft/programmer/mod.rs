@@ -4,26 +4,33 @@
 //! after any error the caller observes the kernel and calls `adopt`, and the next plan repairs whatever differs.
 
 mod adopt;
+mod arrange;
 mod batches;
 mod claims;
 mod number;
 mod ops;
+mod starting;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use api::object::ObjectKey;
 
 use self::adopt::Recovered;
+use self::arrange::Lanes;
 use self::batches::Group;
 use self::claims::Claims;
-use super::held::{Held, kept_seconds, octets};
+use self::starting::{Starting, Young};
+use super::account::Directory;
+use super::held::{Held, Way, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
 use super::words::{IDENTITY_MAX, SERVICE_MAX, ServiceId};
 use crate::allocate::Cidr;
+use crate::balance::Algorithm;
 use crate::service_table::{
     Config, Interface, LocalPods, PortEntry, PortKey, Problem, ServiceEntry, compile_service, outermost,
     service_networks,
@@ -54,6 +61,13 @@ pub struct Programmer {
     claims: Claims,
     ids: Numbers,
     identities: Numbers,
+    lanes: Lanes,
+    /// Time since some moment, as the caller told it last.
+    now: Duration,
+    /// Endpoints that became ready a short while ago, of Services with a slow start.
+    young: BTreeMap<ObjectKey, Young>,
+    /// Which Service port has which number.
+    directory: Directory,
     /// Addresses of pods on this node, with how many pods have each.
     hairpins: BTreeMap<IpAddr, usize>,
     pods: BTreeMap<ObjectKey, Vec<IpAddr>>,
@@ -75,6 +89,10 @@ impl Programmer {
             claims: Claims::default(),
             ids: Numbers::new(SERVICE_MAX),
             identities: Numbers::new(IDENTITY_MAX),
+            lanes: Lanes::default(),
+            now: Duration::ZERO,
+            young: BTreeMap::new(),
+            directory: Directory::default(),
             hairpins: BTreeMap::new(),
             pods: BTreeMap::new(),
             zone: None,
@@ -85,7 +103,23 @@ impl Programmer {
 
     /// Takes what the kernel holds, at the start or after an error. Numbers found in it are kept.
     pub fn adopt(&mut self, observed: State) {
-        *self = Self { observed: Some(observed), ..Self::new(self.config.clone()) };
+        let young = std::mem::take(&mut self.young);
+        *self = Self { observed: Some(observed), now: self.now, young, ..Self::new(self.config.clone()) };
+    }
+
+    /// Tells the time, as a duration since any fixed moment. It matters to slow starts only.
+    pub fn set_now(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// When the next plan has something to do even if nothing changes: a slow start goes on. Since the same moment.
+    pub fn next_step(&self) -> Option<Duration> {
+        self.young.values().flat_map(Young::steps).min()
+    }
+
+    /// Which Service port each number in the kernel's words stands for; a cheap copy.
+    pub fn directory(&self) -> Directory {
+        self.directory.clone()
     }
 
     /// What is not programmed, and why, in order of Services.
@@ -127,11 +161,13 @@ impl Programmer {
         let keys: BTreeSet<ObjectKey> = if everything {
             snapshot.services.keys().chain(self.services.keys()).cloned().collect()
         } else {
-            changes.services.clone()
+            let due = self.young.iter().filter(|(_, young)| young.steps().any(|step| step <= self.now));
+            changes.services.iter().chain(due.map(|(key, _)| key)).cloned().collect()
         };
 
         let start = observed.is_some();
-        let mut recovered = Recovered::new(observed.unwrap_or_default(), &mut self.ids, &mut self.identities);
+        let observed = observed.unwrap_or_default();
+        let mut recovered = Recovered::new(observed, &mut self.ids, &mut self.identities, &mut self.lanes);
         let mut groups = vec![recovered.strays()];
         if everything || !changes.pods.is_empty() || !changes.networks.is_empty() {
             let before = if start { recovered.take_fixed() } else { self.fixed_elements() };
@@ -140,7 +176,7 @@ impl Programmer {
             groups.push(Group { before, after: self.fixed_elements(), flush: Vec::new() });
         }
         let keys_compiled = self.compile(snapshot, keys, &mut recovered, &mut groups);
-        groups.extend(recovered.rest(&mut self.ids, &mut self.identities));
+        groups.extend(recovered.rest(&mut self.ids, &mut self.identities, &mut self.lanes));
         let (batches, bytes) = batches::pack(batches::join(groups), bytes_max, encoded_len);
         Plan { batches, keys_compiled, bytes }
     }
@@ -183,20 +219,29 @@ impl Programmer {
         let mut group = Group { before: old.iter().flat_map(Held::elements).collect(), ..Group::default() };
         let mut new = Vec::new();
         let mut old: BTreeMap<_, Held> = old.into_iter().map(|held| (held.key, held)).collect();
+        let mut young = self.young.remove(key).unwrap_or_default();
         for (port, entry) in entry {
-            let known =
-                old.remove(&port).or_else(|| recovered.take(port, &entry, &mut self.identities, &mut group.before));
-            let Some(held) = self.number(known, port, &entry, &mut group.flush) else {
+            let known = old.remove(&port);
+            // Of what was there before us nobody knows how old it is.
+            let mut starting = Starting { young: &mut young, now: self.now, follows: known.is_some() };
+            let known = known.or_else(|| recovered.take(port, &entry, &mut self.identities, &mut group.before));
+            let Some(held) = self.number(known, port, &entry, &mut starting, &mut group.flush) else {
                 let why = format!("all {SERVICE_MAX} Service numbers are in use: port {} is not programmed", port.port);
                 problems.push(Problem { service: key.clone(), why });
                 continue;
             };
             problems.extend(rounded(key, &entry));
+            problems.extend(without_turns(key, &held, &entry));
+            self.directory.add(held.id, key, port);
             group.after.extend(held.elements());
             new.push(held);
         }
         for gone in old.into_values() {
             self.release(&gone, &mut group.flush);
+        }
+        young.retain(|(port, _)| new.iter().any(|held: &Held| held.key == *port));
+        if !young.is_empty() {
+            self.young.insert(key.clone(), young);
         }
         if !new.is_empty() {
             new.shrink_to_fit();
@@ -209,6 +254,8 @@ impl Programmer {
     /// Frees the numbers of a record that is no more.
     fn release(&mut self, gone: &Held, flush: &mut Vec<u32>) {
         self.ids.free(gone.id.0);
+        self.directory.remove(gone.id);
+        [Some(&gone.cluster), gone.local.as_ref()].into_iter().flatten().for_each(|chosen| self.give_up(chosen));
         for numbered in gone.endpoints.values() {
             self.forget(gone.key.protocol, numbered.identity, flush);
         }
@@ -320,6 +367,19 @@ fn rounded(service: &ObjectKey, entry: &PortEntry) -> Option<Problem> {
         "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {asked} is rounded up: clients are remembered for {kept} seconds"
     );
     (asked != kept).then(|| Problem { service: service.clone(), why })
+}
+
+/// A ring that found no rule to count for it.
+fn without_turns(service: &ObjectKey, held: &Held, entry: &PortEntry) -> Option<Problem> {
+    let sets = [Some(&held.cluster), held.local.as_ref()];
+    let random = sets.into_iter().flatten().any(|set| set.way == Way::Random && set.order.len() > 1);
+    let why = format!(
+        "annotation {}: all rings of the size that port {} needs are in use, so it chooses at random: set another \
+         Service with round-robin to random",
+        crate::balance::BALANCE,
+        held.key.port
+    );
+    (entry.algorithm == Algorithm::RoundRobin && random).then(|| Problem { service: service.clone(), why })
 }
 
 /// A range as the key of an interval set: first address, then the one after the last.

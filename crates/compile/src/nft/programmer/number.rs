@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Programmer;
-use crate::nft::held::{Held, Numbered, timeout_class};
-use crate::nft::words::ENDPOINT_MAX;
+use super::arrange::Member;
+use super::starting::Starting;
+use crate::nft::held::{Chosen, Held, Numbered, timeout_class};
+use crate::nft::words::{ENDPOINT_MAX, is_endpoint};
 use crate::service_table::{Backend, PortEntry, PortKey};
 
 impl Programmer {
@@ -15,6 +17,7 @@ impl Programmer {
         old: Option<Held>,
         key: PortKey,
         entry: &PortEntry,
+        starting: &mut Starting,
         flush: &mut Vec<u32>,
     ) -> Option<Held> {
         let mut held = match old {
@@ -24,7 +27,7 @@ impl Programmer {
                 key,
                 frontends: Vec::new(),
                 endpoints: BTreeMap::new(),
-                cluster: Vec::new(),
+                cluster: Chosen::default(),
                 local: None,
                 timeout_class: 0,
                 next_number: 1,
@@ -48,54 +51,45 @@ impl Programmer {
             // Without a free identity the flows of this endpoint are found by address instead.
             let identity = self.identities.take().unwrap_or(0);
             held.endpoints.insert(backend, Numbered { number, identity });
+            starting.arrived(key, backend, entry);
         }
-        let numbers = |set: &[Backend]| -> BTreeSet<u16> {
-            set.iter().filter_map(|backend| held.endpoints.get(backend)).map(|numbered| numbered.number).collect()
+        starting.settle(key, entry, |backend| held.endpoints.contains_key(backend));
+        let members = |set: &[Backend]| -> Vec<Member> {
+            let numbered = set.iter().filter_map(|backend| Some((*backend, held.endpoints.get(backend)?)));
+            let member = |(backend, numbered): (Backend, &Numbered)| Member {
+                number: numbered.number,
+                backend,
+                weight: starting.weight(key, backend, entry),
+            };
+            numbered.map(member).collect()
         };
-        let cluster = reorder(&held.cluster, numbers(&entry.cluster));
+        let (cluster, local) = (members(&entry.cluster), entry.local.as_ref().map(|local| members(local)));
+        let before = std::mem::take(&mut held.cluster);
+        held.cluster = self.arrange(before, &cluster, entry.algorithm);
         let before = held.local.take().unwrap_or_default();
-        let local = entry.local.as_ref().map(|local| reorder(&before, numbers(local)));
-        held.cluster = cluster;
-        held.local = local;
+        held.local = match local {
+            Some(local) => Some(self.arrange(before, &local, entry.algorithm)),
+            None => {
+                self.give_up(&before);
+                None
+            }
+        };
         held.frontends.clone_from(&entry.frontends);
         held.timeout_class = timeout_class(entry);
         Some(held)
     }
 }
 
-/// The next endpoint number in the circle 1..=4095 that is not used.
+/// The next endpoint number in the circle that is not used.
 fn next_free(next: &mut u16, used: &BTreeSet<u16>) -> Option<u16> {
     for _ in 0..ENDPOINT_MAX {
         let candidate = *next;
         *next = if candidate == ENDPOINT_MAX { 1 } else { candidate + 1 };
-        if !used.contains(&candidate) {
+        if is_endpoint(candidate) && !used.contains(&candidate) {
             return Some(candidate);
         }
     }
     None
-}
-
-/// The old order with as few changes as possible: newcomers take the places of those who left, then places at the end
-/// move into what is still empty.
-fn reorder(old: &[u16], mut wanted: BTreeSet<u16>) -> Vec<u16> {
-    let mut order = old.to_vec();
-    let stays: Vec<bool> = order.iter().map(|number| wanted.remove(number)).collect();
-    let mut newcomers = wanted.into_iter();
-    let mut empty = Vec::new();
-    for (slot, stays) in stays.into_iter().enumerate() {
-        if stays {
-            continue;
-        }
-        match newcomers.next() {
-            Some(newcomer) => order[slot] = newcomer,
-            None => empty.push(slot),
-        }
-    }
-    for slot in empty.into_iter().rev() {
-        order.swap_remove(slot);
-    }
-    order.extend(newcomers);
-    order
 }
 
 #[cfg(test)]
@@ -103,20 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_slots_change() {
-        let set = |numbers: &[u16]| numbers.iter().copied().collect::<BTreeSet<u16>>();
-        assert_eq!(reorder(&[1, 2, 3, 4], set(&[1, 3, 4])), [1, 4, 3]);
-        assert_eq!(reorder(&[1, 2, 3], set(&[1, 3, 9])), [1, 9, 3]);
-        assert_eq!(reorder(&[1, 2, 3], set(&[])), [0_u16; 0]);
-        assert_eq!(reorder(&[], set(&[5, 6])), [5, 6]);
-        assert_eq!(reorder(&[1, 2, 3, 4], set(&[4])), [4]);
-    }
-
-    #[test]
     fn endpoint_numbers_go_round() {
         let mut next = ENDPOINT_MAX;
         let used = BTreeSet::from([1]);
         assert_eq!(next_free(&mut next, &used), Some(ENDPOINT_MAX));
         assert_eq!(next_free(&mut next, &used), Some(2));
+        next = 2048;
+        assert_eq!(next_free(&mut next, &used), Some(2049), "2048 would look like a local set");
     }
 }

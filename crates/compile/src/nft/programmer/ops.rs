@@ -55,7 +55,7 @@ fn depth(set: SetName) -> u8 {
     match set {
         SetName::Front4 | SetName::Front6 | SetName::Nodeport4 | SetName::Nodeport6 => 0,
         SetName::SetCluster | SetName::SetLocal | SetName::LbAllow4 | SetName::LbAllow6 => 1,
-        SetName::Slots => 2,
+        SetName::Special | SetName::Slots => 2,
         SetName::CtIds => DEEPEST,
         _ => 3,
     }

@@ -30,6 +30,17 @@ pub(in crate::nft) const PICK_REFUSE: u32 = 0;
 pub(in crate::nft) const PICK_DROP: u32 = 1;
 /// First pick class that chooses.
 pub(in crate::nft) const PICK_FIRST: u32 = 2;
+/// Pick class of a set whose algorithm stands in `special`.
+pub(in crate::nft) const PICK_SPECIAL: u32 = 63;
+/// The bits of an endpoint's number that are zero in a set's word (endpoint numbers 0 and 2048 are not used), and where
+/// `special` has the code of an algorithm.
+pub(in crate::nft) const CHOSEN: u32 = 0x7ff;
+/// Why a connection went nowhere, in the low bits of the Service word: no endpoint.
+pub(in crate::nft) const NO_ENDPOINT: u32 = 1;
+/// Policy Local without a local endpoint.
+pub(in crate::nft) const NO_LOCAL_ENDPOINT: u32 = 2;
+/// Outside loadBalancerSourceRanges.
+pub(in crate::nft) const OUTSIDE_RANGES: u32 = 3;
 /// IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 pub(in crate::nft) const STATUS_DNAT: u32 = 1 << 5;
 /// The bit of an untrackable packet in `ct state`.

@@ -1,7 +1,10 @@
 //! Destination -> F, and F -> which endpoint set, masqueraded or not.
 
 use super::super::expr::{Chain, Ct, Expression, Family, Meta, Register, Reject, Rule, Verdict};
-use super::bits::{F_CLUSTER_IP, F_DIRECT, F_LOCAL, F_MASQUERADE, F_RANGES, SERVICE};
+use super::bits::{
+    F_CLUSTER_IP, F_DIRECT, F_LOCAL, F_MASQUERADE, F_RANGES, NO_LOCAL_ENDPOINT, OUTSIDE_RANGES, SERVICE,
+};
+use super::rejects::tally;
 use super::step::{
     BOTH, R0, R1, add_bits, chain, counter, destination, equals, give, goto, in_set, keep, map, named, only, priority,
     protocol_and_port, rule, set_priority, source, verdict_map, width, word,
@@ -22,7 +25,11 @@ pub(super) fn chains(mark: u32) -> Vec<Chain> {
         choose_from("cluster"),
         choose_from("local"),
     ]);
-    chains.extend([refuse(), dropping("drop_local", DROPPED_LOCAL), dropping("drop_ranges", DROPPED_RANGES)]);
+    chains.extend([
+        refuse(),
+        dropping("drop_local", DROPPED_LOCAL, NO_LOCAL_ENDPOINT),
+        dropping("drop_ranges", DROPPED_RANGES, OUTSIDE_RANGES),
+    ]);
     chains
 }
 
@@ -131,6 +138,6 @@ fn refuse() -> Chain {
     chain("refuse", vec![vec![counter(REFUSED)], tcp, vec![Expression::Reject(Reject::PortUnreachable)]])
 }
 
-fn dropping(name: &str, counted: &str) -> Chain {
-    chain(name, vec![vec![counter(counted), give(Verdict::Drop)]])
+fn dropping(name: &str, counted: &str, why: u32) -> Chain {
+    chain(name, vec![tally(why), vec![counter(counted), give(Verdict::Drop)]])
 }

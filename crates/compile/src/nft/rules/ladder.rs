@@ -1,7 +1,7 @@
 //! The two ladders: chains that choose among n endpoints, and classes of affinity timeout.
 
 use super::super::expr::{Chain, Expression, Rule, Verdict};
-use super::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE, SET, W_TIMEOUT_SHIFT};
+use super::bits::{PICK_DROP, PICK_FIRST, PICK_REFUSE, PICK_SPECIAL, SET, W_TIMEOUT_SHIFT};
 use super::step::{R0, R1, chain, give, keep, map, priority, set_priority};
 
 /// Seconds of each timeout class; class number = index + 1, class 0 means no affinity.
@@ -64,7 +64,8 @@ fn draw(modulus: u32) -> Rule {
 /// Pick class -> chain.
 pub(super) fn by_pick() -> Vec<(u32, Verdict)> {
     let goto = |chain: &str| Verdict::Goto(chain.into());
-    let mut verdicts = vec![(PICK_REFUSE, goto("refuse")), (PICK_DROP, goto("drop_local"))];
+    let mut verdicts = vec![(PICK_REFUSE, goto("no_endpoint")), (PICK_DROP, goto("drop_local"))];
+    verdicts.push((PICK_SPECIAL, Verdict::Jump("special".into())));
     let jumps = pick_classes().into_iter().zip(PICK_FIRST..);
     verdicts.extend(jumps.map(|(count, class)| (class, Verdict::Jump(format!("pick_{count}")))));
     verdicts

@@ -5,17 +5,22 @@
 //! a packet that straddles a commit can meet a word whose target is just gone: its chain then simply ends, and the
 //! base chain looks the packet up again ([`hooks`]).
 
+pub(in crate::nft) mod balance;
 pub(in crate::nft) mod bits;
 mod choose;
+#[cfg(test)]
+mod cost;
 mod frontend;
 mod hooks;
 mod ladder;
+mod rejects;
 mod sets;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use ladder::{PICK_CLASSES_MAX, TIMEOUTS, pick_classes};
+pub use rejects::REJECTS;
 pub use sets::{ALL_SETS, describe};
 
 use super::expr::{Chain, Ruleset};
@@ -64,6 +69,8 @@ pub fn ruleset(options: impl Into<Options>) -> Ruleset {
     chains.extend(frontend::chains(mark));
     chains.extend(choose::chains(mark));
     chains.extend(ladder::chains());
+    chains.extend(balance::chains());
+    chains.extend(rejects::chains());
     Ruleset { counters: names.map(String::from).into(), sets: sets::all(options.counters), chains }
 }
 

@@ -2,15 +2,17 @@
 
 use super::super::expr::{Contents, Family, Field, Set, Verdict};
 use super::super::state::SetName;
+use super::balance::by_algorithm;
 use super::frontend::by_flags;
 use super::ladder::{by_pick, by_timeout};
+use super::rejects::{REJECTS, REJECTS_MAX};
 use super::step::{BOTH, named};
 
 /// Clients remembered per family; the oldest go first when it is full.
 const AFFINITY_MAX: u32 = 262_144;
 
 /// Every set that holds compiled data.
-pub const ALL_SETS: [SetName; 27] = [
+pub const ALL_SETS: [SetName; 28] = [
     SetName::Pods4,
     SetName::Pods6,
     SetName::PodInterfaces,
@@ -32,6 +34,7 @@ pub const ALL_SETS: [SetName; 27] = [
     SetName::LbAllow6,
     SetName::SetCluster,
     SetName::SetLocal,
+    SetName::Special,
     SetName::Slots,
     SetName::CtIds,
     SetName::Ep4,
@@ -68,6 +71,7 @@ pub fn describe(name: SetName) -> Set {
         SetName::LbAllow6 => interval(set("lb_allow6", &[Ipv6, Protocol, Port, Ipv6])),
         SetName::SetCluster => map("set_cluster", &[Word], &[Word]),
         SetName::SetLocal => map("set_local", &[Word], &[Word]),
+        SetName::Special => map("special", &[Word], &[Word]),
         SetName::Slots => map("slots", &[Word, Mark], &[Word]),
         SetName::CtIds => map("ct_ids", &[Word], &[Mark]),
         SetName::Ep4 => map("ep4", &[Word], &[Ipv4, Port]),
@@ -97,6 +101,9 @@ pub(super) fn all(counters: bool) -> Vec<Set> {
     }
     sets.push(verdicts("stickiness", by_timeout()));
     sets.push(verdicts("pick", by_pick()));
+    sets.push(verdicts("algorithm", by_algorithm()));
+    let rejects = plain(REJECTS, &[Field::Word], Contents::Members);
+    sets.push(Set { dynamic: Some(REJECTS_MAX), counter: true, ..rejects });
     sets
 }
 

@@ -26,7 +26,10 @@ fn every_chain_set_and_counter_that_a_rule_names_exists_and_every_chain_is_reach
         match expression {
             Expression::Verdict(verdict) => reached.extend(target(verdict)),
             Expression::InSet { set, .. } => _ = used.insert(set.as_str()),
-            Expression::Map { map, .. } | Expression::VerdictMap { map, .. } | Expression::Write { map, .. } => {
+            Expression::Map { map, .. }
+            | Expression::VerdictMap { map, .. }
+            | Expression::Tally { set: map, .. }
+            | Expression::Write { map, .. } => {
                 used.insert(map.as_str());
             }
             Expression::Counter(name) => assert!(rules.counters.contains(name), "counter {name}"),
@@ -55,7 +58,11 @@ fn written(rule: &Rule, end: usize, sets: &BTreeMap<&str, &Set>) -> [bool; 16] {
             Expression::Payload(Payload::Source(Family::V6) | Payload::Destination(Family::V6), to)
             | Expression::Meta(Meta::InputInterface, to) => mark(to.0, 16),
             Expression::Payload(_, to) | Expression::Meta(_, to) | Expression::Ct(_, to) => mark(to.0, 4),
-            Expression::Bitwise { to, .. } | Expression::Random { to, .. } | Expression::SourceIsLocal(to) => {
+            Expression::Bitwise { to, .. }
+            | Expression::Random { to, .. }
+            | Expression::InTurn { to, .. }
+            | Expression::Hash { to, .. }
+            | Expression::SourceIsLocal(to) => {
                 mark(to.0, 4);
             }
             Expression::Map { map, to, .. } => {
@@ -79,6 +86,7 @@ fn keys_are_whole_before_they_are_looked_up() {
                 Expression::InSet { set: name, key, .. }
                 | Expression::Map { map: name, key, .. }
                 | Expression::VerdictMap { map: name, key }
+                | Expression::Tally { set: name, key, .. }
                 | Expression::Write { map: name, key, .. } => (name, key),
                 _ => continue,
             };

@@ -4,7 +4,8 @@ use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
 use super::{Decoded, RawCondition, RawObject, addresses, is_ready, meta, parse, protocol};
-use crate::snapshot::{ContainerPort, Owner, Pod};
+use crate::balance;
+use crate::snapshot::{ContainerPort, Owner, Pod, Weight};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -64,6 +65,11 @@ pub(in crate::snapshot) fn pod(key: &ObjectKey, revision: Revision, json: &[u8])
     });
     let ready = is_ready(&status.conditions);
     let owner = raw.metadata.owner_references.iter().find(|owner| owner.controller);
+    let weight = raw
+        .metadata
+        .annotations
+        .get(balance::WEIGHT)
+        .map_or(Weight::Default, |text| balance::weight(text).map_or(Weight::Unread, Weight::Given));
     Ok(Pod {
         owner: owner.map(|owner| Owner { kind: owner.kind.clone(), name: owner.name.clone() }),
         node: spec.node_name.filter(|node| !node.is_empty()),
@@ -73,6 +79,7 @@ pub(in crate::snapshot) fn pod(key: &ObjectKey, revision: Revision, json: &[u8])
         hostname: spec.hostname.filter(|hostname| !hostname.is_empty()),
         subdomain: spec.subdomain.filter(|subdomain| !subdomain.is_empty()),
         ports: named.collect::<Decoded<_>>()?,
+        weight,
         meta: meta(key, revision, raw.metadata),
     })
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::load_balancer::{RawIngress, RawSpec, load_balancer};
 use super::{Decoded, RawCondition, RawObject, addresses, families, meta, parse, protocol};
+use crate::balance::Balance;
 use crate::snapshot::{Labels, Service, ServicePort, ServiceType, TargetPort};
 
 #[derive(Default, Deserialize)]
@@ -128,6 +129,7 @@ pub(in crate::snapshot) fn service(key: &ObjectKey, revision: Revision, json: &[
         publish_not_ready: spec.publish_not_ready_addresses,
         traffic_distribution: spec.traffic_distribution,
         topology_auto,
+        balance: Balance::read(&raw.metadata.annotations),
         other_proxy,
         programmed: programmed.map(|condition| &*condition.status == "True"),
         meta: meta(key, revision, raw.metadata),

@@ -4,6 +4,7 @@ use api::object::{ObjectKey, Revision};
 use serde::Deserialize;
 
 use super::{Decoded, RawMeta, Text, meta, parse, protocol};
+use crate::balance;
 use crate::snapshot::{Endpoint, EndpointSlice, Family, SlicePort};
 
 #[derive(Deserialize)]
@@ -86,12 +87,19 @@ pub(in crate::snapshot) fn slice(key: &ObjectKey, revision: Revision, json: &[u8
     for (index, endpoint) in given.into_iter().enumerate() {
         endpoints.extend(self::endpoint(index, endpoint)?);
     }
+    let text = raw.metadata.annotations.get(balance::WEIGHTS).map_or("", |text| text);
+    let (weights, unread) = balance::weights(text);
+    if !weights.is_empty() {
+        endpoints.iter_mut().for_each(|endpoint| endpoint.weight = weights.get(&endpoint.address).copied());
+    }
+    let weights_unread = (!unread.is_empty()).then(|| unread.join(",").into());
     let owner = raw.metadata.owner_references.iter().find(|owner| owner.controller && &*owner.kind == "Service");
     Ok(EndpointSlice {
         family,
         ports,
         endpoints,
         owner_uid: owner.map(|owner| owner.uid.clone()),
+        weights_unread,
         trigger_time: raw.metadata.annotations.get("endpoints.kubernetes.io/last-change-trigger-time").cloned(),
         meta: meta(key, revision, raw.metadata),
     })
@@ -127,5 +135,6 @@ fn endpoint(index: usize, raw: RawEndpoint<'_>) -> Decoded<Option<Endpoint>> {
         pod_uid,
         hint_zones: names(hints.for_zones),
         hint_nodes: names(hints.for_nodes),
+        weight: None,
     }))
 }

@@ -190,6 +190,7 @@ mod tests {
                 endpoints: Vec::new(),
                 owner_uid: None,
                 trigger_time: None,
+                weights_unread: None,
             };
             snapshot.slices.insert_mut(name.clone(), Arc::new(slice));
             snapshot.slices_of.insert_mut(key, Arc::new([name]));

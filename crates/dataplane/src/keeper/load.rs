@@ -7,8 +7,9 @@ use std::thread;
 use compile::nft::Programmer;
 use compile::nft::state::Batch;
 use compile::snapshot::{Changes, Snapshot};
-use dataplane::Dataplane;
-use dataplane::nft::encoded_len;
+
+use crate::nft::encoded_len;
+use crate::{Dataplane, Result};
 
 /// Services compiled at a time: with a few endpoints each, about what fits in one batch.
 const SERVICES_AT_ONCE: usize = 2_000;
@@ -17,7 +18,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// What was done.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct Loaded {
     pub(super) batches: usize,
     pub(super) bytes: usize,
     pub(super) keys_compiled: usize,
@@ -29,7 +30,7 @@ pub(super) fn load(
     programmer: &mut Programmer,
     plane: &mut dyn Dataplane,
     snapshot: &Snapshot,
-) -> dataplane::Result<Option<Done>> {
+) -> Result<Option<Loaded>> {
     let bytes_max = plane.batch_bytes_max();
     let (send, receive) = sync_channel(BATCHES_AHEAD);
     thread::scope(|scope| {
@@ -44,8 +45,8 @@ pub(super) fn load(
 }
 
 /// Plans the same elements as one plan of everything would, in the same order.
-fn plan(programmer: &mut Programmer, snapshot: &Snapshot, bytes_max: usize, batches: &SyncSender<Batch>) -> Done {
-    let mut done = Done::default();
+fn plan(programmer: &mut Programmer, snapshot: &Snapshot, bytes_max: usize, batches: &SyncSender<Batch>) -> Loaded {
+    let mut done = Loaded::default();
     let mut step = |snapshot: &Snapshot, changes: &Changes| {
         let plan = programmer.plan(snapshot, changes, bytes_max, &encoded_len);
         done.batches += plan.batches.len();
@@ -69,17 +70,17 @@ fn plan(programmer: &mut Programmer, snapshot: &Snapshot, bytes_max: usize, batc
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use api::object::{ObjectKey, Revision};
     use compile::nft::state::State;
     use compile::service_table::Config;
     use compile::snapshot::Builder;
-    use dataplane::memory::Memory;
     use serde_json::json;
 
     use super::*;
+    use crate::memory::Memory;
 
-    fn config() -> Config {
+    pub(in crate::keeper) fn config() -> Config {
         let range = |text: &str| text.parse().unwrap();
         Config {
             node: "node".into(),
@@ -93,10 +94,9 @@ mod tests {
         }
     }
 
-    /// More Services than one step takes; the last one wants the address of the first.
-    fn snapshot() -> std::sync::Arc<Snapshot> {
+    /// So many Services and one more; the last one wants the address of the first.
+    pub(in crate::keeper) fn snapshot(last: usize) -> std::sync::Arc<Snapshot> {
         let mut builder = Builder::default();
-        let last = SERVICES_AT_ONCE + 1;
         for number in 0..=last {
             let key = ObjectKey::new("ns", format!("s{number:05}"));
             let low = if number == last { 0 } else { number };
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn steps_load_what_one_plan_loads() {
-        let snapshot = snapshot();
+        let snapshot = snapshot(SERVICES_AT_ONCE + 1);
         let (mut one, mut whole) = fresh();
         let plan = one.plan(&snapshot, &Changes::default(), whole.batch_bytes_max(), &encoded_len);
         plan.batches.iter().for_each(|batch| whole.apply(batch).unwrap());
@@ -153,6 +153,6 @@ mod tests {
         let (mut programmer, _) = fresh();
         // Nothing was installed here: the first batch is refused.
         let mut plane = Memory::default();
-        assert!(load(&mut programmer, &mut plane, &snapshot()).is_err());
+        assert!(load(&mut programmer, &mut plane, &snapshot(3)).is_err());
     }
 }
