@@ -256,7 +256,7 @@ fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
             for index in 0..3 {
                 let ranges: &[&str] = if index == 0 { &RANGES } else { &[] };
                 let mut service = service(index, external, internal, affinity, ranges);
-                if index == 2 || kind == 3 {
+                if index == 2 || (kind, at) == (0, 3) {
                     // In one family only: its node ports are in the other one nobody's.
                     service["spec"]["clusterIPs"] = json!([CLUSTER_IPS[index]]);
                 }
@@ -378,16 +378,15 @@ fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
         let fewest = below + 1;
         below = class;
         for count in BTreeSet::from([fewest, class.min(4094)]) {
-            // Full ones remember and have other endpoints first elsewhere, so that bits of both are in their words.
-            let local = count != fewest || count <= 32;
+            // They remember, and others come first elsewhere, so that the bits of both are in their words.
             let spec = json!({
                 "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}],
-                "internalTrafficPolicy": if local { "Local" } else { "Cluster" },
-                "sessionAffinity": if local { "ClientIP" } else { "None" },
+                "internalTrafficPolicy": "Local",
+                "sessionAffinity": "ClientIP",
                 "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10_800}},
             });
             world.put("services", "d", "s", &json!({"metadata": {}, "spec": spec}));
-            let elsewhere = local.then(|| json!({"addresses": ["10.244.0.1"], "nodeName": "n2"}));
+            let elsewhere = Some(json!({"addresses": ["10.244.0.1"], "nodeName": "n2"}));
             let own = (0..count).map(
                 |index| json!({"addresses": [format!("10.244.{}.{}", 1 + index / 250, index % 250)], "nodeName": "n1"}),
             );
@@ -406,7 +405,7 @@ fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
                 }
             }
             // Remembered with an endpoint that is gone.
-            if let Some(words) = Words::new(&sites[sites.len() - 1].state, &to).filter(|_| local) {
+            if let Some(words) = Words::new(&sites[sites.len() - 1].state, &to) {
                 let mut memory = Memory::default();
                 let gone = words.head(false) | 0x9fff & 0xfff;
                 memory.remember("affinity4", &words.client(to.source), &gone.to_ne_bytes(), 777);
