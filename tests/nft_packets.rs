@@ -151,7 +151,8 @@ impl Comparison {
             // What does not belong to a flow gets no mark.
             let given = if malformed { 0 } else { [0, 0x80, 0x4_0001, 0][usize::from(dscp)] };
             let priority = if dscp == 3 { 0x1_0002 } else { 0 };
-            let circumstances = Circumstances { source_port, tracked, mark: given, priority, ..Circumstances::default() };
+            let circumstances =
+                Circumstances { source_port, tracked, mark: given, priority, ..Circumstances::default() };
             let sent = Sent {
                 source: packet.source,
                 destination: packet.destination,
@@ -385,7 +386,7 @@ fn real_packets_go_where_interpreter_and_reference_say() {
     let config = world::config();
     let mut comparison = Comparison::new(config.clone(), 0x6d61_696e_7374_6179);
     let mut programmer = Programmer::new(config);
-    let mut world = World::default();
+    let mut world = World { plain: true, ..World::default() };
     world.begin();
     clusters::pods(&mut world);
     let began = std::time::Instant::now();

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::balance::Algorithm;
-use compile::nft::interpret::{Interpreter, Packet, Verdict};
+use compile::nft::interpret::{Interpreter, Memory, Packet, Verdict};
 use compile::nft::state::{Batch, Element, SetName, State};
 use compile::nft::words::ServiceId;
 use compile::nft::{Plan, Programmer};
@@ -53,12 +53,36 @@ struct Node {
     kernel: State,
     programmer: Programmer,
     rules: Interpreter,
-    /// How many packets were compared, by what became of them.
+    /// How many packets were compared, of each kind.
     compared: Compared,
 }
 
-/// Passed, refused, dropped, translated.
-type Compared = [usize; 4];
+/// Packets by what became of them and by what is special about them.
+type Compared = BTreeMap<&'static str, usize>;
+
+/// At least this many packets of each kind are compared.
+const COMPARED: [(&str, usize); 20] = [
+    ("all", 100_000),
+    ("passed", 10_000),
+    ("refused", 20_000),
+    ("dropped", 400),
+    ("translated", 10_000),
+    ("masqueraded", 5000),
+    ("hairpin", 150),
+    ("tcp", 20_000),
+    ("udp", 10_000),
+    ("sctp", 10_000),
+    ("IPv4", 20_000),
+    ("IPv6", 20_000),
+    ("from this host", 5000),
+    ("policy Local", 2500),
+    ("policy Cluster", 3000),
+    ("outside of source ranges", 80),
+    ("with affinity", 2500),
+    ("remembered", 1000),
+    ("zone hints", 500),
+    ("node hints", 500),
+];
 
 fn node() -> Node {
     let rules = Interpreter::default();
@@ -138,14 +162,63 @@ impl Node {
             } else {
                 assert_eq!(verdicts, allowed, "{packet:?} in {:#?}", snapshot.services);
             }
-            self.compared[match verdicts.first() {
-                Some(Verdict::Pass) | None => 0,
-                Some(Verdict::Refuse) => 1,
-                Some(Verdict::Drop) => 2,
-                Some(Verdict::Translate { .. }) => 3,
-            }] += 1;
+            let mut kinds = kinds(packet, &verdicts, reference);
+            if self.stays(packet, &verdicts, reference) {
+                kinds.push("remembered");
+            }
+            for kind in kinds {
+                *self.compared.entry(kind).or_default() += 1;
+            }
         }
     }
+
+    /// A client of a Service with affinity is led to where it was led before, whatever is drawn.
+    fn stays(&self, packet: &Packet, verdicts: &BTreeSet<Verdict>, reference: &Reference<'_>) -> bool {
+        let asked = reference.asked(packet, &[0; 16]);
+        if !asked.is_some_and(|(.., seconds)| seconds.is_some()) || !verdicts.iter().all(|one| backend(one).is_some()) {
+            return false;
+        }
+        let mut memory = Memory::default();
+        let first = self.rules.remembering(&self.kernel, packet, &mut |bound| bound - 1, &mut memory);
+        let second = self.rules.remembering(&self.kernel, packet, &mut |_| 0, &mut memory);
+        assert_eq!(first, second, "{packet:?}");
+        assert!(verdicts.contains(&second), "{packet:?}");
+        true
+    }
+}
+
+/// What is special about a packet, in words of the cluster and not of the rules.
+fn kinds(packet: &Packet, verdicts: &BTreeSet<Verdict>, reference: &Reference<'_>) -> Vec<&'static str> {
+    let mut kinds = vec!["all"];
+    kinds.push(match packet.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    });
+    kinds.push(if packet.destination.is_ipv4() { "IPv4" } else { "IPv6" });
+    kinds.push(match verdicts.first() {
+        Some(Verdict::Pass) | None => "passed",
+        Some(Verdict::Refuse) => "refused",
+        Some(Verdict::Drop) => "dropped",
+        Some(Verdict::Translate { .. }) => "translated",
+    });
+    let hidden = |one: &Verdict| matches!(one, Verdict::Translate { masquerade: true, .. });
+    let itself = |one: &Verdict| hidden(one) && backend(one).is_some_and(|backend| backend.address == packet.source);
+    let asked = reference.asked(packet, &[0; 16]);
+    let hints = reference.hints(packet);
+    let also = [
+        ("masqueraded", verdicts.iter().any(hidden)),
+        ("hairpin", verdicts.iter().any(itself) && !verdicts.iter().all(hidden)),
+        ("from this host", packet.source_is_host),
+        ("policy Local", asked.is_some_and(|(local, ..)| local)),
+        ("policy Cluster", asked.is_some_and(|(local, ..)| !local)),
+        ("outside of source ranges", !reference.admitted(packet)),
+        ("with affinity", asked.is_some_and(|(.., seconds)| seconds.is_some())),
+        ("zone hints", hints.0),
+        ("node hints", hints.1),
+    ];
+    kinds.extend(also.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind));
+    kinds
 }
 
 /// Endpoints to which a packet may go on the way from one state to another: those that the Service ports it meets, in
@@ -233,7 +306,7 @@ struct Round {
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let changes = prop::collection::vec(prop::collection::vec(any::<u8>(), 64), 1..9);
-    let packets = prop::collection::vec(any::<u8>(), 240);
+    let packets = prop::collection::vec(any::<u8>(), 1100);
     let round = (changes, 0..6usize, prop::option::weighted(0.25, 0..12usize), packets);
     let round = round.prop_map(|(changes, limit, dies_after, packets)| Round { changes, limit, dies_after, packets });
     prop::collection::vec(round, 1..14)
@@ -250,7 +323,7 @@ fn run(rounds: &[Round]) -> Compared {
         let reference = Reference { snapshot: &snapshot, config: &config };
         let mut draw = Draw(&round.packets);
         let watched = served_packets(&snapshot, &mut draw);
-        let packets: Vec<Packet> = (0..32).map(|_| packet(&mut draw)).chain(watched.iter().copied()).collect();
+        let packets: Vec<Packet> = (0..150).map(|_| packet(&mut draw)).chain(watched.iter().copied()).collect();
         let limit = [usize::MAX, 1, 90, 400, usize::MAX, 2000][round.limit];
         // A table has thousands of slots: not a moment after each.
         let mut services = snapshot.services.values();
@@ -303,19 +376,24 @@ fn check_endpoints(kernel: &State, packets: &[Packet], reference: &Reference<'_>
 
 #[test]
 fn random_histories() {
-    let compared = std::cell::Cell::new(Compared::default());
+    let compared = std::cell::RefCell::new(Compared::default());
     let mut runner = proptest::test_runner::TestRunner::new_with_rng(
         ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() },
         proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
     );
     let result = runner.run(&rounds(), |rounds| {
-        let (sum, more) = (compared.get(), run(&rounds));
-        compared.set(std::array::from_fn(|index| sum[index] + more[index]));
+        for (kind, count) in run(&rounds) {
+            *compared.borrow_mut().entry(kind).or_default() += count;
+        }
         Ok(())
     });
     if let Err(failure) = result {
         panic!("{failure}");
     }
-    let compared = compared.get();
-    assert!(compared.iter().sum::<usize>() >= 20_000 && compared.iter().all(|kind| *kind >= 300), "{compared:?}");
+    let compared = compared.into_inner();
+    println!("{compared:?}");
+    for (kind, least) in COMPARED {
+        let count = compared.get(kind).copied().unwrap_or_default();
+        assert!(count >= least, "{kind}: {count} of {least}");
+    }
 }

@@ -1,20 +1,20 @@
 //! Seeds -> sites (a cluster and what the kernel holds for it) and the packets that are asked about each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use compile::nft::Programmer;
 use compile::nft::expr::{Contents, Field};
 use compile::nft::interpret::{Circumstances, Interpreter, Memory, Packet, Tracked};
 use compile::nft::rules::describe;
-use compile::nft::state::{Key, State};
+use compile::nft::state::{Key, SetName, State};
 use compile::service_table::{Config, Interface, LocalPods};
 use compile::snapshot::{Changes, Protocol};
 use serde_json::{Value, json};
 
 use super::clusters::{ENDPOINTS, Endpoints, RANGES, pods, service, slices};
 use super::judge::{Case, Draw as Number, Site, host, ladder, run};
-use super::words::Words;
+use super::words::{Words, word};
 use super::world::{self, CLUSTER_IPS, LB_IPS, NODE_PORTS, PODS, World, ip};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
@@ -65,12 +65,23 @@ fn site(name: &str, world: &mut World, config: &Config, numbers: u32) -> Site {
     let mut programmer = Programmer::new(config.clone());
     programmer.plan(&snapshot, &Changes::default(), usize::MAX, &|_| 1);
     let state = renumbered(&programmer.state(), numbers);
-    Site { name: name.to_owned(), config: config.clone(), snapshot, state }
+    let mut slots: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+    for (key, value) in state.get(&SetName::Slots).into_iter().flatten() {
+        slots.entry(word(key)).or_default().insert(word(&key[4..]), word(value));
+    }
+    let slots = slots.into_iter().map(|(head, slots)| (head, slots.into_values().collect())).collect();
+    Site { name: name.to_owned(), config: config.clone(), snapshot, state, slots }
 }
 
-/// Flips bits in every word that names a Service.
-fn renumbered(state: &State, bits: u32) -> State {
-    let change = |fields: &[Field], bytes: &[u8]| -> Key {
+/// Flips bits in every word that names a Service, the lower twelve in those that name an endpoint.
+fn renumbered(state: &State, numbers: u32) -> State {
+    let endpoints = |name: SetName, value: bool| match name {
+        SetName::Slots => value,
+        SetName::CtIds | SetName::Ep4 | SetName::Ep6 | SetName::MembersCluster | SetName::MembersLocal => true,
+        _ => false,
+    };
+    let change = |fields: &[Field], bytes: &[u8], endpoint: bool| -> Key {
+        let bits = if endpoint { numbers } else { numbers & !0xfff };
         let mut out = bytes.to_vec();
         let mut at = 0;
         for field in fields {
@@ -88,7 +99,9 @@ fn renumbered(state: &State, bits: u32) -> State {
     for (name, elements) in state {
         let set = describe(*name);
         let value = if let Contents::Data(fields) = &set.contents { &fields[..] } else { &[] };
-        let elements = elements.iter().map(|(key, held)| (change(&set.key, key), change(value, held)));
+        let elements = elements.iter().map(|(key, held)| {
+            (change(&set.key, key, endpoints(*name, false)), change(value, held, endpoints(*name, true)))
+        });
         all.insert(*name, elements.collect());
     }
     all
@@ -115,6 +128,8 @@ fn circumstances() -> Vec<Circumstances> {
     vec![
         usual,
         Circumstances { mark: 0x80, ..usual },
+        Circumstances { mark: 0x100_0002, ..usual },
+        Circumstances { mark: 0x8000_0001, ..usual },
         Circumstances { mark: 0x4_0001, priority: 0x1_0002, ..usual },
         Circumstances { priority: 0xc000_1234, ..usual },
         Circumstances { priority: 0x8000_0001, ..usual },
@@ -133,7 +148,7 @@ fn interface(name: &str) -> [u8; 16] {
     std::array::from_fn(|at| name.as_bytes().get(at).copied().unwrap_or(0))
 }
 
-/// Adds a packet in every circumstance, with every choice, remembered and not.
+/// Adds a packet in some circumstances, with every choice, remembered and not.
 fn add(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
     // The usual one always, of the others three each time, by turns.
     let known = circumstances();
@@ -142,6 +157,16 @@ fn add(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
         let circumstances = known[1 + (cases.len() + 4 * turn) % (known.len() - 1)];
         cases.push(Case { circumstances, ..case(site, packet) });
     }
+    add_draws(sites, cases, site, packet);
+}
+
+/// Adds a packet in every circumstance, with every choice, remembered and not.
+fn add_all(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
+    cases.extend(circumstances().into_iter().map(|circumstances| Case { circumstances, ..case(site, packet) }));
+    add_draws(sites, cases, site, packet);
+}
+
+fn add_draws(sites: &[Site], cases: &mut Vec<Case>, site: usize, packet: Packet) {
     for draw in [Number::Number(1), Number::Number(2), Number::Top] {
         cases.push(Case { draws: vec![draw], ..case(site, packet) });
     }
@@ -182,7 +207,9 @@ fn packets(config: &Config) -> Vec<Packet> {
         for destination in to {
             let mut sources: Vec<(IpAddr, bool)> = from.iter().map(|source| (ip(source), false)).collect();
             sources.push((ip(["198.51.100.1", "2001:db8:2::1"][usize::from(v6)]), true));
+            // The cluster DNS answers: made here, and again as it arrives by the loopback device.
             sources.push((ip(["10.96.0.10", "fd96::10"][usize::from(v6)]), true));
+            sources.push((ip(["10.96.0.10", "fd96::10"][usize::from(v6)]), false));
             for (source, source_is_host) in sources {
                 for protocol in PROTOCOLS {
                     for port in [80, 81, 53].into_iter().chain(NODE_PORTS) {
@@ -208,45 +235,95 @@ fn config() -> Config {
     config
 }
 
-/// Each policy with each kind of endpoint; with and without what leaves the cluster being masqueraded.
+/// Each policy with each kind of node, affinity and endpoints by turns.
 fn by_hand(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     let policies = [("Cluster", "Cluster"), ("Local", "Local"), ("Cluster", "Local"), ("Local", "Cluster")];
+    let interfaces = || vec![Interface::named("cni0").unwrap(), Interface::starting_with("veth").unwrap()];
+    let usual = Config { node_addresses: vec![ip("192.0.2.2"), ip("2001:db8::1")], ..config() };
+    let nodes = [
+        usual.clone(),
+        Config { egress: true, ..usual.clone() },
+        Config { local_pods: LocalPods::Interfaces(interfaces()), ..usual.clone() },
+        Config { local_pods: LocalPods::Nobody, ..usual.clone() },
+        Config { masquerade_all: true, ..usual },
+    ];
     let mut chance = Chance(0x6d61_696e_7374_6179);
     for (at, (external, internal)) in policies.into_iter().enumerate() {
-        for affinity in [None, Some(10_800)] {
-            let mut world = World::default();
+        for (kind, config) in nodes.iter().enumerate() {
+            let affinity = ((at + kind) % 3 == 0).then_some(10_800);
+            let mut world = World { plain: true, ..World::default() };
             pods(&mut world);
             for index in 0..3 {
                 let ranges: &[&str] = if index == 0 { &RANGES } else { &[] };
-                let kind = (at + index + usize::from(affinity.is_some())) % 4;
-                world.put("services", "d", &format!("s{index}"), &service(index, external, internal, affinity, ranges));
-                slices(&mut world, index, ENDPOINTS[kind]);
+                let mut service = service(index, external, internal, affinity, ranges);
+                if index == 2 || (kind, at) == (0, 3) {
+                    // In one family only: its node ports are in the other one nobody's.
+                    service["spec"]["clusterIPs"] = json!([CLUSTER_IPS[index]]);
+                }
+                world.put("services", "d", &format!("s{index}"), &service);
+                slices(&mut world, index, ENDPOINTS[[0, 1 + (at + kind) % 2, 3][(index + at) % 3]]);
             }
-            let egress = affinity.is_some();
-            let interfaces = || vec![Interface::named("cni0").unwrap(), Interface::starting_with("veth").unwrap()];
-            let (masquerade_all, local_pods) = match (at, egress) {
-                (0, true) | (1, false) => (false, LocalPods::Interfaces(interfaces())),
-                (2, false) => (false, LocalPods::Nobody),
-                (3, false) => (true, LocalPods::Ranges),
-                _ => (false, LocalPods::Ranges),
-            };
-            let config = Config { egress, masquerade_all, local_pods, ..config() };
-            let numbers = chance.one(&[0, 0x2aaa_a000, 0x1555_5000, 0x3fff_f000]) & 0x3fff_f000;
-            sites.push(site(&format!("{external} {internal} {affinity:?}"), &mut world, &config, numbers));
-            let all = packets(&config);
-            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(12) == 0).collect();
-            for packet in kept {
-                add(sites, cases, sites.len() - 1, packet);
+            let numbers = chance.one(&[0, 0x2aaa_a000, 0x1555_5000, 0x3fff_f000]);
+            sites.push(site(&format!("{external} {internal} on node {kind}"), &mut world, config, numbers));
+            let site = sites.len() - 1;
+            ways_in().into_iter().for_each(|packet| add_all(sites, cases, site, packet));
+            if at == 0 {
+                beside().into_iter().for_each(|packet| add_all(sites, cases, site, packet));
             }
+            let all = packets(config);
+            let kept: Vec<Packet> = all.into_iter().filter(|_| chance.below(60) == 0).collect();
+            kept.into_iter().for_each(|packet| add(sites, cases, site, packet));
         }
     }
+}
+
+/// Every way into a Service from every kind of sender.
+fn ways_in() -> Vec<Packet> {
+    let mut all = Vec::new();
+    for (v6, targets) in [
+        (false, [("10.96.0.1", 80), ("10.96.0.2", 80), ("192.0.2.1", 80), ("192.0.2.2", 80), ("198.51.100.1", 30_000)]),
+        (true, [("fd96::1", 80), ("fd96::2", 80), ("2001:db8::1", 80), ("2001:db8::1", 82), ("2001:db8:2::1", 30_000)]),
+    ] {
+        let senders = if v6 {
+            ["fd24::1", "fd24::4", "2001:db8:1::7", "2001:db8:9::9"]
+        } else {
+            ["10.244.0.1", "10.244.0.4", "203.0.113.7", "203.0.9.9"]
+        };
+        for (destination, port) in targets {
+            all.extend(senders.map(|source| packet(source, destination, Protocol::Tcp, port)));
+            let own = packet(["198.51.100.1", "2001:db8:2::1"][usize::from(v6)], destination, Protocol::Tcp, port);
+            all.push(Packet { source_is_host: true, ..own });
+        }
+    }
+    all
+}
+
+/// What the cluster DNS is asked and answers, and what only looks like it.
+fn beside() -> Vec<Packet> {
+    let mut all = Vec::new();
+    for (dns, other, pod) in [("10.96.0.10", "10.96.0.99", "10.244.0.1"), ("fd96::10", "fd96::99", "fd24::1")] {
+        for protocol in PROTOCOLS {
+            for (source, destination, port) in [
+                (dns, pod, 40_001),
+                (other, pod, 40_001),
+                (pod, dns, 53),
+                (pod, other, 53),
+                (dns, pod, 53),
+                (pod, pod, 53),
+            ] {
+                all.push(packet(source, destination, protocol, port));
+            }
+            all.push(Packet { source_is_host: true, ..packet(dns, pod, protocol, 40_001) });
+        }
+    }
+    all
 }
 
 /// Random worlds after random histories.
 fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     let mut chance = Chance(5);
     for seed in 0..24 {
-        let mut world = World::default();
+        let mut world = World { plain: true, ..World::default() };
         world.begin();
         for _ in 0..8 + chance.below(30) {
             world.change(&chance.bytes(64));
@@ -255,7 +332,7 @@ fn by_chance(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
         let numbers = (chance.next() as u32) & 0x3fff_f000;
         sites.push(site(&format!("random world {seed}"), &mut world, &config, numbers));
         let all = packets(&config);
-        for packet in all.into_iter().filter(|_| chance.below(120) == 0) {
+        for packet in all.into_iter().filter(|_| chance.below(160) == 0) {
             add(sites, cases, sites.len() - 1, packet);
         }
     }
@@ -268,7 +345,7 @@ fn timeouts(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
         10_800, 14_400, 18_000, 21_600, 28_800, 36_000, 43_200, 86_400, 11_000,
     ];
     for seconds in known {
-        let mut world = World::default();
+        let mut world = World { plain: true, ..World::default() };
         for index in 0..2 {
             world.put("services", "d", &format!("s{index}"), &service(index, "Local", "Cluster", Some(seconds), &[]));
             slices(
@@ -277,32 +354,43 @@ fn timeouts(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
                 [&[("10.244.0.1", "n1"), ("10.244.0.2", "n2")], &[("fd24::1", "n1"), ("fd24::2", "n2")]],
             );
         }
-        sites.push(site(&format!("timeout {seconds}"), &mut world, &config(), 0x1234_5000));
-        for (source, destination) in [
-            ("203.0.113.7", "10.96.0.1"),
-            ("203.0.113.7", "10.96.0.2"),
-            ("2001:db8:1::7", "fd96::1"),
-            ("2001:db8:1::7", "fd96::2"),
-            ("203.0.113.7", "192.0.2.1"),
+        // Numbers of endpoints that use the upper bits too.
+        sites.push(site(&format!("timeout {seconds}"), &mut world, &config(), 0x1234_5a00));
+        for (source, destination, port) in [
+            ("203.0.113.7", "10.96.0.1", 80),
+            ("203.0.113.7", "10.96.0.1", 81),
+            ("203.0.113.7", "10.96.0.2", 80),
+            ("2001:db8:1::7", "fd96::1", 80),
+            ("2001:db8:1::7", "fd96::1", 81),
+            ("2001:db8:1::7", "fd96::2", 80),
+            ("203.0.113.7", "192.0.2.1", 80),
         ] {
-            add(sites, cases, sites.len() - 1, packet(source, destination, Protocol::Tcp, 80));
+            add(sites, cases, sites.len() - 1, packet(source, destination, Protocol::Tcp, port));
         }
     }
 }
 
 /// Sets on each rung of the ladder, full and with as few endpoints as it may have, and every way to draw.
 fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
-    let mut world = World::default();
-    let plain = json!({"metadata": {}, "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}]}});
-    world.put("services", "d", "s", &plain);
+    let mut world = World { plain: true, ..World::default() };
     let mut below = 0;
     for class in ladder() {
         let fewest = below + 1;
         below = class;
-        for count in BTreeSet::from([fewest, class.min(4095)]) {
-            let endpoints: Vec<Value> = (0..count)
-                .map(|index| json!({"addresses": [format!("10.244.{}.{}", 1 + index / 250, index % 250)]}))
-                .collect();
+        for count in BTreeSet::from([fewest, class.min(4094)]) {
+            // They remember, and others come first elsewhere, so that the bits of both are in their words.
+            let spec = json!({
+                "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}],
+                "internalTrafficPolicy": "Local",
+                "sessionAffinity": "ClientIP",
+                "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10_800}},
+            });
+            world.put("services", "d", "s", &json!({"metadata": {}, "spec": spec}));
+            let elsewhere = Some(json!({"addresses": ["10.244.0.1"], "nodeName": "n2"}));
+            let own = (0..count).map(
+                |index| json!({"addresses": [format!("10.244.{}.{}", 1 + index / 250, index % 250)], "nodeName": "n1"}),
+            );
+            let endpoints: Vec<Value> = elsewhere.into_iter().chain(own).collect();
             let slice = json!({
                 "metadata": {"labels": {"kubernetes.io/service-name": "s"}}, "addressType": "IPv4",
                 "ports": [{"name": "", "port": 8080}], "endpoints": endpoints,
@@ -316,42 +404,73 @@ fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
                     cases.push(Case { draws, ..case(sites.len() - 1, to) });
                 }
             }
+            // Remembered with an endpoint that is gone.
+            if let Some(words) = Words::new(&sites[sites.len() - 1].state, &to) {
+                let mut memory = Memory::default();
+                let gone = words.head(false) | 0x9fff & 0xfff;
+                memory.remember("affinity4", &words.client(to.source), &gone.to_ne_bytes(), 777);
+                cases.push(Case { memory, ..case(sites.len() - 1, to) });
+            }
         }
     }
 }
 
 /// A commit, two or three, before every look-up that a packet makes.
 fn commits(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
-    let first = sites.len();
-    let kinds: [(&str, Endpoints, Option<u32>); 3] = [
-        ("one", &[("10.244.0.1", "n1")], None),
-        ("others", &[("10.244.0.2", "n2"), ("10.244.0.3", "n1"), ("10.244.0.4", "n1")], None),
-        ("remembered", &[("10.244.0.4", "n2")], Some(60)),
-    ];
-    for (name, endpoints, affinity) in kinds {
-        let mut world = World::default();
-        world.put("services", "d", "s0", &service(0, "Cluster", "Cluster", affinity, &[]));
-        slices(&mut world, 0, [endpoints, &[("fd24::1", "n1")]]);
-        // Other numbers each time: whatever a word names is gone.
-        let numbers = (sites.len() as u32 * 0x0101_1000) & 0x3fff_f000;
-        sites.push(site(&format!("commit to {name}"), &mut world, &config(), numbers));
-    }
     let rules = Interpreter::default();
-    for (source, destination, port) in
-        [("203.0.113.7", "10.96.0.1", 80), ("10.244.0.9", "192.0.2.1", 80), ("203.0.113.7", "198.51.100.1", 30_000)]
-    {
-        let plain = case(first, packet(source, destination, Protocol::Tcp, port));
-        let whole = run(&rules, sites, &plain, true).look_ups;
-        for (one, two) in (0..whole).flat_map(|one| (one..3 * whole).map(move |two| (one, two))) {
-            cases.push(Case { commits: vec![(one, first + 1)], ..plain.clone() });
-            cases.push(Case { commits: vec![(one, first + 1), (two, first + 2)], ..plain.clone() });
-            let commits = vec![(one, first + 2), (two, first + 1)];
-            cases.push(Case { commits, site: first, ..plain.clone() });
+    for (policy, told) in [("Cluster", ""), ("Local", ""), ("Cluster", "cni0"), ("Local", "cni0")] {
+        let config = match told {
+            "" => config(),
+            name => Config { local_pods: LocalPods::Interfaces(vec![Interface::named(name).unwrap()]), ..config() },
+        };
+        let first = sites.len();
+        let kinds: [(&str, [Endpoints; 2], Option<u32>); 3] = [
+            ("one", [&[("10.244.0.1", "n1")], &[("fd24::1", "n1")]], None),
+            ("others", [&[("10.244.0.2", "n1"), ("10.244.0.3", "n1")], &[("fd24::2", "n1"), ("fd24::3", "n1")]], None),
+            ("remembered", [&[("10.244.0.4", "n1")], &[("fd24::4", "n1")]], Some(60)),
+        ];
+        for (name, endpoints, affinity) in kinds {
+            let mut world = World { plain: true, ..World::default() };
+            world.put("services", "d", "s0", &service(0, policy, policy, affinity, &[]));
+            slices(&mut world, 0, endpoints);
+            // Other numbers each time: whatever a word names is gone.
+            let numbers = (sites.len() as u32 * 0x0101_1000) & 0x3fff_f000;
+            sites.push(site(&format!("commit to {name}, {policy}, {told}"), &mut world, &config, numbers));
         }
-        // Three commits, each while the packet is on its way to what the one before promised.
-        for step in 1..whole {
-            let commits = vec![(step, first + 1), (step + whole, first + 2), (step + 2 * whole, first)];
-            cases.push(Case { commits, ..plain.clone() });
+        for (source, destination, port, source_is_host) in [
+            ("203.0.113.7", "10.96.0.1", 80, false),
+            ("10.244.0.9", "10.96.0.1", 80, false),
+            ("10.244.0.9", "192.0.2.1", 80, false),
+            ("203.0.113.7", "198.51.100.1", 30_000, false),
+            ("198.51.100.1", "10.96.0.1", 80, true),
+            ("198.51.100.1", "192.0.2.1", 80, true),
+            ("2001:db8:1::7", "fd96::1", 80, false),
+            ("fd24::9", "fd96::1", 80, false),
+            ("fd24::9", "2001:db8::1", 80, false),
+            ("2001:db8:2::1", "2001:db8::1", 80, true),
+            ("2001:db8:1::7", "2001:db8:2::1", 30_000, false),
+        ] {
+            let packet = Packet { source_is_host, ..packet(source, destination, Protocol::Tcp, port) };
+            for from in [first, first + 2] {
+                let mut plain = case(from, packet);
+                plain.circumstances.interface = interface(told);
+                straddle(&rules, sites, cases, &plain, [first + 1, 2 * first + 2 - from]);
+            }
         }
+    }
+}
+
+/// One commit and two before every look-up, and three, each while the packet is on its way to what the one before it
+/// promised.
+fn straddle(rules: &Interpreter, sites: &[Site], cases: &mut Vec<Case>, plain: &Case, to: [usize; 2]) {
+    let whole = run(rules, sites, plain, true).look_ups;
+    for one in 0..whole {
+        cases.push(Case { commits: vec![(one, to[0])], ..plain.clone() });
+        cases.push(Case { commits: vec![(one, to[1])], ..plain.clone() });
+        for two in one..2 * whole + 2 {
+            cases.push(Case { commits: vec![(one, to[0]), (two, to[1])], ..plain.clone() });
+        }
+        let commits = vec![(one, to[0]), (one + whole, to[1]), (one + 2 * whole, plain.site)];
+        cases.push(Case { commits, ..plain.clone() });
     }
 }

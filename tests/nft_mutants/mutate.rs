@@ -13,6 +13,31 @@ pub(crate) struct Mutant {
     change: Change,
 }
 
+/// What is said of a call that comes back, or does not.
+const CALL: &str = "goto for jump or jump for goto";
+
+/// Whether every rule that reads an address knows its family: elsewhere it would read other bytes of the packet. No rule
+/// of ours may rely on what those are.
+pub(crate) fn families_are_known(rules: &Ruleset) -> bool {
+    let number = |family| if family == Family::V4 { 2_u8 } else { 10 };
+    let digit = |family| if family == Family::V4 { '4' } else { '6' };
+    rules.chains.iter().all(|chain| {
+        chain.rules.iter().all(|rule| {
+            let asked = rule.windows(2).find_map(|two| match two {
+                [Expression::Meta(Meta::Family, _), Expression::Compare { equal: true, value, .. }] => value.first(),
+                _ => None,
+            });
+            rule.iter().all(|one| match one {
+                Expression::Payload(Payload::Source(family) | Payload::Destination(family), _)
+                | Expression::Dnat { family, .. } => {
+                    chain.name.ends_with(digit(*family)) || asked == Some(&number(*family))
+                }
+                _ => true,
+            })
+        })
+    })
+}
+
 enum Change {
     /// The rule at this place becomes these.
     Rules { chain: usize, at: usize, instead: Vec<Rule> },
@@ -44,15 +69,24 @@ impl Mutant {
     }
 }
 
+/// Chains that choose by an algorithm other than chance. What they choose is tested by those who wrote them.
+pub(crate) fn of_algorithms(chain: &str) -> bool {
+    chain == "special" || ["hash_", "ring_"].iter().any(|prefix| chain.starts_with(prefix))
+}
+
 /// All of them, in order of the rules.
 pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
     let mut all = Vec::new();
-    for (chain, held) in rules.chains.iter().enumerate() {
+    for (chain, held) in rules.chains.iter().enumerate().filter(|(_, held)| !of_algorithms(&held.name)) {
         let name = &held.name;
         if held.hook.is_some() {
             all.push(Mutant { name: format!("{name}: not hooked"), chain: None, change: Change::Unhook { chain } });
         }
         for (at, rule) in held.rules.iter().enumerate() {
+            // What is counted in elements changes nothing for any packet.
+            if rule.iter().any(|one| matches!(one, Expression::Tally { .. })) {
+                continue;
+            }
             let mut add = |what: &str, change| {
                 all.push(Mutant { name: format!("{name} {at}{what}"), chain: Some(name.clone()), change });
             };
@@ -60,8 +94,16 @@ pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
             if held.rules.get(at + 1).is_some_and(|next| next != rule) {
                 add(": after the next", Change::Swap { chain, at });
             }
+            // After the last rule of a chain there is nothing to come back to: jump and goto are the same.
+            let last = at + 1 == held.rules.len() && held.hook.is_none();
             for (step, expression) in rule.iter().enumerate() {
                 for (what, instead) in expressions(rules, expression) {
+                    if last
+                        && (what == CALL
+                            || matches!(expression, Expression::Verdict(Verdict::Return)) && instead.is_empty())
+                    {
+                        continue;
+                    }
                     let mut changed = rule.clone();
                     changed.splice(step..=step, instead);
                     add(&format!(".{step}: {what}"), Change::Rules { chain, at, instead: vec![changed] });
@@ -71,6 +113,9 @@ pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
     }
     for (set, held) in rules.sets.iter().enumerate() {
         let Contents::Verdicts(entries) = &held.contents else { continue };
+        if held.name == "algorithm" {
+            continue;
+        }
         let chain = user(rules, &held.name);
         for (at, (key, verdict)) in entries.iter().enumerate() {
             let mut add = |what: &str, instead| {
@@ -82,8 +127,9 @@ pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
             if next != verdict {
                 add("verdict of the next", Some((*key, next.clone())));
             }
-            if let Some(other) = other_call(verdict) {
-                add("goto for jump or jump for goto", Some((*key, other)));
+            // Those maps are asked last of all in their chain, so that jump and goto are the same.
+            if let Some(other) = other_call(verdict).filter(|_| !held.name.starts_with("by_flags")) {
+                add(CALL, Some((*key, other)));
             }
         }
     }
@@ -176,6 +222,7 @@ fn expressions(rules: &Ruleset, one: &Expression) -> Vec<Mutation> {
             all
         }
         Expression::SourceIsLocal(_) => vec![gone()],
+        Expression::InTurn { .. } | Expression::Hash { .. } | Expression::Tally { .. } => Vec::new(),
         Expression::Dnat { family, address, port } => {
             let other = if *family == Family::V4 { Family::V6 } else { Family::V4 };
             vec![
@@ -253,7 +300,7 @@ fn verdicts(rules: &Ruleset, verdict: &Verdict) -> Vec<Mutation> {
         Verdict::Return => all.extend([Verdict::Accept, Verdict::Drop].map(|other| to(format!("{other:?}"), other))),
         Verdict::Jump(chain) | Verdict::Goto(chain) => {
             if let Some(other) = other_call(verdict) {
-                all.push(to("goto for jump or jump for goto".into(), other));
+                all.push(to(CALL.into(), other));
             }
             for other in neighbours(rules, chain) {
                 let target = match verdict {

@@ -62,7 +62,11 @@ impl<'a> Reference<'a> {
         let by_node_port = |service: &'a Service, port: &'a ServicePort| {
             let open = matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer);
             let here = self.config.node_port_addresses.contains(&packet.destination);
-            (open && here && port.node_port != 0 && port.node_port == packet.port).then_some((service, port, Way::NodePort))
+            (open && here && port.node_port != 0 && port.node_port == packet.port).then_some((
+                service,
+                port,
+                Way::NodePort,
+            ))
         };
         let candidates = || self.candidates(packet);
         // Nobody takes a cluster IP from its Service by naming it.
@@ -139,7 +143,8 @@ impl<'a> Reference<'a> {
         match &self.config.local_pods {
             LocalPods::Ranges => self.config.pod_cidrs.iter().any(|range| range.contains(packet.source)),
             LocalPods::Interfaces(all) => {
-                !packet.source_is_host && all.iter().map(|one| one.bounds()).any(|(from, to)| from <= *interface && *interface < to)
+                !packet.source_is_host
+                    && all.iter().map(|one| one.bounds()).any(|(from, to)| from <= *interface && *interface < to)
             }
             LocalPods::Nobody => false,
         }
@@ -151,6 +156,14 @@ impl<'a> Reference<'a> {
         let (service, _, way) = self.meet(packet)?;
         let (local, masquerade) = self.policy(packet, interface, service, way);
         Some((local, masquerade, service.affinity_seconds))
+    }
+
+    /// Whether endpoints of the Service that a packet meets have hints of zones, and of nodes.
+    pub(crate) fn hints(&self, packet: &Packet) -> (bool, bool) {
+        let Some((service, port, _)) = self.meet(packet) else { return (false, false) };
+        let all = self.endpoints(service, port, family(packet.destination));
+        let any = |hints: &dyn Fn(&Endpoint) -> bool| all.values().any(|endpoint| hints(endpoint));
+        (any(&|endpoint| !endpoint.hint_zones.is_empty()), any(&|endpoint| !endpoint.hint_nodes.is_empty()))
     }
 
     /// Whether source ranges let a packet in; true where none apply.

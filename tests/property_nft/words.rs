@@ -20,19 +20,25 @@ impl<'a> Words<'a> {
     pub(crate) fn new(state: &'a State, packet: &Packet) -> Option<Self> {
         let protocol = [6, 17, 132][packet.protocol as usize];
         let transport = [&[protocol, 0, 0, 0][..], &packet.port.to_be_bytes(), &[0, 0]].concat();
-        let (fronts, node_ports) = match packet.destination {
-            IpAddr::V4(_) => (SetName::Front4, SetName::Nodeport4),
-            IpAddr::V6(_) => (SetName::Front6, SetName::Nodeport6),
+        let (fronts, node_ports, own) = match packet.destination {
+            IpAddr::V4(_) => (SetName::Front4, SetName::Nodeport4, SetName::NodeportAddrs4),
+            IpAddr::V6(_) => (SetName::Front6, SetName::Nodeport6, SetName::NodeportAddrs6),
         };
+        let at_node = state.get(&own).is_some_and(|held| held.contains_key(&*octets(packet.destination)));
         let key = [octets(packet.destination), transport.clone()].concat();
         let by_address = state.get(&fronts).and_then(|held| held.get(&*key));
-        let found = by_address.or_else(|| state.get(&node_ports)?.get(&*transport))?;
+        let found = by_address.or_else(|| state.get(&node_ports).filter(|_| at_node)?.get(&*transport))?;
         Some(Self { state, service: word(found) & 0xffff_f000 })
+    }
+
+    /// The first half of the keys of its slots.
+    pub(crate) fn head(&self, local: bool) -> u32 {
+        self.service | if local { 0x800 } else { 0 }
     }
 
     /// Endpoint words in order of slots.
     pub(crate) fn slots(&self, local: bool) -> Vec<u32> {
-        let head = self.service | if local { 0x800 } else { 0 };
+        let head = self.head(local);
         let slot = |slot: u32| {
             let key = [head.to_ne_bytes(), slot.to_ne_bytes()].concat();
             self.state.get(&SetName::Slots)?.get(&*key).map(|value| word(value))

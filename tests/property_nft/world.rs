@@ -62,6 +62,8 @@ pub(crate) fn config() -> Config {
 /// The cluster as watched, with a revision that grows.
 #[derive(Default)]
 pub(crate) struct World {
+    /// Every Service chooses by chance among endpoints of one weight.
+    pub(crate) plain: bool,
     pub(crate) builder: Builder,
     pub(crate) revision: Revision,
 }
@@ -70,6 +72,10 @@ impl World {
     pub(crate) fn put(&mut self, plural: &str, namespace: &str, name: &str, object: &Value) {
         self.revision.0 += 1;
         let key = ObjectKey::new(namespace, name);
+        let mut object = object.clone();
+        if let Some(meta) = object["metadata"].as_object_mut().filter(|_| self.plain) {
+            meta.remove("annotations");
+        }
         // What cannot be used is a problem that the builder remembers, and counts as absent.
         _ = self.builder.put(plural, &key, self.revision, object.to_string().as_bytes());
     }

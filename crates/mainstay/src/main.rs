@@ -97,6 +97,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ls(flags) => cli::ls::run(&flags)?,
         Command::Status(flags) => return client(cli::status::run(&flags)),
         Command::Open(flags) => return client(cli::open::run(&flags)),
+        Command::Trace(flags) => client(cli::trace::run(&flags))?,
         Command::Explain(flags) => return client(cli::explain::run(&flags)),
         Command::Doctor(flags) => return client(cli::doctor::run(&flags)),
         Command::Store(flags) => return client(cli::store::run(&flags)),

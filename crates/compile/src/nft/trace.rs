@@ -135,9 +135,10 @@ impl Trace {
             }
             _ => None,
         });
-        let steps = self.steps.iter().map(|step| {
-            json!({ "set": step.set, "key": step.key, "found": step.found, "says": step.says })
-        });
+        let steps = self
+            .steps
+            .iter()
+            .map(|step| json!({ "set": step.set, "key": step.key, "found": step.found, "says": step.says }));
         json!({
             "source": self.packet.source,
             "sourceIsHost": self.packet.source_is_host,

@@ -10,6 +10,7 @@ mod switch;
 use std::collections::{BTreeMap, BTreeSet};
 
 use compile::nft::expr::Ruleset;
+use compile::nft::interpret::Memory;
 use compile::nft::rules::{self, Options, TABLE};
 use compile::nft::state::{Batch, Key, SetName, State};
 use kernel::nl::batch::Batch as Transaction;
@@ -154,6 +155,17 @@ impl Nft {
             endpoints: self.counted(&[SetName::Ep4, SetName::Ep6])?,
             named: named.into_iter().map(|(name, packets, bytes)| (name, Count { packets, bytes })).collect(),
         })
+    }
+
+    /// Clients that the kernel remembers; for how long yet is not asked.
+    pub fn clients(&mut self) -> Result<Memory> {
+        let mut memory = Memory::default();
+        for map in ["affinity4", "affinity6"] {
+            for held in nftables::elements(&mut self.socket, TABLE, map)? {
+                memory.remember(map, &held.key, &held.value, u32::MAX);
+            }
+        }
+        Ok(memory)
     }
 
     /// Every flow that the kernel tracks in this namespace.

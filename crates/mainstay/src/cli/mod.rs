@@ -33,6 +33,7 @@ pub(crate) mod store;
 mod target;
 mod terminal;
 mod throw_away;
+pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod wait;
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     Ls(ls::Flags),
     /// Say why an object has no traffic: the first failing step, evidence, a fix to paste. Also what a code means.
     Explain(explain::Flags),
+    /// Follow a packet through the kernel's rules: which element decides, and why.
+    Trace(trace::Flags),
     /// Look at every Service and say what is wrong.
     Doctor(doctor::Flags),
     /// Give images other names, so that manifests run as printed.

@@ -16,6 +16,7 @@ use super::advice::Advisor;
 use super::faults::Faults;
 use super::nft;
 use super::publish::Publish;
+use super::trace::Tracer;
 
 /// Answers for one running instance.
 pub(crate) struct Instance {
@@ -43,12 +44,15 @@ pub(crate) struct Instance {
     pub(crate) advisor: Arc<Advisor>,
     /// Ports on the host.
     pub(crate) publish: Publish,
+    /// Follows packets through the kernel's rules.
+    pub(crate) tracer: Tracer,
 }
 
 impl Extension for Instance {
     fn work(&self, method: &str, path: &str, body: &Value) -> Option<BoxFuture<'static, Result<Value, Status>>> {
         crate::keep::online::work(&self.store, &self.facts.data_dir, method, path, body)
             .or_else(|| self.publish.work(method, path, body))
+            .or_else(|| self.tracer.work(method, path, body))
             .or_else(|| Advisor::work(&self.advisor, method, path, body))
     }
 

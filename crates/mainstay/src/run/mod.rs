@@ -21,6 +21,7 @@ mod pulse;
 mod reach;
 mod rest;
 mod service_routes;
+pub(crate) mod trace;
 
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
@@ -189,6 +190,12 @@ async fn start_roles(
     if let Some(host) = &host {
         host.guard_neighbours(domain, &report, problem)?;
     }
+    let tracer = trace::Tracer {
+        sandbox: sandbox.clone(),
+        table: table.clone(),
+        node_ports: shared.node_ports.clone(),
+        latest: feed.latest(),
+    };
     let inside = sandbox.clone();
     let enter: nft::Enter = Box::new(move || inside.enter().context("cannot enter the node's network"));
     let thread = nft::start(dataplane, enter, table, &feed, nft_confirm, shared)?;
@@ -230,6 +237,7 @@ async fn start_roles(
         zone: names.text(),
         advisor,
         publish,
+        tracer,
     }));
     let (dataplane, _controllers, stop) = (Arc::new(thread), controllers, door.stop);
     Ok(Running { applied, feed, api, store, report, kubelet, stop, node_runtime, _controllers, dataplane })

@@ -35,6 +35,7 @@ mod stock;
 mod store;
 mod streams;
 mod terminal;
+mod trace;
 mod types;
 mod whose;
 mod workloads;

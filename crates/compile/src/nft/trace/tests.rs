@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::nft::words::{Policy, bytes};
 use crate::nft::state::SetName;
+use crate::nft::words::{Policy, bytes};
 
 fn state() -> State {
     let id = ServiceId(7);
@@ -56,10 +56,13 @@ fn a_translated_packet_is_told_from_frontend_to_endpoint() {
     assert_eq!(step(&trace, "set_cluster").says, "shop/web:http has 2 endpoints");
     assert!(step(&trace, "slots").says.starts_with("one of 2, at random"));
     let json = trace.to_json();
-    assert_eq!(json["endpoints"], json!([
-        { "address": "10.244.0.2", "port": 8080, "masqueraded": false },
-        { "address": "10.244.0.3", "port": 8080, "masqueraded": false },
-    ]));
+    assert_eq!(
+        json["endpoints"],
+        json!([
+            { "address": "10.244.0.2", "port": 8080, "masqueraded": false },
+            { "address": "10.244.0.3", "port": 8080, "masqueraded": false },
+        ])
+    );
     assert!(trace.text().contains("10.244.0.3:8080 sees the sender's own address"), "{}", trace.text());
 }
 
@@ -79,7 +82,7 @@ fn what_is_refused_or_none_of_our_business_names_the_range() {
     assert_eq!(refused.verdict(), "refused");
     assert_eq!(step(&refused, "front4").says, "no Service has this address and port");
     assert_eq!(step(&refused, "service_cidrs4").found.as_deref(), Some("10.96.0.0 - 10.97.0.0"));
-    assert_eq!(refused.why, "refused at once: a TCP reset to the sender");
+    assert_eq!(refused.why, "an address of Services that nobody has with this port");
     let passed = follow("10.244.0.9", "192.0.2.1", 80);
     assert_eq!(passed.verdict(), "passed");
     assert!(passed.why.contains("none of our business"), "{}", passed.why);

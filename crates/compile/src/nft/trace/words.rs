@@ -27,7 +27,8 @@ impl<'a> Writer<'a> {
 
     /// The steps, and why the packet ends as it does.
     pub(super) fn finish(self, verdicts: &BTreeSet<Verdict>) -> (Vec<Step>, String) {
-        let last = self.steps.last().map_or("no rule is about it", |step| &step.says).to_owned();
+        let decisive = self.steps.iter().rev().find(|step| step.set.is_some()).or(self.steps.last());
+        let last = decisive.map_or("no rule is about it", |step| &step.says).to_owned();
         let why = match verdicts.first() {
             Some(Verdict::Translate { .. }) => match verdicts.len() {
                 1 => "to this endpoint".to_owned(),
@@ -43,8 +44,12 @@ impl<'a> Writer<'a> {
         match event {
             Event::Chain(chain) => self.chain = chain.to_owned(),
             Event::Lookup { set, key, found } => self.lookup(set, key, found),
-            Event::SourceIsLocal(true) => self.say("the sender is this host: all endpoints, and the source becomes this host's"),
-            Event::Masqueraded => self.say("masqueraded: the endpoint sees an address of this host, so that answers come back"),
+            Event::SourceIsLocal(true) => {
+                self.say("the sender is this host: all endpoints, and the source becomes this host's")
+            }
+            Event::Masqueraded => {
+                self.say("masqueraded: the endpoint sees an address of this host, so that answers come back")
+            }
             Event::Untracked => self.say("it stays out of connection tracking"),
             Event::Rejected(Reject::TcpReset) => self.say("refused at once: a TCP reset to the sender"),
             Event::Rejected(Reject::PortUnreachable) => self.say("refused at once: port unreachable to the sender"),
@@ -56,7 +61,9 @@ impl<'a> Writer<'a> {
                 self.say("dropped: it belongs to no connection and would leave untranslated");
             }
             Event::Wrote { how: MapWrite::Update { timeout }, .. } => {
-                self.say(&format!("the client stays with this endpoint until {timeout} seconds pass without a connection"));
+                self.say(&format!(
+                    "the client stays with this endpoint until {timeout} seconds pass without a connection"
+                ));
             }
             Event::Wrote { how: MapWrite::Delete, .. } => self.say("the remembered endpoint is forgotten"),
             _ => (),
@@ -146,7 +153,10 @@ impl<'a> Writer<'a> {
         let head = (held & bits::SET).to_ne_bytes();
         let slots = self.question.state.get(&SetName::Slots);
         let count = slots.map_or(0, |slots| {
-            slots.range::<[u8], _>((Bound::Included(&head[..]), Bound::Unbounded)).take_while(|(key, _)| key.starts_with(&head)).count()
+            slots
+                .range::<[u8], _>((Bound::Included(&head[..]), Bound::Unbounded))
+                .take_while(|(key, _)| key.starts_with(&head))
+                .count()
         });
         let on = if local { " on this node" } else { "" };
         let mut out = match (held & bits::W_PICK, count) {
