@@ -20,7 +20,7 @@ const USAGE: &str = "\
   cargo xtask dist [--target x86_64|aarch64]... [--binary FILE] [--out DIR]
   cargo xtask golden KUBECONFIG [SECTION...]
   cargo xtask growth [--writes N]
-  cargo xtask peers [--rounds N] [--services N,N] [--only PART] [--side NAME] [--peers-dir DIR] [--binary FILE] [--json FILE]
+  cargo xtask peers [--rounds N] [--services N,N] [--only PART] [--side NAME] [--peers-dir DIR] [--binary FILE] [--node FILE] [--json FILE]
   cargo xtask soak [--minutes N] [--rate N] [--cycle-seconds N] [--binary FILE] [--json FILE]
   cargo xtask stranger [--suite NAME] [--mirror URL] [--dist DIR] [--only STEP] [--keep]";
 

@@ -88,6 +88,9 @@ impl Ground {
         ip(&["-n", &node.server, "route", "add", "default", "via", "10.240.1.9"])?;
         let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
         shell(&node.node, forward)?;
+        // A flow of a probe is forgotten before its port comes again.
+        let forget = "cd /proc/sys/net/netfilter; for name in udp_timeout udp_timeout_stream; do echo 3 > nf_conntrack_$name; done";
+        shell(&node.node, forget)?;
         // Thousands of connections a second to one address use up the ports of one minute otherwise.
         let ports =
             "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range";

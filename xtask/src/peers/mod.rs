@@ -46,6 +46,7 @@ const PARTS: [&str; 4] = ["speed", "memory", "takeover", "cluster"];
 #[derive(Debug)]
 pub(crate) struct Options {
     binary: Option<PathBuf>,
+    node: Option<PathBuf>,
     peers: PathBuf,
     services: Vec<usize>,
     rounds: usize,
@@ -59,13 +60,22 @@ impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self> {
         let cache = std::env::var_os("HOME").map_or_else(std::env::temp_dir, |home| PathBuf::from(home).join(".cache"));
         let peers = cache.join("mainstay-peers");
-        let mut options =
-            Self { binary: None, peers, services: SIZES.to_vec(), rounds: 3, json: None, only: None, side: None };
+        let mut options = Self {
+            binary: None,
+            node: None,
+            peers,
+            services: SIZES.to_vec(),
+            rounds: 3,
+            json: None,
+            only: None,
+            side: None,
+        };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().with_context(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--binary" => options.binary = Some(value()?.into()),
+                "--node" => options.node = Some(value()?.into()),
                 "--peers-dir" => options.peers = value()?.into(),
                 "--services" => options.services = numbers(value()?)?,
                 "--rounds" => options.rounds = value()?.parse().context("--rounds takes a number")?,
@@ -109,7 +119,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let peers = Peers::find_or_build(&std::path::absolute(&options.peers)?)?;
     let sides = options.sides()?;
-    let programs = Programs { binary: &binary, peers: &peers, sides };
+    let node = options.node.clone().unwrap_or_else(|| binary.clone());
+    let programs = Programs { binary: &binary, node: &node, peers: &peers, sides };
     let ground = Ground::make()?;
     let mut figures = report::head(&programs)?;
     let mut note = |part: &str, value: Value| -> Result<()> {

@@ -48,6 +48,8 @@ impl Side {
 pub(super) struct Programs<'a> {
     /// Mainstay.
     pub(super) binary: &'a Path,
+    /// The build of it that plays the node role.
+    pub(super) node: &'a Path,
     /// kube-proxy among others.
     pub(super) peers: &'a Peers,
     /// Which are measured, in the order of every round.
@@ -79,7 +81,7 @@ impl Proxy {
         let log = ground.directory().join(format!("{}-{}.log", node.node, side.name()));
         let mut command = match side {
             Side::KubeProxy => kube_proxy(&programs.peers.program("kube-proxy"), ground, node, api)?,
-            Side::Mainstay => mainstay(programs.binary, node, api),
+            Side::Mainstay => mainstay(programs.node, node, api),
         };
         command.args(flags);
         let mut process = Process::start(side.name(), command, &log)?;
@@ -149,5 +151,5 @@ pub(super) fn check_complete(side: Side, node: &Node, services: usize) -> Result
 
 /// Takes everything of ours away; `--take-over` does that with what is kube-proxy's.
 pub(super) fn clean_up(programs: &Programs<'_>, node: &Node) -> Result<()> {
-    output(node.command(programs.binary).args(["node", "--cleanup"])).map(|_| ())
+    output(node.command(programs.node).args(["node", "--cleanup"])).map(|_| ())
 }
