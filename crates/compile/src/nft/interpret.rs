@@ -246,7 +246,7 @@ impl<'a> Walk<'a, '_> {
             Expression::NoTrack => self.untracked = true,
             Expression::Verdict(step) => return Next::Step(step),
             Expression::Write { map, how, key, value } => self.remember(map, *how, *key, *value),
-            Expression::Counter(_) => {}
+            Expression::Counter(_) | Expression::LogFlow { .. } => {}
         }
         Next::Expression
     }

@@ -1,6 +1,7 @@
 //! Services as nftables data: fixed rules (`rules`), maps and sets (`state`), and what to change (`programmer`).
 
 pub mod expr;
+pub mod flows;
 mod held;
 mod ids;
 pub mod interpret;

@@ -2,9 +2,10 @@
 
 mod elements;
 mod expression;
+mod flows;
 mod install;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use compile::nft::expr::Ruleset;
 use compile::nft::rules::{self, TABLE};
@@ -15,12 +16,11 @@ use kernel::nl::{Protocol, Socket, conntrack, nftables};
 use crate::{Dataplane, Error, Result, limits};
 
 pub use elements::encoded_len;
+pub use flows::FlowFigures;
 pub use kernel::nl::conntrack::{Flow, Tuple};
 
-const UDP: u8 = 17;
-/// Bits of the conntrack mark that identify an endpoint, and the bit among them that says it is ours.
-const IDENTITY: u32 = 0x007f_ffff;
-const OURS: u32 = 0x0040_0000;
+/// Of asm-generic/errno.h.
+const EOPNOTSUPP: i32 = 95;
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Nft {
     socket: Socket,
     ruleset: Ruleset,
     version: String,
-    flushes: BTreeSet<u32>,
+    flows: flows::Keeper,
 }
 
 impl Nft {
@@ -61,7 +61,19 @@ impl Nft {
     pub fn open_with(counters: bool) -> Result<Self> {
         let ruleset = rules::ruleset(counters);
         let version = rules::version(&ruleset);
-        Ok(Self { socket: Socket::open(Protocol::Netfilter)?, ruleset, version, flushes: BTreeSet::new() })
+        Ok(Self { socket: Socket::open(Protocol::Netfilter)?, ruleset, version, flows: flows::Keeper::default() })
+    }
+
+    /// From now on follows every UDP flow that the rules translate, on a thread of its own, so that those of an endpoint
+    /// that leaves are known without a walk of the table. One process per network namespace can: it is an error where
+    /// another one does (EPERM, EBUSY) or the kernel has no nfnetlink_log; everything works as before then, by walks.
+    pub fn follow_flows(&mut self) -> Result<()> {
+        Ok(self.flows.follow()?)
+    }
+
+    /// What it took to end UDP flows since this was opened.
+    pub fn flow_figures(&self) -> FlowFigures {
+        self.flows.figures()
     }
 
     /// Deletes our table and nothing else; an absent table is no error.
@@ -90,6 +102,18 @@ impl Nft {
         Ok(conntrack::flows(&mut self.socket, None)?)
     }
 
+    fn without_flow_log(&self) -> (Ruleset, String) {
+        let ruleset = rules::without_flow_log(self.ruleset.clone());
+        let version = rules::version(&ruleset);
+        (ruleset, version)
+    }
+
+    /// The rules in the kernel are these, which tell nobody of flows.
+    fn stop_following(&mut self, ruleset: Ruleset, version: String) {
+        (self.ruleset, self.version) = (ruleset, version);
+        self.flows.stop();
+    }
+
     fn counted(&mut self, names: &[SetName]) -> Result<BTreeMap<(SetName, Key), Count>> {
         let mut out = BTreeMap::new();
         for name in names {
@@ -101,27 +125,23 @@ impl Nft {
         }
         Ok(out)
     }
-
-    /// Deletes the UDP flows of endpoints that left; what fails stays on the list for the next call.
-    fn flush(&mut self) -> Result<()> {
-        if self.flushes.is_empty() {
-            return Ok(());
-        }
-        if self.flushes.len() > limits::FLUSHES_PENDING {
-            conntrack::delete_marked(&mut self.socket, UDP, &[OURS], OURS)?;
-        } else {
-            let marks: Vec<u32> = self.flushes.iter().copied().collect();
-            conntrack::delete_marked(&mut self.socket, UDP, &marks, IDENTITY)?;
-        }
-        self.flushes.clear();
-        Ok(())
-    }
 }
 
 impl Dataplane for Nft {
     fn observe(&mut self) -> Result<Option<State>> {
-        match nftables::table_note(&mut self.socket, TABLE)?.flatten() {
-            Some(note) if note == self.version => Ok(Some(elements::read(&mut self.socket)?)),
+        let note = nftables::table_note(&mut self.socket, TABLE)?.flatten();
+        if note.as_ref().is_some_and(|note| *note != self.version) {
+            let (ruleset, version) = self.without_flow_log();
+            if note.as_ref() == Some(&version) {
+                self.stop_following(ruleset, version);
+            }
+        }
+        match note {
+            Some(note) if note == self.version => {
+                let state = elements::read(&mut self.socket)?;
+                self.flows.observed(&mut self.socket, &state)?;
+                Ok(Some(state))
+            }
             _ => Ok(None),
         }
     }
@@ -130,16 +150,25 @@ impl Dataplane for Nft {
         // Deleting costs an RCU grace period of about 10 ms, so it is asked for only where there is something.
         let exists = nftables::table_note(&mut self.socket, TABLE)?.is_some();
         let transaction = install::write(&self.ruleset, &self.version, exists);
-        transaction.commit(&mut self.socket, "install the rules of table inet mainstay")?;
-        Ok(())
+        let what = "install the rules of table inet mainstay";
+        match transaction.commit(&mut self.socket, what) {
+            // No module for it: the rules of this kernel do without.
+            Err(error) if error.not_found() || error.errno() == Some(EOPNOTSUPP) => {
+                let (ruleset, version) = self.without_flow_log();
+                install::write(&ruleset, &version, exists).commit(&mut self.socket, what)?;
+                self.stop_following(ruleset, version);
+            }
+            other => other?,
+        }
+        Ok(self.flows.installed(&mut self.socket)?)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<()> {
         let mut transaction = Transaction::new();
         elements::write(&mut transaction, &batch.delete, &batch.add)?;
         transaction.commit(&mut self.socket, "apply a batch to table inet mainstay").map_err(Error::of_apply)?;
-        self.flushes.extend(&batch.flush);
-        self.flush()
+        self.flows.committed(batch);
+        Ok(self.flows.flush(&mut self.socket)?)
     }
 
     fn batch_bytes_max(&self) -> usize {

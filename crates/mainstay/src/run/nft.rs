@@ -245,7 +245,13 @@ pub(crate) fn start(
 
 fn open(kind: Kind) -> Result<Box<dyn Dataplane>> {
     Ok(match kind {
-        Kind::Nft => Box::new(Nft::open().context("cannot open nftables")?),
+        Kind::Nft => {
+            let mut nft = Nft::open().context("cannot open nftables")?;
+            if let Err(error) = nft.follow_flows() {
+                tracing::warn!(%error, "UDP flows of endpoints that leave are found by walks of the table, not by an index");
+            }
+            Box::new(nft)
+        }
         Kind::Memory => Box::new(Memory::default()),
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batches::Group;
+use crate::nft::flows::{self, Flush};
 use crate::nft::held::{Held, Numbered, Place, backend_of, place};
 use crate::nft::ids::Numbers;
 use crate::nft::state::{SetName, State, Value};
@@ -116,16 +117,26 @@ impl Recovered {
     /// Elements that nobody claimed; their numbers are free again. Flows of endpoints that left while nobody looked end
     /// now, unless a frontend says that they are not UDP.
     pub(super) fn rest(self, ids: &mut Numbers, identities: &mut Numbers) -> Vec<Group> {
-        let mut flush = Vec::new();
+        let mut left: BTreeMap<Option<ServiceId>, Vec<u32>> = BTreeMap::new();
         for (identity, word) in self.unclaimed {
             identities.free(identity);
-            if ServiceId::of(word).is_none_or(|id| !self.without_udp.contains(&id)) {
-                flush.push(words::IDENTITY_OURS | identity);
+            let id = ServiceId::of(word);
+            if id.is_none_or(|id| !self.without_udp.contains(&id)) {
+                left.entry(id).or_default().push(words::IDENTITY_OURS | identity);
             }
         }
         self.by_service.keys().for_each(|id| ids.free(id.0));
-        let garbage = self.by_service.into_values().map(|before| Group { before, ..Group::default() });
-        garbage.chain([Group { flush, ..Group::default() }]).collect()
+        let mut groups: Vec<Group> = Vec::with_capacity(self.by_service.len() + 1);
+        for (id, before) in self.by_service {
+            let gone = left.remove(&Some(id)).unwrap_or_default();
+            let flush = flows::flush(&flows::targets(before.keys()), gone, None);
+            groups.push(Group { before, flush: vec![flush], ..Group::default() });
+        }
+        // Of endpoints that left a Service which is still there; its frontends are looked at with that Service.
+        let flush = left.into_values().map(|left| Flush { left, ..Flush::default() });
+        groups.push(Group { flush: flush.collect(), ..Group::default() });
+        groups.iter_mut().for_each(|group| group.flush.retain(|flush| !flush.is_empty()));
+        groups
     }
 }
 

@@ -19,6 +19,7 @@ use api::object::ObjectKey;
 use self::adopt::Recovered;
 use self::batches::Group;
 use self::claims::Claims;
+use super::flows;
 use super::held::{Held, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
@@ -174,18 +175,24 @@ impl Programmer {
         for (port, entry) in entry {
             let known =
                 old.remove(&port).or_else(|| recovered.take(port, &entry, &mut self.identities, &mut group.before));
-            let Some(held) = self.number(known, port, &entry, &mut group.flush) else {
+            let before = known.as_ref().map(|held| flows::held_before(held, &group.before)).unwrap_or_default();
+            let mut left = Vec::new();
+            let Some(held) = self.number(known, port, &entry, &mut left) else {
                 let why = format!("all {SERVICE_MAX} Service numbers are in use: port {} is not programmed", port.port);
                 problems.push(Problem { service: key.clone(), why });
                 continue;
             };
             problems.extend(rounded(key, &entry));
             group.after.extend(held.elements());
+            group.flush.push(flows::flush(&before, left, Some(&held)));
             new.push(held);
         }
         for gone in old.into_values() {
-            self.release(&gone, &mut group.flush);
+            let mut left = Vec::new();
+            self.release(&gone, &mut left);
+            group.flush.push(flows::flush(&flows::held_before(&gone, &group.before), left, None));
         }
+        group.flush.retain(|flush| !flush.is_empty());
         if !new.is_empty() {
             new.shrink_to_fit();
             self.services.insert(key.clone(), new);
@@ -195,21 +202,21 @@ impl Programmer {
     }
 
     /// Frees the numbers of a record that is no more.
-    fn release(&mut self, gone: &Held, flush: &mut Vec<u32>) {
+    fn release(&mut self, gone: &Held, left: &mut Vec<u32>) {
         self.ids.free(gone.id.0);
         for numbered in gone.endpoints.values() {
-            self.forget(gone.key.protocol, numbered.identity, flush);
+            self.forget(gone.key.protocol, numbered.identity, left);
         }
     }
 
     /// An endpoint left: its UDP flows must end, or their sender would talk to nobody for as long as it keeps talking.
-    fn forget(&mut self, protocol: Protocol, identity: u32, flush: &mut Vec<u32>) {
+    fn forget(&mut self, protocol: Protocol, identity: u32, left: &mut Vec<u32>) {
         if identity == 0 {
             return;
         }
         self.identities.free(identity);
         if protocol == Protocol::Udp {
-            flush.push(super::words::IDENTITY_OURS | identity);
+            left.push(super::words::IDENTITY_OURS | identity);
         }
     }
 
