@@ -5,15 +5,25 @@
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/balance.rs"]
 mod balance;
+#[path = "nft_kernel/cluster.rs"]
+mod cluster;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/elements.rs"]
 mod elements;
+#[path = "nft_kernel/flows.rs"]
+mod flows;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/flows_tcp.rs"]
+mod flows_tcp;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/raw.rs"]
 mod raw;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/rows.rs"]
 mod rows;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
+#[path = "nft_kernel/sender.rs"]
+mod sender;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/table.rs"]
 mod table;
@@ -26,6 +36,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use compile::nft::flows::Flush;
 use compile::nft::state::Element;
 use dataplane::Dataplane;
 use dataplane::nft::Nft;
@@ -304,7 +315,7 @@ fn udp_flows_of_an_endpoint_that_left_are_deleted_and_no_others() {
     let mut one = services[0].clone();
     one.endpoints.remove(index);
     let mut batch = services[0].swap(&one);
-    batch.flush.push(left);
+    batch.flush.push(Flush::left(left));
     scene.nft.apply(&batch).unwrap();
     let gone = |flow: &&dataplane::nft::Flow| flow.original.protocol == UDP && flow.mark & 0x7f_ffff == left;
     let expected: Vec<_> = before.iter().filter(|flow| !gone(flow)).map(|flow| flow.id).collect();
@@ -318,7 +329,7 @@ fn udp_flows_of_an_endpoint_that_left_are_deleted_and_no_others() {
     }
     // Many at once take the other way, which reads the table.
     batch = one.swap(&one);
-    batch.flush = (1000..1020).chain([identity(1, 2 - index as u32)]).collect();
+    batch.flush = (1000..1020).chain([identity(1, 2 - index as u32)]).map(Flush::left).collect();
     scene.nft.apply(&batch).unwrap();
     let udp = scene.nft.flows().unwrap().into_iter().filter(|flow| flow.original.protocol == UDP);
     assert_eq!(udp.filter(|flow| flow.mark & 0x40_0000 != 0).count(), 0);

@@ -282,7 +282,8 @@ fn check_flush(before: &State, after: &State, batches: &[Batch]) {
         all.map(|(key, mark)| (word(mark), service_of(key))).collect()
     };
     let (old, new, protocols) = (marks(before), marks(after), protocols(before));
-    let flushed: Vec<u32> = batches.iter().flat_map(|batch| batch.flush.iter().copied()).collect();
+    let flushed: Vec<u32> =
+        batches.iter().flat_map(|batch| &batch.flush).flat_map(|flush| flush.left.iter().copied()).collect();
     assert_eq!(flushed.iter().collect::<BTreeSet<_>>().len(), flushed.len(), "no flow twice");
     for mark in &flushed {
         assert!(old.contains_key(mark) && !new.contains_key(mark), "{mark:x} is still served");

@@ -483,9 +483,9 @@ fn bytes_are_counted_per_endpoint_of_flows_that_are_there_and_of_flows_that_ende
     // All flows end; what they carried stays, and the next flows add to it.
     cluster.node.netns.run(|| {
         let mut socket = kernel::nl::Socket::open(kernel::nl::Protocol::Netfilter).unwrap();
-        for flow in kernel::nl::conntrack::flows(&mut socket, None).unwrap() {
-            kernel::nl::conntrack::delete(&mut socket, &flow).unwrap();
-        }
+        let flows = kernel::nl::conntrack::flows(&mut socket, None).unwrap();
+        let named: Vec<_> = flows.iter().map(|flow| (flow.original, flow.id)).collect();
+        assert_eq!(kernel::nl::conntrack::bulk::delete_all(&mut socket, &named).unwrap(), named.len());
     });
     assert_eq!(read(&mut flows, &mut reader, &mut carried), [each; 2]);
     sockets.iter().for_each(|socket| drop(ask_again(socket).unwrap()));

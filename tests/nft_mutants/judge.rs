@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use compile::nft::expr::Reject;
 use compile::nft::interpret::{Circumstances, Event, Interpreter, Memory, Outcome, Packet, Run, Tracked, Verdict};
+use compile::nft::rules::FLOW_LOG_GROUP;
 use compile::nft::state::State;
 use compile::service_table::{Backend, Config, LocalPods};
 use compile::snapshot::Protocol;
@@ -170,6 +171,7 @@ impl Around<'_> {
             && (self.leaves(packet.destination) || served());
         same("verdict", outcome.verdict, if stray { Verdict::Drop } else { Verdict::Pass })?;
         same("untracked", outcome.untracked, self.is_dns())?;
+        same("told", outcome.told, None)?;
         same("mark, priority", (outcome.mark, outcome.priority), (given.mark, given.priority))?;
         same("masqueraded", outcome.masqueraded, false)?;
         same("counted", outcome.counted.get("dropped_invalid").copied(), stray.then_some(1))?;
@@ -255,6 +257,7 @@ impl Around<'_> {
         let hidden = given.mark | if everyone { MASQUERADE } else { 0 };
         let mark = if given.mark == 0 { hidden | words.identity(chosen) } else { hidden };
         same("mark", outcome.mark, mark)?;
+        same("told", outcome.told, (packet.protocol == Protocol::Udp).then_some(FLOW_LOG_GROUP))?;
         if self.leaves(backend.address) {
             same("priority", outcome.priority, 0)?;
         }

@@ -175,6 +175,7 @@ fn expressions(rules: &Ruleset, one: &Expression) -> Vec<Mutation> {
             let others = [Ct::State, Ct::Status, Ct::Mark].into_iter().filter(|other| other != what);
             others.map(|other| to(&format!("{other:?}"), Expression::Ct(other, *register))).collect()
         }
+        Expression::LogFlow { group } => vec![gone(), to("another group", Expression::LogFlow { group: group + 1 })],
         Expression::SetPriority(_) | Expression::SetCtMark(_) | Expression::NoTrack | Expression::Masquerade => {
             vec![gone()]
         }

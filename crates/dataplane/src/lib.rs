@@ -83,6 +83,14 @@ pub mod limits {
     pub const ELEMENTS_HEARD: usize = 64;
     /// How often one call looks at everything again because others change things all the time.
     pub const LOOKS: usize = 3;
-    /// Identities whose flows are still to be deleted after a failed attempt; beyond it, every flow of ours goes.
+    /// Changes whose flows are still to be deleted after a failed attempt; beyond it, every UDP flow of ours goes.
     pub const FLUSHES_PENDING: usize = 4096;
+    /// UDP flows that are followed one by one, at 20 to 60 bytes each; with more, the table is walked instead.
+    pub const FLOWS_INDEXED: usize = 1 << 20;
+    /// Pause between looks at the log of new flows: one look for many flows costs little more than for one.
+    pub const FLOWS_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+    /// How long after a packet was in our rules its flow is still waited for.
+    pub const FLOW_CONFIRMED: std::time::Duration = std::time::Duration::from_secs(1);
+    /// New frontends whose flows are asked of the kernel one frontend at a time; with more, all are in one answer.
+    pub const FLOW_SELECTS: usize = 8;
 }

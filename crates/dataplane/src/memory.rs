@@ -99,7 +99,7 @@ impl Dataplane for Memory {
         written.added += batch.add.len() as u64;
         written.deleted += batch.delete.len() as u64;
         written.bytes += bytes as u64;
-        written.flushed += batch.flush.len() as u64;
+        written.flushed += batch.flush.iter().map(|flush| flush.left.len() as u64).sum::<u64>();
         Ok(())
     }
 

@@ -11,6 +11,8 @@ pub mod pidfd;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod process;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
+pub mod rcu;
+#[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod seccomp;
 #[allow(unsafe_code, reason = "system calls; each block says why it is sound")]
 pub mod text;

@@ -213,6 +213,11 @@ pub enum Expression {
     Counter(String),
     /// Exempts the packet from tracking.
     NoTrack,
+    /// Tells the listener of a log group, if there is one, of the packet and its flow.
+    LogFlow {
+        /// Number of the group.
+        group: u16,
+    },
     /// Ends the rule.
     Verdict(Verdict),
 }

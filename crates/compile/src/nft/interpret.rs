@@ -95,6 +95,8 @@ pub struct Outcome {
     pub rejected: Option<Reject>,
     /// It stays out of connection tracking.
     pub untracked: bool,
+    /// The log group whose listener was told of its flow.
+    pub told: Option<u16>,
     /// Named counters that counted it, and how often.
     pub counted: BTreeMap<String, u32>,
 }
@@ -137,6 +139,8 @@ pub enum Event<'a> {
     Counted(&'a str),
     /// The flow's mark was set.
     Marked(u32),
+    /// Who ends flows is told of its flow.
+    Told,
     /// The packet is exempt from tracking.
     Untracked,
     /// The destination becomes this endpoint.

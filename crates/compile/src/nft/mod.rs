@@ -3,6 +3,7 @@
 pub mod account;
 mod balance;
 pub mod expr;
+pub mod flows;
 mod held;
 mod ids;
 pub mod interpret;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::flows::Flush;
+
 /// A map or set of the table that holds data (the static verdict maps are part of the rules).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetName {
@@ -90,7 +92,6 @@ pub struct Batch {
     pub delete: Vec<Element>,
     /// Elements to add.
     pub add: Vec<Element>,
-    /// Conntrack identities (ct mark bits 0..22, i.e. 0x400000 | id) of endpoints that left: once this batch is
-    /// committed, UDP flows that carry one of them must be deleted.
-    pub flush: Vec<u32>,
+    /// UDP flows that must end once this batch is committed.
+    pub flush: Vec<Flush>,
 }

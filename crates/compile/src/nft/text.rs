@@ -49,8 +49,10 @@ pub fn batch(batch: &Batch) -> String {
     };
     write('-', &batch.delete);
     write('+', &batch.add);
-    for mark in &batch.flush {
-        let _ = writeln!(out, "flush {mark:#x}");
+    for flush in &batch.flush {
+        for mark in &flush.left {
+            let _ = writeln!(out, "flush {mark:#x}");
+        }
     }
     out
 }
@@ -205,6 +207,7 @@ fn expression(expression: &Expression) -> String {
         E::Reject(Reject::PortUnreachable) => "reject with icmpx port-unreachable".into(),
         E::Counter(name) => format!("counter {name}"),
         E::NoTrack => "notrack".into(),
+        E::LogFlow { group } => format!("log group {group}"),
         E::Verdict(to) => verdict(to),
     }
 }

@@ -106,6 +106,7 @@ fn write(w: &mut Writer, one: &Expression) {
             w.be32(1, 1);
             w.string(2, name);
         }),
+        Expression::LogFlow { group } => expression(w, "log", |w| w.attribute(1, &group.to_be_bytes())),
         Expression::NoTrack => expression(w, "notrack", |_| ()),
         Expression::Verdict(to) => immediate(w, to),
     }

@@ -3,18 +3,19 @@
 mod counting;
 mod elements;
 mod expression;
+mod flows;
 mod install;
 mod names;
 mod switch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use compile::nft::expr::Ruleset;
 use compile::nft::interpret::Memory;
 use compile::nft::rules::{self, Options, TABLE};
 use compile::nft::state::{Batch, Key, SetName, State};
 use kernel::nl::batch::Batch as Transaction;
-use kernel::nl::nftables::inspect;
+use kernel::nl::nftables::inspect::{self, Fixed};
 use kernel::nl::nftables::monitor::Monitor;
 use kernel::nl::socket::{Membership, Seam};
 use kernel::nl::{Protocol, Socket, conntrack, nftables, rulesets};
@@ -24,12 +25,11 @@ use crate::{Dataplane, Error, Result, limits};
 
 pub use counting::{FlowBytes, Reader};
 pub use elements::encoded_len;
+pub use flows::FlowFigures;
 pub use kernel::nl::conntrack::{Flow, Tuple};
 
-const UDP: u8 = 17;
-/// Bits of the conntrack mark that identify an endpoint, and the bit among them that says it is ours.
-const IDENTITY: u32 = 0x007f_ffff;
-const OURS: u32 = 0x0040_0000;
+/// Of asm-generic/errno.h.
+const EOPNOTSUPP: i32 = 95;
 
 /// Packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,9 @@ pub struct Nft {
     /// The form of the data, as the comment of every set.
     data: String,
     names: Names,
-    flushes: BTreeSet<u32>,
+    flows: flows::Keeper,
+    /// The data is new since the last switch of rules, and with it the identities.
+    renumbered: bool,
     heard: Option<Membership>,
     disturbed: bool,
 }
@@ -85,7 +87,8 @@ impl Nft {
             data: rules::data_version(&ruleset),
             ruleset,
             names: Names::default(),
-            flushes: BTreeSet::new(),
+            flows: flows::Keeper::default(),
+            renumbered: false,
             heard: None,
             disturbed: false,
         })
@@ -136,6 +139,18 @@ impl Nft {
         Ok(self.socket.limit_send(bytes)?)
     }
 
+    /// From now on follows every UDP flow that the rules translate, on a thread of its own, so that those of an endpoint
+    /// that leaves are known without a walk of the table. One process per network namespace can: it is an error where
+    /// another one does (EPERM, EBUSY) or the kernel has no nfnetlink_log; everything works as before then, by walks.
+    pub fn follow_flows(&mut self) -> Result<()> {
+        Ok(self.flows.follow()?)
+    }
+
+    /// What it took to end UDP flows since this was opened.
+    pub fn flow_figures(&self) -> FlowFigures {
+        self.flows.figures()
+    }
+
     /// Deletes our table and nothing else; an absent table is no error.
     pub fn remove(&mut self) -> Result<()> {
         let mut transaction = Transaction::new();
@@ -161,7 +176,7 @@ impl Nft {
     pub fn clients(&mut self) -> Result<Memory> {
         let mut memory = Memory::default();
         for map in ["affinity4", "affinity6"] {
-            for held in nftables::elements(&mut self.socket, TABLE, map)? {
+            for held in nftables::elements(&mut self.socket, TABLE, self.names.of(map))? {
                 memory.remember(map, &held.key, &held.value, u32::MAX);
             }
         }
@@ -171,6 +186,48 @@ impl Nft {
     /// Every flow that the kernel tracks in this namespace.
     pub fn flows(&mut self) -> Result<Vec<Flow>> {
         Ok(conntrack::flows(&mut self.socket, None)?)
+    }
+
+    /// Whether the table holds our rules and says so; also those for a kernel that tells nobody of flows.
+    fn signed(&mut self, fixed: &Fixed) -> Result<bool> {
+        let Some(note) = switch::note(fixed) else { return Ok(false) };
+        let about = switch::about(&mut self.socket, fixed, &self.ruleset, &self.version, &self.data)?;
+        if note == about {
+            return Ok(true);
+        }
+        let (ruleset, version) = self.without_flow_log();
+        if !note.starts_with(&version)
+            || switch::about(&mut self.socket, fixed, &ruleset, &version, &self.data)? != note
+        {
+            return Ok(false);
+        }
+        self.stop_following(ruleset, version);
+        Ok(true)
+    }
+
+    /// Commits what `write` makes of our rules; of those without a log of flows where the kernel has no module for it.
+    fn commit_rules(&mut self, what: &str, write: &dyn Fn(&Ruleset) -> Transaction) -> Result<()> {
+        match write(&self.ruleset).commit(&mut self.socket, what) {
+            Err(error) if error.not_found() || error.errno() == Some(EOPNOTSUPP) => {
+                let (ruleset, version) = self.without_flow_log();
+                write(&ruleset).commit(&mut self.socket, what).map_err(Error::of_apply)?;
+                self.stop_following(ruleset, version);
+                Ok(())
+            }
+            other => other.map(|_| ()).map_err(Error::of_apply),
+        }
+    }
+
+    fn without_flow_log(&self) -> (Ruleset, String) {
+        let ruleset = rules::without_flow_log(self.ruleset.clone());
+        let version = rules::version(&ruleset);
+        (ruleset, version)
+    }
+
+    /// The rules in the kernel are these, which tell nobody of flows.
+    fn stop_following(&mut self, ruleset: Ruleset, version: String) {
+        (self.ruleset, self.version) = (ruleset, version);
+        self.flows.stop();
     }
 
     fn counted(&mut self, names: &[SetName]) -> Result<BTreeMap<(SetName, Key), Count>> {
@@ -184,41 +241,28 @@ impl Nft {
         }
         Ok(out)
     }
-
-    /// Deletes the UDP flows of endpoints that left; what fails stays on the list for the next call.
-    fn flush(&mut self) -> Result<()> {
-        if self.flushes.is_empty() {
-            return Ok(());
-        }
-        if self.flushes.len() > limits::FLUSHES_PENDING {
-            conntrack::delete_marked(&mut self.socket, UDP, &[OURS], OURS)?;
-        } else {
-            let marks: Vec<u32> = self.flushes.iter().copied().collect();
-            conntrack::delete_marked(&mut self.socket, UDP, &marks, IDENTITY)?;
-        }
-        self.flushes.clear();
-        Ok(())
-    }
 }
 
 impl Dataplane for Nft {
     fn observe(&mut self) -> Result<Option<State>> {
         self.disturbed = false;
         let Some(fixed) = inspect::fixed(&mut self.socket, TABLE)? else { return Ok(None) };
-        let about = switch::about(&mut self.socket, &fixed, &self.ruleset, &self.version, &self.data)?;
-        if switch::note(&fixed) != Some(about.as_str()) {
+        if !self.signed(&fixed)? {
             return Ok(None);
         }
         self.names = Names::in_use(&fixed, &self.ruleset);
-        Ok(Some(elements::read(&mut self.socket, &self.names)?))
+        let state = elements::read(&mut self.socket, &self.names)?;
+        self.flows.observed(&mut self.socket, &state)?;
+        Ok(Some(state))
     }
 
     fn install(&mut self) -> Result<()> {
         // Deleting costs an RCU grace period of about 10 ms, so it is asked for only where there is something.
         let exists = nftables::table_note(&mut self.socket, TABLE)?.is_some();
-        let transaction = install::write(&self.ruleset, &self.data, exists);
-        transaction.commit(&mut self.socket, "install the rules of table inet mainstay")?;
+        let data = self.data.clone();
+        self.commit_rules("install the rules of table inet mainstay", &|rules| install::write(rules, &data, exists))?;
         self.names = Names::default();
+        self.flows.installed(&mut self.socket)?;
         self.sign()
     }
 
@@ -227,18 +271,32 @@ impl Dataplane for Nft {
         let room = switch::room(fixed.as_ref(), &self.ruleset, &self.data);
         room.make.commit(&mut self.socket, "make room in table inet mainstay").map_err(Error::of_apply)?;
         self.names = room.names;
-        if room.kept { Ok(elements::read(&mut self.socket, &self.names)?) } else { Ok(State::new()) }
+        self.renumbered = !room.kept;
+        if self.renumbered {
+            self.flows.installed(&mut self.socket)?;
+            return Ok(State::new());
+        }
+        let state = elements::read(&mut self.socket, &self.names)?;
+        self.flows.observed(&mut self.socket, &state)?;
+        Ok(state)
     }
 
     fn switch(&mut self) -> Result<()> {
         let gone = || Error::Diverged("the table is gone".into());
         let fixed = inspect::fixed(&mut self.socket, TABLE)?.ok_or_else(gone)?;
-        let mut names = self.names.clone();
-        let transaction = switch::take_over(&fixed, &self.ruleset, &mut names, &self.data);
-        transaction
-            .commit(&mut self.socket, "put the rules of table inet mainstay in place")
-            .map_err(Error::of_apply)?;
-        self.names = names;
+        let (before, data) = (self.names.clone(), self.data.clone());
+        let after = std::cell::RefCell::new(before.clone());
+        self.commit_rules("put the rules of table inet mainstay in place", &|rules| {
+            let mut names = before.clone();
+            let transaction = switch::take_over(&fixed, rules, &mut names, &data);
+            after.replace(names);
+            transaction
+        })?;
+        self.names = after.into_inner();
+        if std::mem::take(&mut self.renumbered) {
+            // Until just now the old rules gave out the old identities.
+            self.flows.forget_identities(&mut self.socket)?;
+        }
         let fixed = inspect::fixed(&mut self.socket, TABLE)?.ok_or_else(gone)?;
         let transaction = switch::clean_up(&fixed, &self.ruleset, &self.names);
         transaction.commit(&mut self.socket, "clean up table inet mainstay").map_err(Error::of_apply)?;
@@ -254,8 +312,8 @@ impl Dataplane for Nft {
         elements::write(&mut transaction, &self.names, &batch.delete, &batch.add)?;
         let elements = batch.delete.len() + batch.add.len();
         self.commit(transaction, elements, "apply a batch to table inet mainstay").map_err(Error::of_apply)?;
-        self.flushes.extend(&batch.flush);
-        self.flush()
+        self.flows.committed(batch);
+        Ok(self.flows.flush(&mut self.socket)?)
     }
 
     fn batch_bytes_max(&self) -> usize {

@@ -1,4 +1,6 @@
-//! Connection tracking entries: listed as values, deleted by mark or one by one.
+//! Connection tracking entries: listed as values, looked up and deleted one by one or many at once.
+
+pub mod bulk;
 
 use std::net::IpAddr;
 
@@ -8,6 +10,7 @@ use super::{Result, Socket, parse};
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = SUBSYSTEM << 8 | 1;
 const DELETE: u16 = SUBSYSTEM << 8 | 2;
+const NEW: u16 = SUBSYSTEM << 8;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
@@ -21,7 +24,7 @@ const AF_INET: u8 = libc::AF_INET as u8;
 const AF_INET6: u8 = libc::AF_INET6 as u8;
 
 /// One direction of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
     /// Sender.
     pub source: IpAddr,
@@ -74,79 +77,28 @@ pub fn flows(socket: &mut Socket, protocol: Option<u8>) -> Result<Vec<Flow>> {
     Ok(flows.filter(|flow| protocol.is_none_or(|wanted| flow.original.protocol == wanted)).collect())
 }
 
-/// Deletes every flow of `protocol` whose mark, under `mask`, is one of `marks`.
-pub fn delete_marked(socket: &mut Socket, protocol: u8, marks: &[u32], mask: u32) -> Result<()> {
-    /// From this many marks on, one walk in user space is cheaper than one walk in the kernel per mark.
-    const WALKS_MAX: usize = 8;
-    let in_kernel = marks.len() <= WALKS_MAX
-        && marks.iter().try_for_each(|mark| delete_in_kernel(socket, protocol, *mark, mask)).is_ok();
-    if in_kernel {
-        return Ok(());
-    }
-    for flow in flows(socket, Some(protocol))? {
-        if marks.contains(&(flow.mark & mask)) {
-            delete(socket, &flow)?;
-        }
-    }
-    Ok(())
-}
-
-/// Deletes one flow; one that is gone already is no error.
-pub fn delete(socket: &mut Socket, flow: &Flow) -> Result<()> {
-    let family = if flow.original.source.is_ipv4() { AF_INET } else { AF_INET6 };
-    let message = Writer::request(DELETE, 0, &[family, 0, 0, 0], |w| {
-        write_tuple(w, &flow.original);
-        w.be32(ID, flow.id);
-    });
-    match socket.request("delete a tracked flow", message) {
-        Err(error) if error.not_found() => Ok(()),
-        other => other,
-    }
-}
-
-/// Asks the kernel to walk the table itself (Linux 6.8 and newer understand the protocol filter here; older ones
-/// refuse, because the tuple is incomplete).
-fn delete_in_kernel(socket: &mut Socket, protocol: u8, mark: u32, mask: u32) -> Result<()> {
-    for family in [AF_INET, AF_INET6] {
-        let message = Writer::request(DELETE, 0, &[family, 0, 0, 0], |w| {
-            w.nest(TUPLE_ORIGINAL, |w| w.nest(2, |w| w.attribute(1, &[protocol])));
-            w.be32(MARK, mark);
-            w.be32(MARK_MASK, mask);
-            w.nest(FILTER, |w| {
-                w.host32(1, FILTER_PROTOCOL);
-                w.host32(2, 0);
-            });
+fn write_tuple(w: &mut Writer, kind: u16, tuple: &Tuple) {
+    w.nest(kind, |w| {
+        w.nest(1, |w| {
+            write_ip(w, 1, 3, tuple.source);
+            write_ip(w, 2, 4, tuple.destination);
         });
-        socket.request("delete tracked flows by mark", message)?;
-    }
-    Ok(())
-}
-
-fn write_tuple(w: &mut Writer, tuple: &Tuple) {
-    w.nest(TUPLE_ORIGINAL, |w| {
-        w.nest(1, |w| match (tuple.source, tuple.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                w.attribute(1, &source.octets());
-                w.attribute(2, &destination.octets());
-            }
-            (source, destination) => {
-                w.attribute(3, &six(source));
-                w.attribute(4, &six(destination));
-            }
-        });
-        w.nest(2, |w| {
-            w.attribute(1, &[tuple.protocol]);
-            w.attribute(2, &tuple.source_port.to_be_bytes());
-            w.attribute(3, &tuple.destination_port.to_be_bytes());
-        });
+        w.nest(2, |w| write_transport(w, tuple));
     });
 }
 
-fn six(address: IpAddr) -> [u8; 16] {
+/// An address in the attribute of its family.
+fn write_ip(w: &mut Writer, four: u16, six: u16, address: IpAddr) {
     match address {
-        IpAddr::V4(four) => four.to_ipv6_mapped().octets(),
-        IpAddr::V6(six) => six.octets(),
+        IpAddr::V4(address) => w.attribute(four, &address.octets()),
+        IpAddr::V6(address) => w.attribute(six, &address.octets()),
     }
+}
+
+fn write_transport(w: &mut Writer, tuple: &Tuple) {
+    w.attribute(1, &[tuple.protocol]);
+    w.attribute(2, &tuple.source_port.to_be_bytes());
+    w.attribute(3, &tuple.destination_port.to_be_bytes());
 }
 
 fn flow(attributes: &[u8]) -> Option<Flow> {

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod conntrack;
 mod error;
 pub mod flow_bytes;
+pub mod flow_log;
 pub mod message;
 pub mod nftables;
 pub mod parse;
@@ -35,6 +36,8 @@ pub mod limits {
     pub const DUMP_ATTEMPTS: usize = 16;
     /// How many notices are taken at once: who sends them may never pause.
     pub const HEARD_DATAGRAMS: usize = 1024;
+    /// No message that the kernel queues takes less of the receive buffer than this.
+    pub const NOTICE_BYTES_MIN: usize = 256;
     /// How many reads in a row that find nothing new settle what a set holds, whatever the kernel counts.
     pub const IDLE_READS: usize = 4;
     /// Pause between reads of a set whose hash table the kernel is resizing.

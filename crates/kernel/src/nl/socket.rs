@@ -3,6 +3,8 @@
 //! rtnetlink and nfnetlink do their work inside `sendto`, so every answer is queued when the call returns. Reads
 //! therefore never wait: an empty queue without an answer means that the answer was lost.
 
+pub mod bulk;
+
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 

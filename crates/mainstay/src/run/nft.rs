@@ -104,6 +104,9 @@ fn open(kind: Kind, config: &Config, shared: &Shared, watch: &Watch, feed: Feed)
             let mut nft = Nft::open_with(config.rules(true)).context("cannot open nftables")?;
             shared.send_bytes.map_or(Ok(()), |bytes| nft.limit_send(bytes))?;
             watch.start(nft.monitor().context("cannot listen to nftables")?, feed, shared.leaving.clone())?;
+            if let Err(error) = nft.follow_flows() {
+                tracing::warn!(%error, "UDP flows of endpoints that leave are found by walks of the table, not by an index");
+            }
             Box::new(nft)
         }
         Kind::Memory => Box::new(Memory::default()),

@@ -48,6 +48,7 @@ struct Walk<'a> {
     depth: u32,
     look_ups: u32,
     untracked: bool,
+    told: Option<u16>,
     translated: Option<Backend>,
     masqueraded: bool,
     rejected: Option<Reject>,
@@ -67,6 +68,7 @@ pub(super) fn walk<'a>(interpreter: &'a Interpreter, run: Run<'a>) -> Outcome {
         depth: 0,
         look_ups: 0,
         untracked: false,
+        told: None,
         translated: None,
         masqueraded: false,
         rejected: None,
@@ -74,8 +76,8 @@ pub(super) fn walk<'a>(interpreter: &'a Interpreter, run: Run<'a>) -> Outcome {
         here: "",
     };
     let verdict = walk.hooks();
-    let Walk { masqueraded, mark, priority, rejected, untracked, counted, .. } = walk;
-    Outcome { verdict, masqueraded, mark, priority, rejected, untracked, counted }
+    let Walk { masqueraded, mark, priority, rejected, untracked, told, counted, .. } = walk;
+    Outcome { verdict, masqueraded, mark, priority, rejected, untracked, told, counted }
 }
 
 impl<'a> Walk<'a> {
@@ -230,6 +232,10 @@ impl<'a> Walk<'a> {
                 return go_on(local);
             }
             Expression::Write { map, how, key, value } => self.remember(map, *how, *key, *value),
+            Expression::LogFlow { group } => {
+                self.told = Some(*group);
+                self.tell(Event::Told);
+            }
             Expression::Counter(name) => {
                 *self.counted.entry(name.clone()).or_default() += 1;
                 self.tell(Event::Counted(name));

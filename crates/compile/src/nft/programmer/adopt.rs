@@ -6,6 +6,7 @@ use super::arrange::Lanes;
 use super::batches::Group;
 use super::claims::Claims;
 use crate::nft::balance::ring::HOLE;
+use crate::nft::flows::{self, Flush};
 use crate::nft::held::{Chosen, Held, Numbered, Place, Way, backend_of, place};
 use crate::nft::ids::Numbers;
 use crate::nft::rules::balance::{RINGS, ring_of};
@@ -160,16 +161,26 @@ impl Recovered {
     /// now, unless a frontend says that they are not UDP.
     pub(super) fn rest(self, ids: &mut Numbers, identities: &mut Numbers, lanes: &mut Lanes) -> Vec<Group> {
         self.lanes.keys().for_each(|(class, lane)| lanes.free(*class, *lane));
-        let mut flush = Vec::new();
+        let mut left: BTreeMap<Option<ServiceId>, Vec<u32>> = BTreeMap::new();
         for (identity, word) in self.unclaimed {
             identities.free(identity);
-            if ServiceId::of(word).is_none_or(|id| !self.without_udp.contains(&id)) {
-                flush.push(words::IDENTITY_OURS | identity);
+            let id = ServiceId::of(word);
+            if id.is_none_or(|id| !self.without_udp.contains(&id)) {
+                left.entry(id).or_default().push(words::IDENTITY_OURS | identity);
             }
         }
         self.by_service.keys().for_each(|id| ids.free(id.0));
-        let garbage = self.by_service.into_values().map(|before| Group { before, ..Group::default() });
-        garbage.chain([Group { flush, ..Group::default() }]).collect()
+        let mut groups: Vec<Group> = Vec::with_capacity(self.by_service.len() + 1);
+        for (id, before) in self.by_service {
+            let gone = left.remove(&Some(id)).unwrap_or_default();
+            let flush = flows::flush(&flows::targets(before.keys()), gone, None);
+            groups.push(Group { before, flush: vec![flush], ..Group::default() });
+        }
+        // Of endpoints that left a Service which is still there; its frontends are looked at with that Service.
+        let flush = left.into_values().map(|left| Flush { left, ..Flush::default() });
+        groups.push(Group { flush: flush.collect(), ..Group::default() });
+        groups.iter_mut().for_each(|group| group.flush.retain(|flush| !flush.is_empty()));
+        groups
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::EncodedLen;
 use super::ops::{Op, diff};
+use crate::nft::flows::Flush;
 use crate::nft::held::Place;
 use crate::nft::state::{Batch, Value};
 
@@ -12,7 +13,7 @@ use crate::nft::state::{Batch, Value};
 pub(super) struct Group {
     pub(super) before: BTreeMap<Place, Value>,
     pub(super) after: BTreeMap<Place, Value>,
-    pub(super) flush: Vec<u32>,
+    pub(super) flush: Vec<Flush>,
 }
 
 impl Group {

@@ -27,6 +27,7 @@ use self::claims::Claims;
 use self::hairpins::Hairpins;
 use self::starting::{Starting, Young};
 use super::account::Directory;
+use super::flows;
 use super::held::{Held, Place, Way, kept_seconds, octets};
 use super::ids::Numbers;
 use super::state::{Batch, Element, SetName, State, Value};
@@ -220,10 +221,11 @@ impl Programmer {
             let known = old.remove(&port);
             // Of what was there before us nobody knows how old it is.
             let mut starting = Starting { young: &mut young, now: self.now, follows: known.is_some() };
-            let known = known.or_else(|| {
-                recovered.take(port, &entry, &mut self.identities, &self.claims, &mut group.before)
-            });
-            let Some(held) = self.number(known, port, &entry, &mut starting, &mut group.flush) else {
+            let known =
+                known.or_else(|| recovered.take(port, &entry, &mut self.identities, &self.claims, &mut group.before));
+            let before = known.as_ref().map(|held| flows::held_before(held, &group.before)).unwrap_or_default();
+            let mut left = Vec::new();
+            let Some(held) = self.number(known, port, &entry, &mut starting, &mut left) else {
                 let why = format!("all {SERVICE_MAX} Service numbers are in use: port {} is not programmed", port.port);
                 problems.push(Problem { service: key.clone(), why });
                 continue;
@@ -232,15 +234,19 @@ impl Programmer {
             problems.extend(without_turns(key, &held, &entry));
             self.directory.add(held.id, key, port);
             group.after.extend(held.elements());
+            group.flush.push(flows::flush(&before, left, Some(&held)));
             new.push(held);
         }
         for gone in old.into_values() {
-            self.release(&gone, &mut group.flush);
+            let mut left = Vec::new();
+            self.release(&gone, &mut left);
+            group.flush.push(flows::flush(&flows::held_before(&gone, &group.before), left, None));
         }
         young.retain(|(port, _)| new.iter().any(|held: &Held| held.key == *port));
         if !young.is_empty() {
             self.young.insert(key.clone(), young);
         }
+        group.flush.retain(|flush| !flush.is_empty());
         if !new.is_empty() {
             new.shrink_to_fit();
             self.services.insert(key.clone(), new);
@@ -250,23 +256,23 @@ impl Programmer {
     }
 
     /// Frees the numbers of a record that is no more.
-    fn release(&mut self, gone: &Held, flush: &mut Vec<u32>) {
+    fn release(&mut self, gone: &Held, left: &mut Vec<u32>) {
         self.ids.free(gone.id.0);
         self.directory.remove(gone.id);
         [Some(&gone.cluster), gone.local.as_ref()].into_iter().flatten().for_each(|chosen| self.give_up(chosen));
         for numbered in gone.endpoints.values() {
-            self.forget(gone.key.protocol, numbered.identity, flush);
+            self.forget(gone.key.protocol, numbered.identity, left);
         }
     }
 
     /// An endpoint left: its UDP flows must end, or their sender would talk to nobody for as long as it keeps talking.
-    fn forget(&mut self, protocol: Protocol, identity: u32, flush: &mut Vec<u32>) {
+    fn forget(&mut self, protocol: Protocol, identity: u32, left: &mut Vec<u32>) {
         if identity == 0 {
             return;
         }
         self.identities.free(identity);
         if protocol == Protocol::Udp {
-            flush.push(super::words::IDENTITY_OURS | identity);
+            left.push(super::words::IDENTITY_OURS | identity);
         }
     }
 

@@ -18,7 +18,7 @@ impl Programmer {
         key: PortKey,
         entry: &PortEntry,
         starting: &mut Starting,
-        flush: &mut Vec<u32>,
+        left: &mut Vec<u32>,
     ) -> Option<Held> {
         let mut held = match old {
             Some(held) => held,
@@ -38,7 +38,7 @@ impl Programmer {
         let gone: Vec<Backend> = held.endpoints.keys().filter(|backend| !wanted.contains(backend)).copied().collect();
         for backend in gone {
             if let Some(numbered) = held.endpoints.remove(&backend) {
-                self.forget(key.protocol, numbered.identity, flush);
+                self.forget(key.protocol, numbered.identity, left);
             }
         }
         let mut used: BTreeSet<u16> = held.endpoints.values().map(|numbered| numbered.number).collect();

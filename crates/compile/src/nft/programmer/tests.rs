@@ -36,12 +36,21 @@ struct Rig {
     kernel: State,
     bytes_max: usize,
     flushed: Vec<u32>,
+    flushes: Vec<flows::Flush>,
 }
 
 impl Rig {
     fn new(bytes_max: usize) -> Self {
         let programmer = Programmer::new(config());
-        Self { builder: Builder::default(), revision: 0, programmer, kernel: State::new(), bytes_max, flushed: vec![] }
+        Self {
+            builder: Builder::default(),
+            revision: 0,
+            programmer,
+            kernel: State::new(),
+            bytes_max,
+            flushed: vec![],
+            flushes: vec![],
+        }
     }
 
     fn put(&mut self, plural: &str, name: &str, object: &Json) {
@@ -99,7 +108,8 @@ impl Rig {
             let old = self.kernel.entry(new.set).or_default().insert(new.key.clone(), new.value.clone());
             assert_eq!(old, None, "EEXIST {new:?}");
         }
-        self.flushed.extend(&batch.flush);
+        self.flushed.extend(batch.flush.iter().flat_map(|flush| &flush.left));
+        self.flushes.extend(batch.flush.iter().cloned());
     }
 
     /// The process starts again and finds the kernel as it is.
@@ -397,4 +407,51 @@ fn the_way_out_is_masqueraded_only_where_there_is_one() {
     assert_eq!(state(false).get(&SetName::Egress4), None);
     let with = state(true);
     assert_eq!(with.get(&SetName::Egress4), with.get(&SetName::Pods4), "the pods' ranges");
+}
+
+fn udp(spec: Json) -> Json {
+    let mut spec = spec;
+    spec["ports"][0]["protocol"] = json!("UDP");
+    spec
+}
+
+/// What the last step says of flows: (identities that left, closed, opened) per Service port.
+fn said(rig: &mut Rig) -> Vec<(usize, Vec<String>, Vec<String>)> {
+    rig.flushes.clear();
+    rig.step();
+    let name = |target: &flows::Target| match target.address {
+        Some(address) => format!("{address}:{}", target.port),
+        None => format!("*:{}", target.port),
+    };
+    let names = |targets: &[flows::Target]| targets.iter().map(name).collect();
+    rig.flushes.iter().map(|flush| (flush.left.len(), names(&flush.closed), names(&flush.opened))).collect()
+}
+
+#[test]
+fn flows_are_judged_by_frontends_that_come_and_go_and_endpoints_that_leave() {
+    let texts = |texts: &[&str]| -> Vec<String> { texts.iter().map(ToString::to_string).collect() };
+    let mut rig = Rig::new(1 << 20);
+    rig.service("a", &udp(node_port("10.96.0.1", 30_001)));
+    rig.endpoints("a", "UDP", &["10.244.0.1", "10.244.0.2"]);
+    assert_eq!(said(&mut rig), [(0, vec![], texts(&["10.96.0.1:80", "*:30001"]))]);
+    rig.endpoints("a", "UDP", &["10.244.0.1", "10.244.0.2", "10.244.0.3"]);
+    assert_eq!(said(&mut rig), [], "an endpoint more ends no flow");
+    rig.endpoints("a", "UDP", &["10.244.0.2", "10.244.0.3"]);
+    assert_eq!(said(&mut rig), [(1, vec![], vec![])]);
+    assert_eq!(rig.flushes[0].frontends.len(), 2, "flows without identity are looked for at its frontends");
+    let serving: Vec<String> = rig.flushes[0].serving.iter().map(|(to, _)| to.address.to_string()).collect();
+    assert_eq!(serving, ["10.244.0.2", "10.244.0.3"]);
+    rig.service("a", &udp(cluster_ip("10.96.0.1")));
+    assert_eq!(said(&mut rig), [(0, texts(&["*:30001"]), vec![])]);
+    rig.restart();
+    assert_eq!(said(&mut rig), [], "a restart with nothing new");
+    rig.delete("services", "a");
+    rig.service("b", &udp(cluster_ip("10.96.0.1")));
+    rig.endpoints("b", "UDP", &["10.244.0.9"]);
+    let mut exchanged = said(&mut rig);
+    exchanged.sort();
+    assert_eq!(exchanged, [(0, vec![], texts(&["10.96.0.1:80"])), (2, texts(&["10.96.0.1:80"]), vec![])]);
+    rig.restart();
+    rig.delete("services", "b");
+    assert_eq!(said(&mut rig), [(1, texts(&["10.96.0.1:80"]), vec![])], "deleted while we were down");
 }

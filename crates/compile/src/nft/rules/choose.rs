@@ -1,6 +1,7 @@
 //! W -> E (remembered or fresh), E -> translation.
 
-use super::super::expr::{Chain, Ct, Expression, Family, MapWrite, Register, Rule, Verdict};
+use super::super::expr::{Chain, Ct, Expression, Family, MapWrite, Meta, Register, Rule, Verdict};
+use super::FLOW_LOG_GROUP;
 use super::bits::{SERVICE, W_LOCAL, W_PICK, W_TIMEOUT};
 use super::ladder::{TIMEOUTS, sticky_name};
 use super::step::{
@@ -88,7 +89,13 @@ fn translate(masquerade: u32) -> Chain {
     };
     let [four, six] = BOTH.map(to_endpoint);
     // Where another owner's bits are in the mark, it stays as it is: such flows are found by their tuple instead.
-    chain("translate", vec![mark_is(masquerade, "identify_masq"), mark_is(0, "identify"), four, six])
+    let masqueraded = mark_is(masquerade, "identify_masq");
+    chain("translate", vec![masqueraded, mark_is(0, "identify"), told(), four, six])
+}
+
+/// UDP flows must end with their endpoint, so who ends them is told of each: one message per flow, none for TCP.
+fn told() -> Rule {
+    vec![Expression::Meta(Meta::Protocol, R0), equals(R0, vec![17]), Expression::LogFlow { group: FLOW_LOG_GROUP }]
 }
 
 fn identity(masquerade: Option<u32>) -> Rule {

@@ -23,11 +23,13 @@ pub use ladder::{PICK_CLASSES_MAX, TIMEOUTS, pick_classes};
 pub use rejects::REJECTS;
 pub use sets::{ALL_SETS, describe};
 
-use super::expr::{Chain, Ruleset};
+use super::expr::{Chain, Expression, Rule, Ruleset};
 use crate::service_table::{Config, MarkBit};
 
 /// Name of our table, family inet.
 pub const TABLE: &str = "mainstay";
+/// The log group that hears of every UDP flow that we translate: "MS" in ASCII, out of the way of hand-written rules.
+pub const FLOW_LOG_GROUP: u16 = 0x4d53;
 /// Counts connections refused: no endpoint, or an unknown Service address or port.
 pub const REFUSED: &str = "refused";
 /// Counts connections dropped: policy Local without a local endpoint.
@@ -72,6 +74,13 @@ pub fn ruleset(options: impl Into<Options>) -> Ruleset {
     chains.extend(balance::chains());
     chains.extend(rejects::chains());
     Ruleset { counters: names.map(String::from).into(), sets: sets::all(options.counters), chains }
+}
+
+/// The same rules for a kernel that cannot log to groups: who ends UDP flows then walks all flows.
+pub fn without_flow_log(mut ruleset: Ruleset) -> Ruleset {
+    let logs = |rule: &Rule| rule.iter().any(|one| matches!(one, Expression::LogFlow { .. }));
+    ruleset.chains.iter_mut().for_each(|chain| chain.rules.retain(|rule| !logs(rule)));
+    ruleset
 }
 
 /// A note that changes whenever the rules change; kept with the table in the kernel, so that a restart knows whether

@@ -50,6 +50,7 @@ impl<'a> Writer<'a> {
             Event::Masqueraded => {
                 self.say("masqueraded: the endpoint sees an address of this host, so that answers come back")
             }
+            Event::Told => self.say("its flow is noted, so that it can be ended with its endpoint"),
             Event::Untracked => self.say("it stays out of connection tracking"),
             Event::Rejected(Reject::TcpReset) => self.say("refused at once: a TCP reset to the sender"),
             Event::Rejected(Reject::PortUnreachable) => self.say("refused at once: port unreachable to the sender"),
