@@ -41,6 +41,7 @@ use std::net::IpAddr;
 use compile::nft::Programmer;
 use compile::nft::interpret::{Circumstances, Interpreter, Memory, Packet, Tracked, Verdict};
 use compile::nft::state::State;
+use compile::nft::trace::{Question, trace};
 use compile::service_table::{Backend, Config};
 use compile::snapshot::{Protocol, Snapshot};
 use dataplane::Dataplane;
@@ -170,6 +171,12 @@ impl Comparison {
                 assert_eq!(any, expected.collect(), "{packet:?}: interpreter and reference");
             }
             let allowed = self.rules.verdicts_remembering(state, &packet, circumstances, host, &self.memory);
+            let names = |_| None;
+            let (rules, memory) = (&self.rules, &self.memory);
+            let question = Question { rules, state, memory, host, names: &names };
+            let traced = trace(&question, &packet, circumstances);
+            assert_eq!(traced.verdicts, allowed, "what `mainstay trace` says of {packet:?}");
+            assert!(!traced.why.is_empty(), "{packet:?}");
             assert!(allowed.is_subset(&any), "{packet:?}: {allowed:?} of {any:?}");
             all.push(Sending { packet, circumstances, sent, allowed, given });
         }
