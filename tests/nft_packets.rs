@@ -1,7 +1,8 @@
 //! Random clusters in a real kernel: what becomes of real packets is what the interpreter and the reference model say.
 //!
-//! Packets are written and captures are read byte by byte (`nft_packets/wire.rs`); where a packet goes, from whom it seems
-//! to come, that its checksums are right, its flow's mark and the kernel's counters are all compared. Needs root and `nft`.
+//! Packets are written and captures are read byte by byte (`nft_packets/wire.rs`); where a packet goes, from whom it
+//! seems to come, that its checksums are right, its flow's mark and the kernel's counters are all compared. Needs root
+//! and `nft`.
 
 #[path = "nft_packets/stage.rs"]
 #[expect(clippy::unwrap_used, reason = "a test fails where its world is not as expected")]
