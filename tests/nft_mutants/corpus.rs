@@ -314,6 +314,7 @@ fn beside() -> Vec<Packet> {
                 all.push(packet(source, destination, protocol, port));
             }
             all.push(Packet { source_is_host: true, ..packet(dns, pod, protocol, 40_001) });
+            all.push(Packet { source_is_host: true, ..packet(dns, pod, protocol, 53) });
         }
     }
     all
@@ -377,16 +378,19 @@ fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     for class in ladder() {
         let fewest = below + 1;
         below = class;
-        for count in BTreeSet::from([fewest, class.min(4094)]) {
+        for (count, affinity, policy) in
+            [(fewest, "ClientIP", "Local"), (class.min(4094), "None", "Local"), (fewest, "ClientIP", "Cluster")]
+        {
             // They remember, and others come first elsewhere, so that the bits of both are in their words.
             let spec = json!({
                 "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}],
-                "internalTrafficPolicy": "Local",
-                "sessionAffinity": "ClientIP",
+                "internalTrafficPolicy": policy,
+                "sessionAffinity": affinity,
                 "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10_800}},
             });
             world.put("services", "d", "s", &json!({"metadata": {}, "spec": spec}));
-            let elsewhere = Some(json!({"addresses": ["10.244.0.1"], "nodeName": "n2"}));
+            let first = json!({"addresses": ["10.244.0.1"], "nodeName": "n2"});
+            let elsewhere = (policy == "Local").then_some(first);
             let own = (0..count).map(
                 |index| json!({"addresses": [format!("10.244.{}.{}", 1 + index / 250, index % 250)], "nodeName": "n1"}),
             );

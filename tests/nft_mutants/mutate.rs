@@ -117,7 +117,8 @@ pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
             continue;
         }
         let chain = user(rules, &held.name);
-        for (at, (key, verdict)) in entries.iter().enumerate() {
+        let special = |to: &Verdict| matches!(to, Verdict::Jump(chain) if of_algorithms(chain));
+        for (at, (key, verdict)) in entries.iter().enumerate().filter(|(_, (_, to))| !special(to)) {
             let mut add = |what: &str, instead| {
                 let name = format!("@{} {key:#x}: {what}", held.name);
                 all.push(Mutant { name, chain: chain.clone(), change: Change::Entry { set, at, instead } });
