@@ -438,7 +438,7 @@ fn commits(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
             world.put("services", "d", "s0", &service(0, policy, policy, affinity, &[]));
             slices(&mut world, 0, endpoints);
             // Other numbers each time: whatever a word names is gone.
-            let numbers = (sites.len() as u32 * 0x0101_1000) & 0x3fff_f000;
+            let numbers = (sites.len() as u32).wrapping_mul(0x0101_1000) & 0x3fff_f000;
             sites.push(site(&format!("commit to {name}, {policy}, {told}"), &mut world, &config, numbers));
         }
         for (source, destination, port, source_is_host) in [
