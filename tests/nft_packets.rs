@@ -1,7 +1,8 @@
 //! Random clusters in a real kernel: what becomes of real packets is what the interpreter and the reference model say.
 //!
-//! Packets are written and captures are read byte by byte (`nft_packets/wire.rs`); where a packet goes, from whom it seems
-//! to come, that its checksums are right, its flow's mark and the kernel's counters are all compared. Needs root and `nft`.
+//! Packets are written and captures are read byte by byte (`nft_packets/wire.rs`); where a packet goes, from whom it
+//! seems to come, that its checksums are right, its flow's mark and the kernel's counters are all compared. Needs root
+//! and `nft`.
 
 #[path = "nft_packets/stage.rs"]
 #[expect(clippy::unwrap_used, reason = "a test fails where its world is not as expected")]
@@ -41,6 +42,7 @@ use std::net::IpAddr;
 use compile::nft::Programmer;
 use compile::nft::interpret::{Circumstances, Interpreter, Memory, Packet, Tracked, Verdict};
 use compile::nft::state::State;
+use compile::nft::trace::{Question, trace};
 use compile::service_table::{Backend, Config};
 use compile::snapshot::{Protocol, Snapshot};
 use dataplane::Dataplane;
@@ -170,6 +172,12 @@ impl Comparison {
                 assert_eq!(any, expected.collect(), "{packet:?}: interpreter and reference");
             }
             let allowed = self.rules.verdicts_remembering(state, &packet, circumstances, host, &self.memory);
+            let names = |_| None;
+            let (rules, memory) = (&self.rules, &self.memory);
+            let question = Question { rules, state, memory, host, names: &names };
+            let traced = trace(&question, &packet, circumstances);
+            assert_eq!(traced.verdicts, allowed, "what `mainstay trace` says of {packet:?}");
+            assert!(!traced.why.is_empty(), "{packet:?}");
             assert!(allowed.is_subset(&any), "{packet:?}: {allowed:?} of {any:?}");
             all.push(Sending { packet, circumstances, sent, allowed, given });
         }

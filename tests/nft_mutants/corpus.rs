@@ -314,6 +314,7 @@ fn beside() -> Vec<Packet> {
                 all.push(packet(source, destination, protocol, port));
             }
             all.push(Packet { source_is_host: true, ..packet(dns, pod, protocol, 40_001) });
+            all.push(Packet { source_is_host: true, ..packet(dns, pod, protocol, 53) });
         }
     }
     all
@@ -377,16 +378,19 @@ fn rungs(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
     for class in ladder() {
         let fewest = below + 1;
         below = class;
-        for count in BTreeSet::from([fewest, class.min(4094)]) {
+        for (count, affinity, policy) in
+            [(fewest, "ClientIP", "Local"), (class.min(4094), "None", "Local"), (fewest, "ClientIP", "Cluster")]
+        {
             // They remember, and others come first elsewhere, so that the bits of both are in their words.
             let spec = json!({
                 "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}],
-                "internalTrafficPolicy": "Local",
-                "sessionAffinity": "ClientIP",
+                "internalTrafficPolicy": policy,
+                "sessionAffinity": affinity,
                 "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10_800}},
             });
             world.put("services", "d", "s", &json!({"metadata": {}, "spec": spec}));
-            let elsewhere = Some(json!({"addresses": ["10.244.0.1"], "nodeName": "n2"}));
+            let first = json!({"addresses": ["10.244.0.1"], "nodeName": "n2"});
+            let elsewhere = (policy == "Local").then_some(first);
             let own = (0..count).map(
                 |index| json!({"addresses": [format!("10.244.{}.{}", 1 + index / 250, index % 250)], "nodeName": "n1"}),
             );
@@ -434,7 +438,7 @@ fn commits(sites: &mut Vec<Site>, cases: &mut Vec<Case>) {
             world.put("services", "d", "s0", &service(0, policy, policy, affinity, &[]));
             slices(&mut world, 0, endpoints);
             // Other numbers each time: whatever a word names is gone.
-            let numbers = (sites.len() as u32 * 0x0101_1000) & 0x3fff_f000;
+            let numbers = (sites.len() as u32).wrapping_mul(0x0101_1000) & 0x3fff_f000;
             sites.push(site(&format!("commit to {name}, {policy}, {told}"), &mut world, &config, numbers));
         }
         for (source, destination, port, source_is_host) in [

@@ -55,6 +55,8 @@ pub(crate) const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("@stickiness ", "jump for goto", "as for 60 seconds, which is caught: only that class is tried with commits"),
     ("postrouting 3.1", ": mask bit 4", "the first packet's source is not translated yet (IPS_SRC_NAT)"),
     ("postrouting 3.1", ": mask bit 6", "no sequence number is adjusted yet (IPS_SEQ_ADJUST)"),
+    ("postrouting 1.5", ": @pods4", "the ranges that have a way out are those of the pods"),
+    ("postrouting 2.5", ": @pods6", "the ranges that have a way out are those of the pods"),
     ("forward 0.1", ": mask bit 1", "what is invalid is not established"),
     ("input 0.1", ": mask bit 1", "what is invalid is not established"),
     ("frontend", " 0.1: mask bit 7", "no frontend with source ranges is one that masquerades nobody"),

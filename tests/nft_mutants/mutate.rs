@@ -16,8 +16,8 @@ pub(crate) struct Mutant {
 /// What is said of a call that comes back, or does not.
 const CALL: &str = "goto for jump or jump for goto";
 
-/// Whether every rule that reads an address knows its family: elsewhere it would read other bytes of the packet. No rule
-/// of ours may rely on what those are.
+/// Whether every rule that reads an address knows its family: elsewhere it would read other bytes of the packet. No
+/// rule of ours may rely on what those are.
 pub(crate) fn families_are_known(rules: &Ruleset) -> bool {
     let number = |family| if family == Family::V4 { 2_u8 } else { 10 };
     let digit = |family| if family == Family::V4 { '4' } else { '6' };
@@ -117,7 +117,8 @@ pub(crate) fn mutants(rules: &Ruleset) -> Vec<Mutant> {
             continue;
         }
         let chain = user(rules, &held.name);
-        for (at, (key, verdict)) in entries.iter().enumerate() {
+        let special = |to: &Verdict| matches!(to, Verdict::Jump(chain) if of_algorithms(chain));
+        for (at, (key, verdict)) in entries.iter().enumerate().filter(|(_, (_, to))| !special(to)) {
             let mut add = |what: &str, instead| {
                 let name = format!("@{} {key:#x}: {what}", held.name);
                 all.push(Mutant { name, chain: chain.clone(), change: Change::Entry { set, at, instead } });

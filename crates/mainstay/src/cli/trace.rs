@@ -1,4 +1,5 @@
-//! `mainstay trace`: a sender and a receiver in, which element of the kernel's maps decides about the packet and why out.
+//! `mainstay trace`: a sender and a receiver in, which element of the kernel's maps decides about the packet, and why,
+//! out.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! Questions of `mainstay trace` in, what the kernel's maps say of a packet out.
 //!
-//! The kernel is read anew for each question, and its numbers are given names by a programmer that adopts what was read:
-//! what is printed is what the kernel does, not what was meant.
+//! The kernel is read anew for each question, and its numbers are given names by a programmer that adopts what was
+//! read: what is printed is what the kernel does, not what was meant.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;

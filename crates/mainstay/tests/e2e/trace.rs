@@ -1,4 +1,4 @@
-//! `mainstay trace` against what curl sees: the same endpoint, the same client address, the same refusal, the same silence.
+//! `mainstay trace` against what curl sees: the same endpoint, the same client address, the same refusal or silence.
 
 use serde_json::Value;
 
