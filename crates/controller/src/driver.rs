@@ -138,4 +138,40 @@ mod tests {
         assert_eq!(calls[3], (Revision(3), Changes::default()), "an empty change is confirmed as well");
         assert_eq!(calls.len(), 4);
     }
+
+    /// Wants to be called three times for one snapshot.
+    struct Stepping {
+        calls: Arc<Mutex<Vec<(Revision, bool)>>>,
+    }
+
+    impl Sink for Stepping {
+        fn apply(&mut self, snapshot: &Arc<Snapshot>, changes: &Changes) -> Result<(), SinkError> {
+            self.calls.lock().unwrap().push((snapshot.revision, changes.is_empty()));
+            Ok(())
+        }
+
+        fn wants_again(&self) -> Option<Instant> {
+            let calls = self.calls.lock().unwrap().len();
+            (calls < 3).then(|| tokio::time::Instant::now().into_std() + Duration::from_secs(30))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_wants_it_gets_the_last_snapshot_again_without_changes() {
+        let (publisher, feed) = feed();
+        let applied = Applied::default();
+        let calls: Arc<Mutex<Vec<_>>> = Arc::default();
+        let sink = Stepping { calls: Arc::clone(&calls) };
+        let driver = tokio::spawn(drive(feed.subscribe(), sink, applied.sink("test"), Backoff::default()));
+        let changes = Changes { services: [ObjectKey::new("ns", "a")].into(), ..Changes::default() };
+        publisher.publish(&Arc::new(Snapshot { revision: Revision(7), ..Snapshot::default() }), &changes);
+        // The clock is paused: it goes on only while everybody waits.
+        while calls.lock().unwrap().len() < 3 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        drop(publisher);
+        driver.await.unwrap();
+        assert_eq!(*calls.lock().unwrap(), [(Revision(7), false), (Revision(7), true), (Revision(7), true)]);
+        assert_eq!(applied.node(), Revision(7));
+    }
 }
