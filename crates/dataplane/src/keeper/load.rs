@@ -5,7 +5,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use compile::nft::Programmer;
-use compile::nft::state::Batch;
+use compile::nft::state::{Batch, Element, SetName};
 use compile::snapshot::{Changes, Snapshot};
 
 use crate::nft::encoded_len;
@@ -44,15 +44,22 @@ pub(super) fn load(
     })
 }
 
-/// Plans the same elements as one plan of everything would, in the same order.
+/// Plans the same elements as one plan of everything would, in the same order but for the ranges of Services: an address in
+/// them that no Service has is refused. Before the Services are there that would be all of them, also on a node where
+/// another proxy's rules still serve them.
 fn plan(programmer: &mut Programmer, snapshot: &Snapshot, bytes_max: usize, batches: &SyncSender<Batch>) -> Loaded {
     let mut done = Loaded::default();
+    let mut ranges = Vec::new();
     let mut step = |snapshot: &Snapshot, changes: &Changes| {
         let plan = programmer.plan(snapshot, changes, bytes_max, &encoded_len);
         done.batches += plan.batches.len();
         done.bytes += plan.bytes;
         done.keys_compiled += plan.keys_compiled;
-        plan.batches.into_iter().all(|batch| batches.send(batch).is_ok())
+        plan.batches.into_iter().all(|mut batch| {
+            ranges.extend(batch.add.iter().filter(|element| is_service_range(element)).cloned());
+            batch.add.retain(|element| !is_service_range(element));
+            batch == Batch::default() || batches.send(batch).is_ok()
+        })
     };
     // The first plan after an adoption looks at everything, so it gets the snapshot without Services.
     let bare = Snapshot { services: Default::default(), ..snapshot.clone() };
@@ -66,7 +73,14 @@ fn plan(programmer: &mut Programmer, snapshot: &Snapshot, bytes_max: usize, batc
             return done;
         }
     }
+    // Whoever does not take them has failed, and says so itself.
+    let _ended = batches.send(Batch { add: ranges, ..Batch::default() });
+    done.batches += 1;
     done
+}
+
+fn is_service_range(element: &Element) -> bool {
+    matches!(element.set, SetName::ServiceCidrs4 | SetName::ServiceCidrs6)
 }
 
 #[cfg(test)]
@@ -146,6 +160,18 @@ pub(super) mod tests {
         assert_eq!(many.state(), one.state());
         assert!(many.problems().eq(one.problems()), "the second claim to an address is refused, also across steps");
         assert_eq!(many.problems().count(), 1);
+    }
+
+    #[test]
+    fn unknown_addresses_are_refused_only_once_every_service_is_known() {
+        let (mut programmer, plane) = fresh();
+        let (send, receive) = sync_channel(64);
+        plan(&mut programmer, &snapshot(1), plane.batch_bytes_max(), &send);
+        drop(send);
+        let batches: Vec<Batch> = receive.into_iter().collect();
+        let (last, before) = batches.split_last().unwrap();
+        assert!(before.len() > 1 && before.iter().all(|batch| !batch.add.iter().any(is_service_range)));
+        assert!(!last.add.is_empty() && last.add.iter().all(is_service_range));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use super::super::fill_command::ADDRESS;
 
 /// Ports of the Service and of the server.
 const PORTS: (u16, u16) = (81, 8081);
+/// Where datagrams come from.
+const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 10_000..=60_000;
 /// Pause between two datagrams.
 const PAUSE: Duration = Duration::from_micros(100);
 /// How long an answer is waited for.
@@ -81,8 +83,10 @@ fn answer(socket: &UdpSocket, number: u8) {
 /// Asks for ever, from a new port each time.
 fn ask(seen: &watch::Sender<(usize, Instant)>, wanted: &AtomicUsize, stale: &AtomicU64) {
     let mut taken_over = usize::MAX;
+    // One port after the other: none comes again before the kernel has forgotten its last flow.
+    let mut ports = SOURCE_PORTS.cycle();
     while !seen.is_closed() {
-        if let Some(number) = once() {
+        if let Some(number) = ports.next().and_then(once) {
             let now = Instant::now();
             let wanted = wanted.load(Ordering::Relaxed);
             if number == wanted {
@@ -102,8 +106,8 @@ fn ask(seen: &watch::Sender<(usize, Instant)>, wanted: &AtomicUsize, stale: &Ato
     }
 }
 
-fn once() -> Option<usize> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+fn once(port: u16) -> Option<usize> {
+    let socket = UdpSocket::bind(("0.0.0.0", port)).ok()?;
     socket.set_read_timeout(Some(ANSWER)).ok()?;
     socket.connect((ADDRESS, PORTS.0)).ok()?;
     socket.send(&[0]).ok()?;
