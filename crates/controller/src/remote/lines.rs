@@ -9,15 +9,19 @@ use super::fault;
 use crate::limits;
 
 /// Reads lines. Dropping it ends the request.
-pub(super) struct Lines {
-    body: Body,
+pub(super) struct Lines<B = Body> {
+    body: B,
     held: BytesMut,
     /// So much of `held` has no end of line.
     searched: usize,
 }
 
-impl Lines {
-    pub(super) fn new(body: Body) -> Self {
+impl<B> Lines<B>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error,
+{
+    pub(super) fn new(body: B) -> Self {
         Self { body, held: BytesMut::new(), searched: 0 }
     }
 
@@ -65,7 +69,7 @@ mod tests {
         let frames = ["{\"a\"", ":1}\n{}\n", "\n{\"b\"", ":2", "}\nrest"];
         let frames = frames.map(|text| Ok::<_, std::io::Error>(hyper::body::Frame::data(Bytes::from(text))));
         let stream = http_body_util::StreamBody::new(futures::stream::iter(frames));
-        let mut lines = Lines::new(Body::wrap_body(stream));
+        let mut lines = Lines::new(stream);
         let mut seen = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             seen.push(String::from_utf8(line.to_vec()).unwrap());
@@ -77,14 +81,14 @@ mod tests {
     async fn a_line_without_end_is_refused() {
         let piece = Bytes::from(vec![b'x'; 1 << 20]);
         let frames = std::iter::repeat_with(move || Ok::<_, std::io::Error>(hyper::body::Frame::data(piece.clone())));
-        let mut lines = Lines::new(Body::wrap_body(http_body_util::StreamBody::new(futures::stream::iter(frames))));
+        let mut lines = Lines::new(http_body_util::StreamBody::new(futures::stream::iter(frames)));
         assert!(lines.next().await.unwrap_err().message.contains("a line of more than"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_an_end() {
         let never = futures::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
-        let mut lines = Lines::new(Body::wrap_body(http_body_util::StreamBody::new(never)));
+        let mut lines = Lines::new(http_body_util::StreamBody::new(never));
         assert_eq!(lines.next().await.unwrap_err().code, 504);
     }
 }
