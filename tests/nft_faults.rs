@@ -4,7 +4,6 @@
 //! The parts in a real kernel need root (or `unshare -Urn`) and, as the other program, `nft`; without them they fail.
 
 #[path = "nft_faults/damage.rs"]
-#[expect(clippy::unwrap_used, reason = "a test fails where its world is not as expected")]
 mod damage;
 
 #[path = "nft_faults/histories.rs"]

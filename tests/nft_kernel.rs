@@ -5,11 +5,13 @@
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/balance.rs"]
 mod balance;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/cluster.rs"]
 mod cluster;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/elements.rs"]
 mod elements;
+#[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]
 #[path = "nft_kernel/flows.rs"]
 mod flows;
 #[allow(clippy::unwrap_used, reason = "test code: a failure should end the test here")]

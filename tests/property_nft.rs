@@ -175,7 +175,7 @@ impl Node {
     /// A client of a Service with affinity is led to where it was led before, whatever is drawn.
     fn stays(&self, packet: &Packet, verdicts: &BTreeSet<Verdict>, reference: &Reference<'_>) -> bool {
         let asked = reference.asked(packet, &[0; 16]);
-        if !asked.is_some_and(|(.., seconds)| seconds.is_some()) || !verdicts.iter().all(|one| backend(one).is_some()) {
+        if asked.is_none_or(|(.., seconds)| seconds.is_none()) || !verdicts.iter().all(|one| backend(one).is_some()) {
             return false;
         }
         let mut memory = Memory::default();

@@ -34,7 +34,7 @@ pub(crate) fn watched(netns: &Netns, prepare: impl FnOnce(&mut Nft) + Send) -> (
         prepare(nft);
         let mut monitor = nft.monitor().unwrap();
         std::thread::spawn(move || {
-            while let Ok(foreign) = monitor.next() {
+            while let Ok(foreign) = monitor.wait() {
                 if send.send(foreign).is_err() {
                     return;
                 }

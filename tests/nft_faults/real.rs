@@ -116,7 +116,7 @@ fn start(netns: &Netns, script: &Script) -> (Keeper, Receiver<Foreign>) {
         let mut monitor = nft.monitor().unwrap();
         nft.set_seam(Box::new(script.clone()));
         std::thread::spawn(move || {
-            while let Ok(foreign) = monitor.next() {
+            while let Ok(foreign) = monitor.wait() {
                 if send.send(foreign).is_err() {
                     return;
                 }

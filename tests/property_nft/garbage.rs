@@ -48,7 +48,7 @@ fn element(draw: &mut Draw<'_>, node: &Node) -> Element {
             (0..bytes).map(|_| draw.below(4) as u8).collect()
         }
         Contents::Data(_) if set == SetName::CtIds => words::bytes(0x40_0000 | draw.below(20) as u32),
-        Contents::Data(_) if set == SetName::Special => words::bytes(service.word() | 14 + draw.below(4) as u32),
+        Contents::Data(_) if set == SetName::Special => words::bytes(service.word() | (14 + draw.below(4) as u32)),
         Contents::Data(_) => words::bytes(service.word() | draw.below(4096) as u32),
         _ => Box::default(),
     };

@@ -23,7 +23,7 @@ pub(super) const NODE_NAME: &str = "peer";
 
 /// A running API server that holds Services; it ends when dropped.
 pub(super) struct Api {
-    processes: Vec<Process>,
+    _processes: Vec<Process>,
     kubeconfig: PathBuf,
     /// What it is, in the report.
     pub(super) name: &'static str,
@@ -41,7 +41,7 @@ impl Api {
         up.args(["--pod-cidr", &format!("{POD_CIDR},fd00:10:244::/64"), "--data-dir"]).arg(&directory);
         let mut process = Process::start("mainstay up", up, &directory.join("server.log"))?;
         process.until(PATIENCE, |log| log.contains("ready in "))?;
-        let api = Self { processes: vec![process], kubeconfig: directory.join("kubeconfig"), name: "mainstay" };
+        let api = Self { _processes: vec![process], kubeconfig: directory.join("kubeconfig"), name: "mainstay" };
         api.make_node(ground)?;
         Ok(api)
     }
@@ -79,7 +79,7 @@ impl Api {
         }
         let server = Process::start("kube-apiserver", server, &directory.join("apiserver.log"))?;
         let kubeconfig = write_kubeconfig(&directory)?;
-        let mut api = Self { processes: vec![server, etcd], kubeconfig, name: "kube-apiserver" };
+        let mut api = Self { _processes: vec![server, etcd], kubeconfig, name: "kube-apiserver" };
         api.ready(ground)?;
         fill(ground, binary, services, endpoints, &["--kubeconfig", &api.kubeconfig.display().to_string()])?;
         api.make_node(ground)?;
@@ -89,11 +89,6 @@ impl Api {
     /// Its kubeconfig.
     pub(super) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
-    }
-
-    /// Id of the server's process.
-    pub(super) fn server(&self) -> Option<u32> {
-        self.processes.first().map(Process::id)
     }
 
     fn ready(&mut self, ground: &Ground) -> Result<()> {

@@ -95,7 +95,7 @@ impl Monitor {
     }
 
     /// Waits for the next transaction of somebody else that touched the table; several that came together are one.
-    pub fn next(&mut self) -> Result<Foreign> {
+    pub fn wait(&mut self) -> Result<Foreign> {
         loop {
             self.socket.wait()?;
             let mut found = Foreign::default();
@@ -197,7 +197,7 @@ mod tests {
             let mut own = Socket::open(Protocol::Netfilter).unwrap();
             let mut other = Socket::open(Protocol::Netfilter).unwrap();
             let mut monitor = Monitor::open("ours", own.port().unwrap()).unwrap();
-            let mut change = |socket: &mut Socket, fill: &dyn Fn(&mut Batch)| {
+            let change = |socket: &mut Socket, fill: &dyn Fn(&mut Batch)| {
                 let mut batch = Batch::new();
                 fill(&mut batch);
                 batch.commit(socket, "change a table of the test").unwrap();
@@ -207,7 +207,7 @@ mod tests {
             change(&mut other, &|batch| table(batch, "theirs"));
             change(&mut other, &|batch| element(batch, "theirs", 1));
             change(&mut other, &|batch| (2..5).for_each(|last| element(batch, "ours", last)));
-            let foreign = monitor.next().unwrap();
+            let foreign = monitor.wait().unwrap();
             assert_eq!(foreign.what, BTreeMap::from([("added an element to s".to_owned(), 3)]));
             let (pid, name) = foreign.by.clone().unwrap();
             let comm = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
@@ -218,7 +218,7 @@ mod tests {
                 format!("{name} (process {pid}) changed it: added an element to s (3 times)")
             );
             change(&mut other, &|batch| super::super::delete_table(batch, "ours"));
-            let foreign = monitor.next().unwrap();
+            let foreign = monitor.wait().unwrap();
             assert!(foreign.what.contains_key("deleted the table"), "{foreign}");
         });
     }
@@ -241,7 +241,7 @@ mod tests {
             }
             let mut all = Foreign::default();
             while !all.lost {
-                all.merge(monitor.next().unwrap());
+                all.merge(monitor.wait().unwrap());
             }
         });
     }

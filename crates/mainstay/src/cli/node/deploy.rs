@@ -18,7 +18,7 @@ fn deploy() -> PathBuf {
 fn documents(path: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(deploy().join(path)).unwrap();
     let plain: String = text.lines().filter(|line| !line.trim_start().starts_with("{{-")).map(stub).collect();
-    let documents = plain.split("\n---\n").map(|part| serde_saphyr::from_str::<Value>(part));
+    let documents = plain.split("\n---\n").map(serde_saphyr::from_str::<Value>);
     documents
         .map(|one| one.unwrap_or_else(|error| panic!("{path}: {error}\n{plain}")))
         .filter(|one| !one.is_null())

@@ -37,7 +37,7 @@ impl Watch {
         let watch = self.clone();
         let listen = move || {
             while !leaving() {
-                match monitor.next() {
+                match monitor.wait() {
                     Ok(_) if leaving() => break,
                     Ok(foreign) => {
                         let flood = foreign.lost;
