@@ -42,7 +42,8 @@ impl Listing {
                 }
                 "rule" => {
                     let mut tokens = Vec::new();
-                    held["expr"].as_array().unwrap().iter().for_each(|one| statement(one, &mut tokens));
+                    // The signature of the table is a rule with a comment and nothing else.
+                    held["expr"].as_array().into_iter().flatten().for_each(|one| statement(one, &mut tokens));
                     tokens.sort();
                     listing.rules.entry(held["chain"].as_str().unwrap().to_owned()).or_default().push(tokens);
                 }

@@ -21,7 +21,7 @@ use super::world::{World, config};
 const TARGETS: [&str; 2] = ["10.96.0.1:80", "[fd96::1]:80"];
 const ECHO: [&str; 2] = ["10.96.0.1:81", "[fd96::1]:81"];
 /// How often the rules change hands.
-const SWAPS: usize = 24;
+const SWAPS: usize = 16;
 
 /// Two Services with both pods behind each, in both families; the second one remembers its clients.
 fn world(pods: &[Host; 2]) -> World {
@@ -102,6 +102,15 @@ impl Seen {
                 return;
             }
         }
+    }
+}
+
+/// Tells the clients to stop when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -202,6 +211,8 @@ fn no_connection_is_lost_while_rules_change_hands_and_processes_die() {
     let stuck = |target: SocketAddr| client.netns.run(move || ask_tcp(target).unwrap().name);
     let (mut switched, mut died) = (0, 0);
     std::thread::scope(|scope| {
+        // Also when this fails: the scope waits for the clients.
+        let _stop = Stop(&seen.stop);
         let clients: [fn(&Seen, &str); 4] = [connect, send, keep_sending, keep_talking];
         for (work, targets) in clients.into_iter().zip([TARGETS, TARGETS, TARGETS, ECHO]) {
             for target in targets {
@@ -231,7 +242,6 @@ fn no_connection_is_lost_while_rules_change_hands_and_processes_die() {
             // Everybody gets through at least twice with these rules.
             [&seen.connections, &seen.datagrams, &seen.kept, &seen.streams].into_iter().for_each(moved);
         }
-        seen.stop.store(true, Ordering::Relaxed);
     });
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     println!(

@@ -242,6 +242,14 @@ impl<'a> Reference<'a> {
         here.into_iter().filter(|(_, e)| e.serving && e.terminating).map(|(backend, _)| *backend).collect()
     }
 
+    /// Whether these are all the verdicts that may be given, or one of them where the algorithm leaves no choice.
+    pub(crate) fn agrees(&self, packet: &Packet, verdicts: &BTreeSet<Verdict>) -> Result<(), String> {
+        let allowed = self.verdicts(packet);
+        let fixed = self.fixed_choice(packet) && allowed.len() > 1;
+        let agrees = if fixed { verdicts.len() == 1 && verdicts.is_subset(&allowed) } else { *verdicts == allowed };
+        if agrees { Ok(()) } else { Err(format!("{packet:?}: {verdicts:?}, allowed {allowed:?}")) }
+    }
+
     /// Whether the client of a packet always gets the same endpoint.
     pub(crate) fn fixed_choice(&self, packet: &Packet) -> bool {
         let hashed = |service: &Service| matches!(service.balance.algorithm, Algorithm::ConsistentHash(_));

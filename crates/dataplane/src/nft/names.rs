@@ -50,7 +50,8 @@ impl Names {
                 Expression::InSet { set: name, .. }
                 | Expression::Map { map: name, .. }
                 | Expression::VerdictMap { map: name, .. }
-                | Expression::Write { map: name, .. } => *name = self.of(name).to_owned(),
+                | Expression::Write { map: name, .. }
+                | Expression::Tally { set: name, .. } => *name = self.of(name).to_owned(),
                 _ => {}
             }
         }

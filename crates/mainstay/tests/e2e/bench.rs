@@ -26,7 +26,7 @@ fn number(figures: &Value, name: &str) -> f64 {
 
 #[test]
 fn churn_counts_what_it_changed_and_who_worked() {
-    for limit in ["", " --batch-bytes 65536"] {
+    for limit in ["", " --batch-bytes 425984"] {
         let figures = figures(&format!("churn --services 20 --endpoints 3 --rate 200 --seconds 1 --period 50{limit}"));
         let changes = number(&figures, "changes");
         assert!((1.0..=400.0).contains(&changes), "{figures}");
@@ -36,7 +36,8 @@ fn churn_counts_what_it_changed_and_who_worked() {
             "{figures}"
         );
         assert!(number(&figures, "process_cores") >= number(&figures, "dataplane_cores"), "{figures}");
-        assert!(figures["threads"]["bench-writer"].is_number(), "{figures}");
+        // The writer has ended by then, and counts for nothing in the process's figure.
+        assert_eq!(figures["threads"]["dataplane"], figures["dataplane_cores"], "{figures}");
     }
 }
 

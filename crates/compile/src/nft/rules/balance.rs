@@ -16,7 +16,7 @@ pub(in crate::nft) const TABLE: u32 = 4096;
 /// Slots of a ring, by class.
 pub(in crate::nft) const RINGS: [u32; 6] = [4, 16, 64, 256, 1024, 4096];
 /// How many sets may have a ring of each class at a time.
-pub(in crate::nft) const LANES: [u8; 6] = [128, 128, 128, 32, 16, 8];
+pub(in crate::nft) const LANES: [u8; 6] = [32, 32, 32, 16, 8, 4];
 /// How often a ring is advanced for one connection: as many holes may follow one another, less one.
 pub(in crate::nft) const TURNS: usize = 8;
 /// The same on all nodes, so that all choose alike.

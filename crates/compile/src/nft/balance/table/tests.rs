@@ -48,11 +48,9 @@ fn a_change_moves_the_slots_of_what_changed_and_at_most_one_percent_more() {
             }
         }
     }
-    println!(
-        "most moved beyond the ideal: {:.2} % of slots with {} endpoints; widest share up to ten: {widest:.3}",
-        worst.0 * 100.0,
-        worst.1
-    );
+    // Measured: 0.46 % of slots, and 1.05 times the share.
+    assert!(worst.0 <= 0.005, "{:.2} % of slots beyond the ideal with {} endpoints", worst.0 * 100.0, worst.1);
+    assert!(widest <= 1.06, "the widest share with up to ten endpoints is {widest:.3}");
 }
 
 #[test]
