@@ -19,7 +19,7 @@ use super::reference::Reference;
 use super::topology::Netns;
 use super::world::{World, config};
 
-const STEPS: usize = 300;
+const STEPS: usize = 600;
 /// Small, so that most changes take several batches.
 const BATCH_BYTES: usize = 1_500;
 
@@ -198,6 +198,6 @@ fn the_kernel_is_what_was_compiled_whatever_fails() {
     fired.insert("nft flush ruleset", flushed);
     println!("{STEPS} steps, {judged} packets judged, faults: {fired:?}");
     for (name, _) in KINDS {
-        assert!(fired.get(name).is_some_and(|count| *count >= 2), "{name} hardly ever happened: {fired:?}");
+        assert!(fired.get(name).is_some_and(|count| *count >= 5), "{name} hardly ever happened: {fired:?}");
     }
 }
